@@ -1,0 +1,72 @@
+"""Synthetic clips as files: training data that needs no download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from vidlabel.datasets.samples import Sample
+from vidlabel.datasets.synthetic import ACTIONS, describe_clip, render_clip
+from vidlabel.encode import write_video
+
+
+def generate_clips(
+    folder: Path,
+    per_class: int,
+    seed: int = 0,
+    actions: Sequence[str] = ACTIONS,
+    processes: int = 1,
+    on_clip: Callable[[], None] = lambda: None,
+) -> list[Sample]:
+    """Write `folder/<action>/<action>_NNNNN.mp4`; a clip that is there already is kept.
+
+    The number in the name is the clip's seed, and the clip follows from it and the action alone.
+    Each is a group of its own: its person and place occur nowhere else.
+
+    Args:
+        folder: made if it is not there.
+        per_class: clips of each action.
+        seed: the first clip's seed.
+        actions: names among `synthetic.ACTIONS`.
+        processes: clips made at a time.
+        on_clip: told of each finished clip.
+
+    Raises:
+        ValueError: there is no such action.
+    """
+    samples = [
+        Sample(str(folder / action / f"{action}_{number:05}.mp4"), action, f"{action}_{number:05}")
+        for action in actions
+        for number in range(seed, seed + per_class)
+    ]
+    for action in actions:
+        (folder / action).mkdir(parents=True, exist_ok=True)
+    missing = [sample for sample in samples if not Path(sample.path).exists()]
+    if processes <= 1:
+        for sample in missing:
+            write_clip(sample)
+            on_clip()
+        return samples
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for _ in pool.map(write_clip, missing, chunksize=4):
+            on_clip()
+    return samples
+
+
+def write_clip(sample: Sample) -> None:
+    """Render and encode one clip, by way of a temporary name."""
+    path = Path(sample.path)
+    seed = int(path.stem.rsplit("_", 1)[1])
+    clip = describe_clip(sample.label, seed)
+    # Quality varies as it does between cameras and sites.
+    quality = int(np.random.default_rng([seed, len(sample.label)]).integers(20, 34))
+    temporary = path.with_name(f".{path.name}.part.mp4")
+    write_video(
+        temporary, render_clip(clip), clip.fps,
+        options={"crf": str(quality), "preset": "veryfast", "threads": "1"},
+    )  # fmt: skip
+    temporary.replace(path)

@@ -1,0 +1,102 @@
+"""Labelled videos, and the division into training and held-out parts."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from vidlabel.errors import UsageError
+
+Split = Literal["train", "val", ""]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled video. Samples of one `group` (a person, a film, a camera) are never divided
+    between training and held-out part; `split` is empty until somebody decides."""
+
+    path: str
+    label: str
+    group: str
+    split: Split = ""
+
+
+def class_names(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """The labels, sorted: the order of a model's outputs.
+
+    Raises:
+        UsageError: there are fewer than two.
+    """
+    names = tuple(sorted({sample.label for sample in samples}))
+    if len(names) < 2:
+        raise UsageError(f"training needs at least 2 classes, found {len(names)}")
+    return names
+
+
+def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> list[Sample]:
+    """Decide the split of samples that have none: whole groups are held out.
+
+    Groups are taken in random order, and each is held out if that brings the numbers of held-out
+    samples per class nearer to `fraction` of each class. The last group with a class stays in
+    training, so that every class can be learned.
+
+    Args:
+        samples: those that already have a split keep it.
+        fraction: share to hold out, over 0 and under 1.
+        seed: of the random order.
+
+    Raises:
+        UsageError: the fraction is out of range, a group has samples in both parts, or nothing
+            can be held out or trained on.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"--val-fraction must be between 0 and 1, got {fraction}")
+    if all(sample.split for sample in samples):
+        return _checked(list(samples))
+    open_groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in samples:
+        if not sample.split:
+            open_groups[sample.group][sample.label] += 1
+    wanted = {
+        label: fraction * count
+        for label, count in Counter(s.label for s in samples if not s.split).items()
+    }
+    groups_left = Counter(label for labels in open_groups.values() for label in labels)
+    held: Counter[str] = Counter()
+    chosen: set[str] = set()
+    names = sorted(open_groups)
+    for name in np.random.default_rng(seed).permutation(names):
+        labels = open_groups[str(name)]
+        gain = sum(
+            (wanted[k] - held[k]) ** 2 - (wanted[k] - held[k] - n) ** 2 for k, n in labels.items()
+        )
+        if gain > 0 and all(groups_left[k] > 1 for k in labels):
+            chosen.add(str(name))
+            held += labels
+            groups_left -= Counter(dict.fromkeys(labels, 1))
+    return _checked(
+        [
+            s if s.split else replace(s, split="val" if s.group in chosen else "train")
+            for s in samples
+        ]
+    )
+
+
+def _checked(samples: list[Sample]) -> list[Sample]:
+    parts: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        parts[sample.group].add(sample.split)
+    both = sorted(group for group, splits in parts.items() if len(splits) > 1)
+    if both:
+        raise UsageError(f"group {both[0]} is in the training and the held-out part")
+    for part in ("train", "val"):
+        if not any(sample.split == part for sample in samples):
+            raise UsageError(
+                f"no video for the {part} part: every class needs videos of at least 2 groups; "
+                "see --group-pattern"
+            )
+    return samples

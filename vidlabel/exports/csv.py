@@ -1,0 +1,63 @@
+"""CSV: one line a video, a table that any tool opens.
+
+UTF-8, `\\n` line ends, quotes only where needed. Missing values are empty cells. A file may be
+called `NA`: read with `pandas.read_csv(path, keep_default_na=False)`, or pandas makes it a NaN.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+
+from vidlabel.exports.record import Format, Record, RunInfo, record
+from vidlabel.specs import Prediction
+from vidlabel.text import safe
+
+
+def columns(top_k: int) -> list[str]:
+    """The header, for rows that show `top_k` classes (from 1)."""
+    more = [f"top{rank}_{what}" for rank in range(2, top_k + 1) for what in ("label", "confidence")]
+    before = ["path", "status", "label", "confidence"]
+    after = ["start_s", "end_s", "duration_s", "frames_used", "model", "reason"]
+    return before + more + after
+
+
+def chunks(rows: Iterable[Prediction], run: RunInfo) -> Iterator[bytes]:
+    """The header, then one line a row."""
+    yield _line(columns(run.top_k))
+    for row in rows:
+        yield _line(_cells(record(row, run), run.top_k))
+
+
+def _cells(values: Record, top_k: int) -> list[str]:
+    cells = [
+        values["path"],
+        values["status"],
+        values["label"] or "",
+        _number(values["confidence"], 6),
+    ]
+    for rank in range(1, top_k):
+        if rank < len(values["top"]):
+            top = values["top"][rank]
+            cells += [top["label"], _number(top["confidence"], 6)]
+        else:
+            cells += ["", ""]
+    cells += [_number(values[key], 3) for key in ("start_s", "end_s", "duration_s")]
+    reason = ": ".join(filter(None, (values["reason"], safe(values["detail"] or ""))))
+    return [*cells, str(values["frames_used"]), values["model"] or "", reason]
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"
+
+
+def _line(cells: list[str]) -> bytes:
+    # Before Python 3.13 the csv module quotes a lone \r only if it is part of the line end, and
+    # a reader would take an unquoted one for the end of the row.
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return (text.getvalue().removesuffix("\r\n") + "\n").encode()
+
+
+FORMAT = Format("csv", streams=True, chunks=chunks)

@@ -1,0 +1,85 @@
+"""From a decoded frame to small upright pixels: scale, rotate, flip."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+MAX_ASPECT = 4.0
+"""Longer frames than this are squashed to it, so that no file decides how much memory we take."""
+
+
+class FrameScaler:
+    """Turns decoded frames into (H, W, C) uint8 arrays of one size, upright.
+
+    The size is set by the first frame, so that a stream whose resolution changes on the way
+    still gives frames that stack. Scaling happens before the conversion to RGB (or luma), in one
+    swscale pass; keeping one reformatter keeps swscale's tables, which cost more than the scaling.
+
+    Args:
+        side_px: the shorter side of the result.
+        gray: luma (C = 1) instead of RGB (C = 3).
+        pixel_aspect: width over height of a stored pixel (the stream's sample aspect ratio).
+    """
+
+    def __init__(self, side_px: int = 128, gray: bool = False, pixel_aspect: float = 1.0) -> None:
+        self._side_px = side_px
+        self._gray = gray
+        self._pixel_aspect = pixel_aspect
+        self._reformatter = VideoReformatter()
+        self._size_px: tuple[int, int] | None = None  # as displayed: width, height
+
+    def scale(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """One frame as (H, W, C) uint8, 0..255."""
+        horizontal, vertical, swap = _orientation(frame)
+        if self._size_px is None:
+            width, height, _ = self.displayed_size(frame)
+            self._size_px = fit(width, height, self._side_px)
+        width, height = self._size_px
+        small = self._reformatter.reformat(
+            frame,
+            width=height if swap else width,
+            height=width if swap else height,
+            format="gray" if self._gray else "rgb24",
+            interpolation=Interpolation.AREA,
+        ).to_ndarray()
+        pixels = small[..., None] if self._gray else small
+        if swap:
+            pixels = pixels.swapaxes(0, 1)
+        if horizontal:
+            pixels = pixels[:, ::-1]
+        if vertical:
+            pixels = pixels[::-1]
+        return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+    def displayed_size(self, frame: VideoFrame) -> tuple[int, int, int]:
+        """Width and height in pixels as displayed, and the clockwise turn in degrees."""
+        width, height = frame.width * self._pixel_aspect, float(frame.height)
+        if _orientation(frame)[2]:
+            width, height = height, width
+        return max(1, round(width)), max(1, round(height)), -frame.rotation % 360
+
+
+def fit(width: int, height: int, side_px: int) -> tuple[int, int]:
+    """Width and height with the shorter side `side_px` and the aspect kept up to MAX_ASPECT."""
+    longer = round(side_px * min(MAX_ASPECT, max(width, height) / min(width, height)))
+    return (longer, side_px) if width >= height else (side_px, longer)
+
+
+def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """What the display matrix asks for: flip left-right, flip top-bottom, after swapping axes.
+
+    The matrix maps (x, y) to (a x + c y, b x + d y); FFmpeg's libavutil/display.h. Only quarter
+    turns and flips are honoured, as players do.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
+    if data is None:
+        return False, False, False
+    a, b, _, c, d = struct.unpack("<9i", bytes(data))[:5]
+    if abs(b) > abs(a):
+        return c < 0, b < 0, True
+    return a < 0, d < 0, False

@@ -1,0 +1,246 @@
+"""The batch engine: decode ahead, fill batches from many videos, infer, average the views."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidlabel.checkpoint import Checkpoint, load_checkpoint
+from vidlabel.clips import view_count
+from vidlabel.errors import Reason, UsageError
+from vidlabel.inference import Output, Precision, Runner, pick_device
+from vidlabel.specs import Limits, Prediction, Status, VideoItem
+from vidlabel.workers import Decoded, DecodeJob, DecoderPool, worker_count
+
+UNCERTAIN = "uncertain"
+"""The label of a video whose best class is less likely than --min-confidence."""
+
+
+@dataclass(frozen=True)
+class PredictSpec:
+    """How to label. `batch_size` is in clips; None means one that suits the device."""
+
+    top_k: int = 5
+    views: int = 1
+    batch_size: int | None = None
+    workers: int | None = None
+    min_confidence: float = 0.0
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        for name, high in (("top_k", 1000), ("views", 100), ("batch_size", 4096), ("workers", 256)):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= high:
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(f"{flag} must be 1 to {high}, got {value}")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"--min-confidence must be 0 to 1, got {self.min_confidence}")
+
+
+def load_labeller(
+    model: str = "starter", device: str = "auto", precision: Precision = "auto"
+) -> Labeller:
+    """Load a model, ready to label.
+
+    Args:
+        model: a shipped model's name or the path of a .safetensors checkpoint.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        CheckpointError: the model cannot be loaded.
+        DeviceError: the device is not there.
+    """
+    return Labeller(load_checkpoint(model), device, precision)
+
+
+class Labeller:
+    """A model on a device that labels videos. Made by `load_labeller`."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "auto", precision: Precision = "auto"
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.classes = checkpoint.header.classes
+        self._runner = Runner(
+            checkpoint.network, checkpoint.header.temperature, pick_device(device), precision
+        )
+
+    @property
+    def device(self) -> str:
+        """Where it computes, and in which precision, for people: `cpu fp32`."""
+        return f"{self._runner.device} {self._runner.precision}"
+
+    def predict(
+        self,
+        videos: Iterable[str | VideoItem],
+        spec: PredictSpec | None = None,
+        *,
+        ordered: bool = True,
+    ) -> Iterator[Prediction]:
+        """Label videos; one prediction for each, also for those that cannot be read.
+
+        Args:
+            videos: paths, or the items that `vidlabel.files.find_videos` gives.
+            spec: how to label.
+            ordered: give predictions in the order of the videos; otherwise as soon as they are
+                ready. Either way labelling goes on meanwhile, and memory stays bounded.
+
+        Raises:
+            RunError: nothing can run any more. No error of a single video is ever raised.
+        """
+        spec = spec or PredictSpec()
+        items = (v if isinstance(v, VideoItem) else VideoItem(i, v) for i, v in enumerate(videos))
+        predictions = self._predict(items, spec)
+        return _in_order(predictions) if ordered else (p for _, p in predictions)
+
+    def embed(
+        self, videos: Iterable[str | VideoItem], spec: PredictSpec | None = None
+    ) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """(path, embedding) of each video that can be read; the RNN's pooled feature, (F,)."""
+        for prediction in self.predict(videos, spec):
+            if prediction.ok:
+                yield prediction.path, np.array(prediction.embedding, dtype=np.float32)
+
+    def _predict(
+        self, items: Iterable[VideoItem], spec: PredictSpec
+    ) -> Iterator[tuple[int, Prediction]]:
+        clip = self.checkpoint.header.clip
+        job = DecodeJob(clip, spec.views, spec.limits)
+        on_gpu = self._runner.device.type != "cpu"
+        batch = _Batch(spec.batch_size or (64 if on_gpu else 8), view_count(spec.views), clip.shape)
+        waiting: list[list[_Labelled]] = []  # batches submitted and not yet collected
+        with DecoderPool(job, worker_count(spec.workers)) as pool:
+            for decoded in pool.run(items):
+                if decoded.data is None:
+                    yield decoded.item.index, self._failed(decoded)
+                    continue
+                batch.add(decoded)
+                if batch.full:
+                    waiting.append(batch.submit(self._runner))
+                    # On a GPU one batch computes while the next is filled.
+                    while len(waiting) > on_gpu:
+                        yield from self._rows(waiting.pop(0), spec)
+            if batch.members:
+                waiting.append(batch.submit(self._runner))
+            for members in waiting:
+                yield from self._rows(members, spec)
+
+    def _rows(
+        self, members: list[_Labelled], spec: PredictSpec
+    ) -> Iterator[tuple[int, Prediction]]:
+        output = self._runner.collect()
+        views = view_count(spec.views)
+        for place, member in enumerate(members):
+            part = slice(place * views, (place + 1) * views)
+            one = Output(output.probabilities[part], output.embeddings[part])
+            if not np.isfinite(one.probabilities).all() and self._runner.bf16:
+                again = self._runner.in_fp32()
+                again.submit(member.clips)
+                one = again.collect()
+            yield member.item.index, self._row(member, one, spec)
+
+    def _row(self, member: _Labelled, output: Output, spec: PredictSpec) -> Prediction:
+        mean = output.probabilities.astype(np.float64).mean(0)
+        row = replace(
+            member.row,
+            model=self.checkpoint.id,
+            embedding=tuple(output.embeddings.mean(0).tolist()),
+        )
+        if not np.isfinite(mean).all():
+            return replace(
+                row,
+                status=Status.FAILED,
+                reason=Reason.NAN,
+                detail=f"{row.path}: the model gives no finite number for it",
+                embedding=(),
+            )
+        # A stable sort on what is written: equal probabilities stand in the order of the classes.
+        best = np.argsort(-mean.round(6), kind="stable")[: spec.top_k]
+        top = tuple((self.classes[i], float(mean[i])) for i in best)
+        label, confidence = top[0]
+        if confidence < spec.min_confidence:
+            row = replace(
+                row,
+                reason=row.reason or Reason.LOW_CONFIDENCE,
+                detail=row.detail or f"best guess {label}",
+            )
+            label = UNCERTAIN
+        return replace(row, label=label, confidence=confidence, top=top)
+
+    def _failed(self, decoded: Decoded) -> Prediction:
+        assert decoded.error is not None  # it has no data
+        return Prediction(
+            path=decoded.item.path,
+            status=Status.FAILED,
+            model=self.checkpoint.id,
+            reason=decoded.error.reason,
+            detail=decoded.error.detail,
+        )
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """A video in a batch: its clips (views into the batch) and its row, still without a label."""
+
+    item: VideoItem
+    row: Prediction
+    clips: NDArray[np.uint8]
+
+
+class _Batch:
+    """Clips of many videos in one array, filled in place."""
+
+    def __init__(self, size: int, views: int, shape: tuple[int, ...]) -> None:
+        self._videos = max(1, math.ceil(size / views))
+        self._views = views
+        self._shape = shape
+        self._start()
+
+    def _start(self) -> None:
+        self._clips = np.empty((self._videos * self._views, *self._shape), dtype=np.uint8)
+        self.members: list[_Labelled] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self.members) == self._videos
+
+    def add(self, decoded: Decoded) -> None:
+        data = decoded.data
+        assert data is not None  # the caller has looked
+        start = len(self.members) * self._views
+        clips = self._clips[start : start + self._views]
+        clips[...] = data.clips
+        row = Prediction(
+            path=decoded.item.path,
+            status=Status.PARTIAL if data.damaged else Status.OK,
+            start_s=0.0,
+            end_s=data.duration_s,
+            duration_s=data.duration_s,
+            frames_used=data.frames_used,
+            reason=Reason.DAMAGED if data.damaged else Reason.PADDED if data.padded else "",
+            detail=data.damaged,
+        )
+        self.members.append(_Labelled(decoded.item, row, clips))
+
+    def submit(self, runner: Runner) -> list[_Labelled]:
+        """Hand the batch to the runner and start a new one."""
+        members = self.members
+        runner.submit(self._clips[: len(members) * self._views])
+        self._start()
+        return members
+
+
+def _in_order(predictions: Iterator[tuple[int, Prediction]]) -> Iterator[Prediction]:
+    """Predictions by ascending index from 0, each as soon as all before it are there."""
+    early: dict[int, Prediction] = {}
+    turn = 0
+    for index, prediction in predictions:
+        early[index] = prediction
+        while turn in early:
+            yield early.pop(turn)
+            turn += 1

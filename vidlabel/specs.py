@@ -1,0 +1,191 @@
+"""Frozen descriptions of videos, clips, models and results; plain data, no torch and no av.
+
+Units stand in the names: `_s` seconds, `_px` pixels, `_fps` frames a second. Every spec checks
+itself when it is made, and the message names the command-line flag that sets the value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
+
+from vidlabel.errors import Reason, UsageError
+
+FrameInput = Literal["rgb", "motion"]
+RnnCell = Literal["rnn", "gru", "lstm"]
+
+
+def _check(ok: bool, message: str) -> None:
+    if not ok:
+        raise UsageError(message)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may cost before it is refused (reason `too_large`) or given up (`timeout`)."""
+
+    pixels: int = 8192 * 8192
+    """Most pixels of one frame; 8K video has 33 million."""
+    duration_s: float = 48 * 3600.0
+    frames: int = 20_000_000
+    """Most packets looked at in one file."""
+    timeout_s: float = 120.0
+    """Longest time one file may keep a decoder process."""
+
+    def __post_init__(self) -> None:
+        _check(self.pixels > 0, f"--max-pixels must be positive, got {self.pixels}")
+        _check(self.duration_s > 0, f"--max-duration must be positive, got {self.duration_s}")
+        _check(self.frames > 0, f"the frame limit must be positive, got {self.frames}")
+        _check(self.timeout_s > 0, f"--timeout must be positive, got {self.timeout_s}")
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """How a video becomes the (T, 3, H, W) uint8 clip that a model reads.
+
+    The video is cut into `frames` equal stretches and each gives one time step: its middle.
+    With input `rgb` the 3 channels of a step are red, green and blue of the frame shown then;
+    with `motion` they are the luma of three frames, `step_s` apart, around that moment, so that
+    even a single step tells what moves, however long the video is.
+    """
+
+    frames: int = 16
+    size_px: int = 112
+    """Height and width of the square crop."""
+    resize_px: int = 128
+    """Length of the frame's shorter side before cropping."""
+    input: FrameInput = "rgb"
+    step_s: float = 0.08
+    """Time between the three frames of a `motion` step."""
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.frames <= 1024, f"--frames must be 1 to 1024, got {self.frames}")
+        _check(32 <= self.size_px <= 1024, f"--size must be 32 to 1024, got {self.size_px}")
+        _check(
+            self.size_px <= self.resize_px <= 2048,
+            f"--resize must be at least --size ({self.size_px}) and at most 2048, "
+            f"got {self.resize_px}",
+        )
+        _check(self.input in ("rgb", "motion"), f"--input must be rgb or motion, got {self.input}")
+        _check(0 < self.step_s <= 10, f"--step must be over 0 and at most 10 s, got {self.step_s}")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of one clip: (T, 3, H, W)."""
+        return (self.frames, 3, self.size_px, self.size_px)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which network, and its sizes. `arch` is a key of `vidlabel.models.MODELS`."""
+
+    arch: str = "cnn-birnn"
+    classes: int = 51
+    cell: RnnCell = "gru"
+    embed: int = 256
+    """Features per frame that the trunk is reduced to."""
+    hidden: int = 128
+    """Hidden units of the RNN, per direction."""
+    features: int = 256
+    """Channels after the temporal convolution: the length of an embedding."""
+    kernel: int = 3
+    """Time steps that the temporal convolution sees; odd."""
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        _check(self.classes >= 2, f"a model needs at least 2 classes, got {self.classes}")
+        _check(self.cell in ("rnn", "gru", "lstm"), f"--cell must be rnn, gru or lstm: {self.cell}")
+        for name in ("embed", "hidden", "features"):
+            value = getattr(self, name)
+            _check(1 <= value <= 8192, f"--{name} must be 1 to 8192, got {value}")
+        _check(
+            self.kernel % 2 == 1 and 1 <= self.kernel <= 31,
+            f"--kernel must be odd and 1 to 31, got {self.kernel}",
+        )
+        _check(0 <= self.dropout < 1, f"--dropout must be in [0, 1), got {self.dropout}")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says of itself, and what counting its packets confirmed."""
+
+    container: str
+    codec: str
+    width_px: int
+    """As displayed: after rotation and sample aspect ratio."""
+    height_px: int
+    rotation_deg: int
+    """Clockwise turn that was applied for display: 0, 90, 180 or 270."""
+    fps: float
+    duration_s: float
+    frames: int | None
+    """Frames counted; None where a long file was not walked through."""
+    audio: bool
+
+
+@dataclass(frozen=True)
+class VideoItem:
+    """One video to label: its place in the run, the path as given, what is known to be wrong."""
+
+    index: int
+    path: str
+    problem: Reason | None = None
+    detail: str = ""
+
+
+class Status(StrEnum):
+    """The `status` column."""
+
+    OK = "ok"
+    PARTIAL = "partial"  # labelled, but parts of the file could not be decoded
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row of the output: what vidlabel says of one video.
+
+    `top` holds (class name, probability) pairs, most likely first; it is empty when the video
+    failed. `label` is `uncertain` when the best probability is under --min-confidence.
+    """
+
+    path: str
+    status: Status
+    label: str = ""
+    confidence: float = math.nan
+    top: tuple[tuple[str, float], ...] = ()
+    start_s: float = math.nan
+    end_s: float = math.nan
+    duration_s: float = math.nan
+    frames_used: int = 0
+    model: str = ""
+    reason: str = ""
+    detail: str = ""
+    embedding: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """True if the video has a label (status `ok` or `partial`)."""
+        return self.status is not Status.FAILED
+
+
+S = TypeVar("S", ClipSpec, ModelSpec)
+
+
+def to_dict(spec: ClipSpec | ModelSpec) -> dict[str, Any]:
+    """A spec as plain values, for a checkpoint's header."""
+    return asdict(spec)
+
+
+def from_dict(kind: type[S], values: dict[str, Any]) -> S:
+    """A spec from a checkpoint's header.
+
+    Raises:
+        UsageError: a field is unknown, missing a required value, or out of range.
+    """
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(values) - known)
+    _check(not unknown, f"{kind.__name__} has no field {', '.join(unknown)}")
+    return kind(**values)

@@ -1,0 +1,28 @@
+"""Text that is safe to show: no control characters, whatever a file is called."""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 controls (ESC among them), marks and overrides of the writing direction, line and
+# paragraph separators, and surrogates, which stand for bytes that are not UTF-8. Joiners such as
+# U+200D stay: emoji and several scripts need them.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def safe(text: str) -> str:
+    """`text` on one line, with nothing that a terminal would obey.
+
+    Control characters become `\\xNN` or `\\uNNNN`; a byte of a file name that is not UTF-8
+    becomes its `\\xNN`, as in `vidlabel.files.text_path`.
+    """
+    return _UNSAFE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python smuggles the byte 0x80 to 0xFF
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
