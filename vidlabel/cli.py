@@ -6,12 +6,8 @@ Nothing heavy is imported before a command needs it: `--help` knows neither torc
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,8 +17,7 @@ from vidlabel.errors import ExitCode, RunError, UsageError, VidlabelError
 from vidlabel.specs import ClipSpec, Limits, ModelSpec
 
 if TYPE_CHECKING:
-    from vidlabel.predict import Labeller, PredictSpec
-    from vidlabel.specs import Prediction, VideoItem
+    from vidlabel.specs import VideoItem
 
 _DEFAULT_LIMITS = Limits()
 
@@ -127,7 +122,7 @@ def cli(debug: bool) -> None:
 @click.option("--fail-fast", is_flag=True, help="Stop at the first video that cannot be labelled.")
 @click.option("--dry-run", is_flag=True, help="List the videos that would be labelled, and stop.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
-def predict(  # noqa: PLR0913  (one argument for each option)
+def predict(
     inputs: tuple[str, ...], out: str, format_name: str | None, from_file: Any,
     include: tuple[str, ...], exclude: tuple[str, ...], model: str, top_k: int, views: int,
     min_confidence: float, embeddings: Path | None, device: str, precision: Any,
@@ -139,50 +134,22 @@ def predict(  # noqa: PLR0913  (one argument for each option)
     Every video gets one row in the table, also one that cannot be read. Exit code 0: all
     labelled; 1: done, but some videos failed; 2: wrong usage; 3: nothing could run.
     """
-    from vidlabel import exports
+    from vidlabel.exports import STDOUT, pick_format
 
-    fmt = exports.pick_format(out, format_name)
+    fmt = pick_format(out, format_name)
     items = _collect(inputs, from_file, include, exclude)
     if dry_run:
         return _list_items(items)
-    _check_outputs(out, embeddings)
 
+    from vidlabel.batch import Output, label_videos
     from vidlabel.predict import PredictSpec, load_labeller
 
+    output = Output(None if out == STDOUT else Path(out), fmt, embeddings)
+    output.check()
     limits = Limits(pixels=max_pixels, duration_s=max_duration, timeout_s=timeout)
     spec = PredictSpec(top_k, views, batch_size, workers, min_confidence, limits)
     labeller = load_labeller(model, device, precision)
-    spec = _at_most(spec, len(labeller.classes))
-    run = exports.RunInfo(labeller.checkpoint.id, spec.top_k, __version__)
-    rows: list[Prediction] = []
-    started = monotonic()
-    code = ExitCode.OK
-    with _stopping() as stop:
-        source = _label(labeller, items, spec, rows, quiet, fail_fast, ordered=out == "-")
-        try:
-            if out == "-":
-                for chunk in fmt.chunks(source, run):
-                    sys.stdout.buffer.write(chunk)
-                    sys.stdout.buffer.flush()
-            else:
-                for _ in source:
-                    pass
-        except KeyboardInterrupt:
-            code = ExitCode.TERMINATED if stop else ExitCode.INTERRUPTED
-    places = {item.path: item.index for item in items}
-    rows.sort(key=lambda row: places[row.path])
-    if out != "-":
-        exports.write_predictions(rows, Path(out), fmt, run)
-    if embeddings is not None:
-        exports.write_embeddings(rows, embeddings)
-    if not quiet:
-        from vidlabel import console
-
-        console.summary(rows, monotonic() - started, labeller.checkpoint.id, labeller.device, out)
-        if code:
-            console.warn(f"stopped: {len(rows)} of {len(items)} videos are in the table")
-    failed = any(not row.ok for row in rows)
-    return code or (ExitCode.SOME_FAILED if failed else ExitCode.OK)
+    return label_videos(labeller, items, spec, output, fail_fast=fail_fast, quiet=quiet)
 
 
 @cli.command()
@@ -249,7 +216,7 @@ def predict(  # noqa: PLR0913  (one argument for each option)
     "-j", "--workers", type=int, metavar="N", help="Decoder processes.  [default: one per core]"
 )
 @click.option("-q", "--quiet", is_flag=True, help="Only errors.")
-def train(  # noqa: PLR0913  (one argument for each option)
+def train(
     data: str, out: Path, epochs: int, batch_size: int, lr: float, weight_decay: float,
     val_fraction: float, group_pattern: str | None, frame_input: Any, frames: int, size: int,
     resize: int | None, cell: Any, hidden: int, dropout: float, init: str, trunk_weights: str,
@@ -262,6 +229,7 @@ def train(  # noqa: PLR0913  (one argument for each option)
     part and the held-out part that accuracy is measured on.
     """
     from vidlabel import console
+    from vidlabel.batch import stopping
     from vidlabel.datasets import read_data
     from vidlabel.train import Epoch, TrainSpec
     from vidlabel.train import train as run_training
@@ -283,7 +251,7 @@ def train(  # noqa: PLR0913  (one argument for each option)
                 f"{line.val_loss:.3f}, top-1 {line.val_top1:.1%}  {line.seconds:.0f} s"
             )
 
-    with _stopping() as stop:
+    with stopping() as signals:
         try:
             samples = read_data(data, out, group_pattern, per_class, seed)
             result = run_training(
@@ -292,7 +260,7 @@ def train(  # noqa: PLR0913  (one argument for each option)
             )  # fmt: skip
         except KeyboardInterrupt:
             console.warn(f"stopped; the best checkpoint so far, if any, is in {out}")
-            return ExitCode.TERMINATED if stop else ExitCode.INTERRUPTED
+            return ExitCode.TERMINATED if signals else ExitCode.INTERRUPTED
     for path in result.unreadable:
         console.warn(f"not trained on, cannot be read: {path}")
     if not quiet:
@@ -433,53 +401,3 @@ def _list_items(items: list[VideoItem]) -> int:
             click.echo(f"would fail: {item.problem}: {text_path(item.detail)}", err=True)
     click.echo(f"{len(items)} videos", err=True)
     return ExitCode.OK
-
-
-def _check_outputs(out: str, embeddings: Path | None) -> None:
-    from vidlabel.exports import check_embeddings
-    from vidlabel.files import check_output
-
-    if out != "-":
-        check_output(Path(out))
-    if embeddings is not None:
-        check_embeddings(embeddings)
-        check_output(embeddings)
-
-
-def _at_most(spec: PredictSpec, classes: int) -> PredictSpec:
-    from dataclasses import replace
-
-    return replace(spec, top_k=min(spec.top_k, classes))
-
-
-def _label(
-    labeller: Labeller, items: list[VideoItem], spec: PredictSpec, rows: list[Prediction],
-    quiet: bool, fail_fast: bool, ordered: bool,
-) -> Iterator[Prediction]:  # fmt: skip
-    """Predictions as they come, kept in `rows`, with a progress bar."""
-    from vidlabel import console
-    from vidlabel.clips import view_count
-
-    with console.Progress(len(items), quiet=quiet) as progress:
-        for row in labeller.predict(items, spec, ordered=ordered):
-            rows.append(row)
-            progress.advance(clips=view_count(spec.views) if row.ok else 0, failed=not row.ok)
-            yield row
-            if fail_fast and not row.ok:
-                return
-
-
-@contextmanager
-def _stopping() -> Iterator[list[int]]:
-    """SIGTERM ends the block like Ctrl-C; the list then holds its number."""
-    received: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)

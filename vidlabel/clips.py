@@ -53,7 +53,7 @@ def step_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[np.
     """
     parts = stretches * steps
     middles = (np.arange(parts) + 0.5) * (duration_s / parts)
-    return middles.reshape(stretches, steps)
+    return np.asarray(middles, dtype=np.float64).reshape(stretches, steps)
 
 
 def clip_times(video: Video, spec: ClipSpec, stretches: int) -> tuple[NDArray[np.float64], bool]:

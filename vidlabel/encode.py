@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 
@@ -34,9 +36,8 @@ def write_video(
     """
     count = 0
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(
-            codec, rate=Fraction(fps).limit_denominator(1001), options=options or {}
-        )
+        rate = Fraction(fps).limit_denominator(1001)
+        stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options or {}))
         for array in frames:
             if count == 0:
                 stream.height, stream.width = array.shape[:2]

@@ -14,10 +14,11 @@ from pathlib import Path
 from vidlabel.errors import OutputError, Reason, UsageError, VideoError
 from vidlabel.specs import VideoItem
 
-VIDEO_SUFFIXES = frozenset(
+_SUFFIXES = (
     ".3g2 .3gp .asf .avi .divx .dv .flv .h264 .h265 .hevc .ivf .m2ts .m2v .m4v .mkv .mov .mp4 "
-    ".mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .rm .rmvb .ts .vob .webm .wmv .wtv .xvid".split()
+    ".mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .rm .rmvb .ts .vob .webm .wmv .wtv .xvid"
 )
+VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 """Suffixes, in lower case, that make a file in a folder a video. A file that is named is always
 taken, whatever its suffix."""
 
@@ -30,8 +31,8 @@ def find_videos(
     """Every video that the inputs mean, once each, in a stable order.
 
     Folders are walked recursively in the byte order of their names; hidden files and folders are
-    skipped and symbolic links followed, each folder once. What is named but cannot be labelled
-    (missing, a FIFO, ...) is in the list too, with its problem, so that it gets a row.
+    skipped and symbolic links followed, each folder once. What is named but is not there, and a
+    folder that cannot be read, are in the list too, with the problem, so that they get a row.
 
     Args:
         inputs: folders, files, and globs (`**` is recursive) that no file is literally called.
@@ -49,7 +50,8 @@ def find_videos(
         if os.path.lexists(text):
             chosen.add_named(text)
         elif glob.has_magic(text):
-            matches = sorted(glob.iglob(text, recursive=True), key=os.fsencode)
+            found = glob.iglob(text, recursive=True)  # noqa: PTH207  (Path.glob drops a leading ./)
+            matches = sorted(found, key=os.fsencode)
             for match in matches:
                 chosen.add_matched(match)
             if not matches:
@@ -70,12 +72,20 @@ class _Chosen:
         self._include = include
         self._exclude = exclude
         self._keys: set[str] = set()
+        self._folders: dict[str, str] = {}
 
     def add(self, path: str, problem: Reason | None = None, detail: str = "") -> None:
-        key = os.path.abspath(path)  # noqa: PTH100  (resolve() would merge links with their targets)
+        key = self._key(path)
         if key not in self._keys:
             self._keys.add(key)
             self.found[path] = (problem, f"{path}: {detail}" if detail else "")
+
+    def _key(self, path: str) -> str:
+        """The same for all ways to write a path; a link to a file is not its target."""
+        folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)  # noqa: PTH118
 
     def add_named(self, path: str) -> None:
         """A file or folder that the user named."""
@@ -96,8 +106,12 @@ class _Chosen:
         # that a link to a parent ends the descent and every folder is read once.
         seen: set[tuple[int, int]] = set()
         hollow: list[str] = []
-        for folder, names, files in os.walk(root, followlinks=True):
-            place = os.stat(folder)  # noqa: PTH116
+        for folder, names, files in os.walk(root, onerror=self._unreadable, followlinks=True):
+            try:
+                place = os.stat(folder)  # noqa: PTH116
+            except OSError as error:  # removed meanwhile
+                self._unreadable(error)
+                continue
             identity = (place.st_dev, place.st_ino)
             if identity in seen:
                 names.clear()
@@ -114,9 +128,13 @@ class _Chosen:
                 if self._takes(name, os.path.relpath(path, root)):
                     self.add(path)
         for path in hollow:  # a folder called x.mp4 is a mistake, unless it holds videos
-            inside = path + os.sep
-            if not any(known.startswith(inside) for known in self.found):
+            inside = self._key(path) + os.sep
+            if not any(known.startswith(inside) for known in self._keys):
                 self.add(path, Reason.NOT_REGULAR, "a folder, not a video")
+
+    def _unreadable(self, error: OSError) -> None:
+        reason = Reason.PERMISSION if isinstance(error, PermissionError) else Reason.NOT_FOUND
+        self.add(str(error.filename), reason, f"this folder cannot be read: {error.strerror}")
 
     def _enters(self, folder: str, name: str, root: str) -> bool:
         below = os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118
@@ -131,9 +149,7 @@ class _Chosen:
 
     @staticmethod
     def _matches(patterns: Sequence[str], name: str, below: str) -> bool:
-        return any(
-            fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(below, p) for p in patterns
-        )
+        return any(fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(below, p) for p in patterns)
 
 
 def read_list(data: bytes) -> list[str]:
@@ -172,10 +188,19 @@ def check_output(path: Path) -> None:
     """Refuse an output that could not be written, before any work is done for it.
 
     Raises:
-        OutputError: the folder is missing or not writable, or the path is a folder.
+        OutputError: the folder is missing or not writable, or the path is a folder or a device.
     """
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; name a file in it")
+    try:
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    else:
+        if stat.S_ISDIR(kind):
+            raise OutputError(f"{path}: is a folder; name a file in it")
+        if not stat.S_ISREG(kind):  # replacing /dev/null would break the machine
+            raise OutputError(f"{path}: is a pipe or device; name a file")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
@@ -187,15 +212,16 @@ def replacing(path: Path) -> Iterator[Path]:
     """Write a file by way of a temporary one beside it: readers see the old file or the new one.
 
     Yields the temporary path. When the block ends well its contents are flushed to the disk and
-    it is renamed over `path`; otherwise it is removed and `path` stays as it was.
+    it is renamed over `path`, whose permissions it keeps (a link's target is what is replaced);
+    otherwise it is removed and `path` stays as it was.
 
     Raises:
         OutputError: the system refused to write, sync or rename.
     """
+    check_output(path)
+    target = path.resolve()
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name[:80]}.", suffix=path.suffix, dir=path.parent
-        )
+        handle, name = tempfile.mkstemp(".part" + path.suffix, ".vidlabel-", target.parent)
         os.close(handle)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
@@ -204,15 +230,22 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes it private; an output is not
-        temporary.replace(path)
+        temporary.chmod(_mode(target))
+        temporary.replace(target)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _mode(path: Path) -> int:
+    """Permissions of a file, or those that a new one gets (a temporary file's are private)."""
+    if path.exists():
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def write_bytes(path: Path, chunks: Iterable[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -79,7 +80,7 @@ def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     data = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
     if data is None:
         return False, False, False
-    a, b, _, c, d = struct.unpack("<9i", bytes(data))[:5]
+    a, b, _, c, d = struct.unpack("<9i", cast(bytes, data))[:5]
     if abs(b) > abs(a):
         return c < 0, b < 0, True
     return a < 0, d < 0, False

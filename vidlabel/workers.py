@@ -38,6 +38,10 @@ DEPTH = 4
 """Files given to a worker at a time: enough that none waits while the model computes."""
 
 
+START_S = 120.0
+"""Longest time a worker may take to start."""
+
+
 @dataclass(frozen=True)
 class DecodeJob:
     """What every worker of a pool does with a file.
@@ -102,6 +106,7 @@ class _Worker:
             )
         self.connection = Connection(ours.detach())
         self.tasks: deque[_Task] = deque()
+        self.ready = False  # has it said that it is up?
         self.busy_since = time.monotonic()
         self.send((job, size))
 
@@ -142,7 +147,8 @@ class DecoderPool:
         self._file.truncate(size)
         self._slots = mmap.mmap(self._file.fileno(), size)
         self._workers = [self._start() for _ in range(workers)]
-        self._retries: deque[VideoItem] = deque()
+        self._again: deque[VideoItem] = deque()  # lost with a worker before they were begun
+        self._retries: deque[VideoItem] = deque()  # their worker died or hung over them
 
     def __enter__(self) -> Self:
         return self
@@ -165,8 +171,8 @@ class DecoderPool:
         source = iter(items)
         more = True
         while True:
-            while more and self._free and (worker := self._idlest()) is not None:
-                item = next(source, None)
+            while (more or self._again) and self._free and (worker := self._idlest()) is not None:
+                item = self._again.popleft() if self._again else next(source, None)
                 if item is None:
                     more = False
                 elif item.problem is not None:
@@ -175,15 +181,13 @@ class DecoderPool:
                     worker.give(_Task(item, self._free.pop()))
             self._give_retries()
             busy = [w for w in self._workers if w.tasks]
-            if not busy and not more and not self._retries:
+            if not (busy or more or self._again or self._retries):
                 return
             yield from self._collect(busy)
 
     def _collect(self, busy: list[_Worker]) -> Iterator[Decoded]:
         """Wait for replies, deaths or a deadline, and give what came of them."""
-        limit_s = self._job.limits.timeout_s
-        now = time.monotonic()
-        patience = min((w.busy_since + limit_s - now for w in busy), default=0.0)
+        patience = min((self._deadline(w) for w in busy), default=0.0) - time.monotonic()
         ready = wait([w.connection for w in busy], timeout=max(0.0, patience))
         for worker in busy:
             if worker.connection in ready:
@@ -192,12 +196,19 @@ class DecoderPool:
                 except (EOFError, OSError):
                     yield from self._bury(worker, Reason.CRASHED)
                     continue
-                task = worker.tasks.popleft()
                 worker.busy_since = time.monotonic()
+                if not worker.ready:
+                    worker.ready = True
+                    continue
+                task = worker.tasks.popleft()
                 yield self._outcome(task, reply)
                 self._free.append(task.slot)
-            elif not ready and time.monotonic() > worker.busy_since + limit_s:
+            elif time.monotonic() > self._deadline(worker) and not worker.connection.poll():
                 yield from self._bury(worker, Reason.TIMEOUT)
+
+    def _deadline(self, worker: _Worker) -> float:
+        """When a silent worker counts as hanging; starting up is not the file's fault."""
+        return worker.busy_since + (self._job.limits.timeout_s if worker.ready else START_S)
 
     def _outcome(self, task: _Task, reply: tuple[str, Any]) -> Decoded:
         kind, content = reply
@@ -221,7 +232,7 @@ class DecoderPool:
         blamed = worker.tasks.popleft() if worker.tasks else None
         for task in worker.tasks:  # these had not been begun
             self._free.append(task.slot)
-            self._retries.append(task.item)
+            self._again.append(task.item)
         if blamed is None:
             return
         self._free.append(blamed.slot)
@@ -271,6 +282,7 @@ def _room(folder: Path) -> int:
 
 
 def _serve(connection: Connection, slots: mmap.mmap, job: DecodeJob) -> None:
+    connection.send(("ready", None))
     while True:
         try:
             path, slot = connection.recv()

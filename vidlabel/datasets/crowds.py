@@ -217,6 +217,16 @@ def no_fight(bodies: Sequence[Body], stage: Stage, rng: Generator) -> list[Track
     return people
 
 
+def bystander(body: Body, stage: Stage, rng: Generator) -> Track:
+    """Someone behind the actors who stands there or walks past."""
+    role = _stander if rng.random() < 0.6 else _passer
+    track = role(body, stage, rng)
+    behind = rng.uniform(1.3, 3.0) - min(float(track.root[:, 1].min()), 0.0)
+    track.root[:, 1] += behind
+    track.feet[:, :, 1] += behind
+    return track
+
+
 CROWD_ACTIONS: dict[str, Callable[[Sequence[Body], Stage, Generator], list[Track]]] = {
     "fight": fight,
     "no_fight": no_fight,

@@ -16,7 +16,8 @@ from vidlabel.datasets.skeleton import SIDE_SIGN, Array, Body, Track, heading
 
 STEPS_PER_S = 60
 """Time steps per second of the grid on which movements are described."""
-_PAD_S = 1.5
+PAD_S = 1.5
+"""How long the grid goes on before and after the clip, in seconds."""
 FACING_VIEWER = -np.pi / 2
 """Heading of someone who looks at the viewer, in radians."""
 
@@ -35,7 +36,8 @@ class Gait:
 
     `width_m` is half the distance between left and right footprints; `swing_m` how high a foot
     is carried and `swing_peak` (0..1) when; `push_rad` and `strike_rad` how far the foot is
-    pointed down as it leaves, and up as it lands.
+    pointed down as it leaves, and up as it lands. `lag` (phase) is by how much footprints lie
+    behind the middle of their contact: feet land closer to the body than they are when they leave.
     """
 
     width_m: float
@@ -43,11 +45,12 @@ class Gait:
     swing_peak: float
     push_rad: float
     strike_rad: float
+    lag: float = 0.0
 
 
 def timeline(duration_s: float) -> Array:
     """Times (T,) in seconds; 0 is the first frame of the clip."""
-    return np.arange(-_PAD_S, duration_s + _PAD_S, 1 / STEPS_PER_S)
+    return np.arange(-PAD_S, duration_s + PAD_S, 1 / STEPS_PER_S)
 
 
 def ease(time_s: Array, start_s: float, end_s: float) -> Array:
@@ -134,10 +137,10 @@ def tread(track: Track, side: int, contacts: Array, phase: Array, gait: Gait) ->
     """Move one foot from footprint to footprint.
 
     `contacts` (N, 2) are the first and last phase of each time on the ground. A footprint lies
-    beside where the root is in the middle of its contact; `phase` (T,) must never fall.
+    beside where the root is about the middle of its contact; `phase` (T,) must never fall.
     """
     rising = phase + 1e-6 * np.arange(len(phase))
-    middle = contacts.mean(axis=1)
+    middle = contacts.mean(axis=1) - gait.lag
     yaw = np.interp(middle, rising, track.yaw)
     _, left = heading(yaw)
     prints = SIDE_SIGN[side] * gait.width_m * left[:, :2]
@@ -154,7 +157,7 @@ def tread(track: Track, side: int, contacts: Array, phase: Array, gait: Gait) ->
     pace = np.clip(np.gradient(phase, track.time_s) / 0.35, 0.0, 1.0)
     warped = swing ** (np.log(0.5) / np.log(gait.swing_peak))
     track.feet[:, side, 2] = pace * gait.swing_m * np.sin(np.pi * warped)
-    push = gait.push_rad * (ease(stance, 0.55, 1.0) - ease(swing, 0.1, 0.75))
+    push = gait.push_rad * (ease(stance, 0.45, 1.0) - ease(swing, 0.1, 0.75))
     strike = gait.strike_rad * (ease(swing, 0.6, 1.0) - ease(stance, 0.0, 0.2))
     track.foot_pitch[:, side] = pace * (push - strike)
     track.planted[:, side] = (swing <= 0) | (pace < 0.05)
@@ -173,7 +176,7 @@ def walk_along(track: Track, body: Body, rng: Generator, stride_m: float) -> Non
     phase = rng.random() + np.cumsum(step) / stride_m
     size = body.height_m / 1.75
     gait = Gait(body.hip_m * rng.uniform(0.7, 1.1), rng.uniform(0.07, 0.13) * size, 0.35,
-                rng.uniform(0.5, 0.8), rng.uniform(0.15, 0.4))  # fmt: skip
+                rng.uniform(0.75, 1.0), rng.uniform(0.15, 0.4), lag=0.06)  # fmt: skip
     duty = rng.uniform(0.58, 0.64)
     for side in (0, 1):
         tread(track, side, cycle_contacts(phase, 0.5 * side, duty), phase, gait)

@@ -14,7 +14,6 @@ from numpy.random import Generator
 
 from vidlabel.datasets.motion import (
     Stage,
-    drift,
     ease,
     pulse,
     raise_arm,
@@ -54,12 +53,14 @@ def _pair(bodies: Sequence[Body], time: Array, rng: Generator, x: tuple[Array, A
     for body, way, yaw in zip(bodies, x, (0.0, np.pi), strict=True):
         track = standing(body, time, rng, yaw)
         track.root[:, 0] = way
-        walk_along(track, body, rng, rng.uniform(0.8, 1.1))
+        walk_along(track, body, rng, rng.uniform(0.65, 0.9))
         tracks.append(track)
     return tracks[0], tracks[1]
 
 
-def _meeting(stage: Stage, rng: Generator, time: Array, near_m: float) -> tuple[Array, Array, Array]:
+def _meeting(
+    stage: Stage, rng: Generator, time: Array, near_m: float
+) -> tuple[Array, Array, Array]:
     """Two ways x (T,) to a distance `near_m` and apart again, and how near they are (0..1)."""
     total = stage.duration_s
     far_m = rng.uniform(1.5, min(2.6, max(1.7, 1.5 * stage.half_width_m)))

@@ -89,7 +89,7 @@ class Body:
     @property
     def shoulder_m(self) -> float:
         """Half the distance between the shoulder joints."""
-        return (0.098 if self.feminine else 0.112) * self.height_m * self.build**0.4
+        return (0.090 if self.feminine else 0.102) * self.height_m * self.build**0.4
 
     @property
     def hip_m(self) -> float:
@@ -260,9 +260,7 @@ def _place_head(joints: Array, body: Body, track: Track) -> None:
     joints[:, Joint.FACE] = head + body.height_m * (0.022 * head_forward - 0.018 * head_up)
 
 
-def _place_arms(
-    joints: Array, body: Body, track: Track, trunk: tuple[Array, Array, Array]
-) -> None:
+def _place_arms(joints: Array, body: Body, track: Track, trunk: tuple[Array, Array, Array]) -> None:
     forward, left, up = (axis[:, None] for axis in trunk)
     outward = SIDE_SIGN[:, None] * left
     neck = joints[:, Joint.NECK, None]

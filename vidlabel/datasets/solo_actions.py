@@ -32,29 +32,39 @@ from vidlabel.datasets.motion import (
 from vidlabel.datasets.skeleton import SIDE_SIGN, Array, Body, Track, heading
 
 
-def _cross(stage: Stage, rng: Generator, speed_m_s: float) -> Callable[[Array], Array]:
-    """Distance covered -> x, for someone who crosses the view, mostly seen."""
+def _cross(stage: Stage, rng: Generator, speed_m_s: float, track: Track, distance: Array) -> Array:
+    """Send the root across the view, mostly seen; gives 1 where it goes right, -1 where left.
+
+    Who is fast enough to leave the view comes back a moment later.
+    """
     way_m = speed_m_s * stage.duration_s
     half = stage.half_width_m
+    beyond = rng.uniform(0.3, 0.7)
     if way_m > 2 * half:
-        start = -half - rng.uniform(-0.3, min(0.4, 0.5 * (way_m - 2 * half) + 0.1))
+        start = -half - rng.uniform(-0.3, 0.3)
     else:
         start = rng.uniform(-half - 0.1, half - way_m + 0.1)
-    return lambda distance: start + distance
+    lap = 2 * (half + beyond)
+    along = start + distance + half + beyond
+    folded = np.abs((along + lap) % (2 * lap) - lap)
+    track.root[:, 0] = folded - half - beyond
+    return np.where((along // lap) % 2 == 0, 1.0, -1.0)
 
 
 def _go(
     track: Track, stage: Stage, rng: Generator, speed_m_s: float, distance: Array, turn: float
 ) -> None:
-    """Send the root across the view, facing its way; with chance `turn` it comes back."""
-    x = _cross(stage, rng, speed_m_s)(distance)
+    """Cross the view, facing the way; with chance `turn` the person turns back within it."""
+    way = _cross(stage, rng, speed_m_s, track, distance)
     if rng.random() < turn:
         corner = rng.uniform(-0.2, 0.8) * stage.half_width_m
-        beyond = x - corner
-        x = corner - np.hypot(beyond, 0.25)
-        side = rng.choice([-1.0, 1.0])
-        track.yaw += side * np.pi * ease(beyond, -0.35, 0.35)
-    track.root[:, 0] = x
+        past = (
+            distance - distance[track.time_s.searchsorted(rng.uniform(0.4, 0.8) * stage.duration_s)]
+        )
+        track.root[:, 0] = corner - np.hypot(past, 0.25)
+        track.yaw += rng.choice([-1.0, 1.0]) * np.pi * ease(past, -0.35, 0.35)
+    else:
+        track.yaw += np.where(way > 0, 0.0, np.pi)
 
 
 def walk(body: Body, stage: Stage, rng: Generator) -> Track:
@@ -77,7 +87,7 @@ def run(body: Body, stage: Stage, rng: Generator) -> Track:
     phase = rng.random() + speed * time / stride
     _go(track, stage, rng, speed, speed * time, turn=0.06)
     duty = rng.uniform(0.3, 0.36)
-    gait = Gait(0.5 * body.hip_m, rng.uniform(0.28, 0.48) * size, 0.4, 0.9, 0.1)
+    gait = Gait(0.5 * body.hip_m, rng.uniform(0.28, 0.48) * size, 0.4, 1.0, 0.1, lag=0.04)
     for side in (0, 1):
         tread(track, side, cycle_contacts(phase, 0.5 * side, duty), phase, gait)
     # Lowest in the middle of each contact, highest in flight.
@@ -181,13 +191,15 @@ def side_gallop(body: Body, stage: Stage, rng: Generator) -> Track:
     size = body.height_m / 1.75
     stride, cycle_s = rng.uniform(0.7, 1.05) * size, rng.uniform(0.42, 0.62)
     phase = rng.random() + time / cycle_s
-    track.root[:, 0] = _cross(stage, rng, stride / cycle_s)(stride * time / cycle_s)
+    way = _cross(stage, rng, stride / cycle_s, track, stride * time / cycle_s)
     track.yaw[:] = FACING_VIEWER
-    apart = (0.25 * stride - rng.uniform(0.03, 0.06)) * 1.0
+    apart = 0.25 * stride - rng.uniform(0.03, 0.06)
     gait = Gait(apart, 0.07 * size, 0.5, 0.4, 0.0)
-    # Facing the viewer the left foot is on the right, so it leads.
+    # Facing the viewer the left foot is on the right, so it leads when the way is to the right.
+    lead_left = np.median(way[(time > 0) & (time < stage.duration_s)]) > 0
     for side in (0, 1):
-        tread(track, side, cycle_contacts(phase, 0.5 * side, 0.44), phase, gait)
+        second = side if lead_left else 1 - side
+        tread(track, side, cycle_contacts(phase, 0.5 * second, 0.44), phase, gait)
     track.foot_pitch *= 0.5
     track.lift += rng.uniform(0.03, 0.07) * size * np.cos(2 * np.pi * (phase - 0.47))
     track.crouch += 0.05 * size

@@ -1,0 +1,42 @@
+"""Make examples/clips again: generated clips, one for each of a dozen actions.
+
+    python examples/make_clips.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidlabel.datasets.synthetic import describe_clip, render_clip
+from vidlabel.encode import write_video
+
+CLIPS = {
+    "bend": 500001,
+    "hug": 500001,
+    "jump_in_place": 500001,
+    "jumping_jack": 500001,
+    "kick": 500001,
+    "point": 500001,
+    "push": 500001,
+    "run": 500001,
+    "shake_hands": 500001,
+    "walk": 500001,
+    "wave": 500001,
+    "wave_both_hands": 500001,
+}
+"""Action and seed. No clip of these seeds was trained on."""
+
+
+def main() -> None:
+    folder = Path(__file__).parent / "clips"
+    folder.mkdir(exist_ok=True)
+    for action, seed in CLIPS.items():
+        clip = describe_clip(action, seed)
+        options = {"crf": "26", "preset": "slow", "threads": "1"}
+        path = folder / f"{action}.mp4"
+        write_video(path, render_clip(clip), clip.fps, options=options)
+        print(f"{path.name}: {clip.frames} frames, {path.stat().st_size // 1000} kB")
+
+
+if __name__ == "__main__":
+    main()

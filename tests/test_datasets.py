@@ -1,0 +1,146 @@
+"""Labelled data: folders, tables, groups that stay together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidlabel.datasets import read_data
+from vidlabel.datasets.folder import guess_group, read_folder
+from vidlabel.datasets.samples import Sample, class_names, hold_out
+from vidlabel.datasets.table import read_table
+from vidlabel.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("path", "label", "group"),
+    [
+        ("wave/TrumanShow_wave_f_nm_np1_fr_med_26.avi", "wave", "TrumanShow"),
+        ("golf/Tips_-_300+_Yards!!!_golf_f_nm_np1_fr_med_0.avi", "golf", "Tips_-_300+_Yards!!!"),
+        ("SoccerJuggling/v_SoccerJuggling_g23_c01.avi", "SoccerJuggling", "g23"),
+        ("walk/anna_walk_03.mp4", "walk", "anna"),
+        ("run/anna_run.mp4", "run", "anna"),
+        ("hug/set1_seq01_2.avi", "hug", "set1_seq01"),
+        ("wave/wave-007.mp4", "wave", "wave-007"),
+        ("walk/sleepwalker_1.mp4", "walk", "sleepwalker"),
+    ],
+)
+def test_group_is_guessed_from_the_name(path: str, label: str, group: str) -> None:
+    if group == "wave-007":  # nothing but class and number: a group of its own
+        assert guess_group(path, label) not in ("", "wave")
+    else:
+        assert guess_group(path, label) == group
+
+
+def _tree(root: Path, files: list[str]) -> Path:
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def test_folder_labels_by_sub_folder(tmp_path: Path) -> None:
+    root = _tree(
+        tmp_path,
+        ["walk/anna_walk_1.mp4", "walk/deep/ben_walk.AVI", "run/anna_run.mp4", "loose.mp4",
+         ".git/x.mp4", "run/notes.txt"],
+    )  # fmt: skip
+    samples = read_folder(root)
+    assert Counter((s.label, s.group) for s in samples) == Counter(
+        [("run", "anna"), ("walk", "anna"), ("walk", "ben")]
+    )
+    by_pattern = read_folder(root, r"/(?:deep/)?(\w)")
+    assert {s.group for s in by_pattern} == {"a", "b"}
+
+
+def test_folder_errors_name_the_flag(tmp_path: Path) -> None:
+    root = _tree(tmp_path, ["walk/a.mp4"])
+    with pytest.raises(UsageError, match="--group-pattern"):
+        read_folder(root, "(")
+    with pytest.raises(UsageError, match="does not match"):
+        read_folder(root, "zzz")
+    with pytest.raises(UsageError, match="no videos"):
+        read_folder(_tree(tmp_path / "empty", ["loose.mp4"]))
+
+
+def test_table(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text(
+        'path,label,group,split\na.mp4,walk,g1,train\n"b,c.mp4",run,g2,val\nd.mp4,run,,\n'
+    )
+    assert read_table(table) == [
+        Sample(str(tmp_path / "a.mp4"), "walk", "g1", "train"),
+        Sample(str(tmp_path / "b,c.mp4"), "run", "g2", "val"),
+        Sample(str(tmp_path / "d.mp4"), "run", "d", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path\na.mp4\n", "no column label"),
+        ("path,label\n", "no rows"),
+        ("path,label\na.mp4,\n", ":2:"),
+        ("path,label,split\na.mp4,walk,test\n", "split is 'test'"),
+    ],
+)
+def test_table_errors_say_where(tmp_path: Path, text: str, message: str) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_table(table)
+
+
+def test_data_argument(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nonsense"):
+        read_data("nonsense", tmp_path)
+    assert len(read_data(str(_tree(tmp_path, ["a/x.mp4", "b/y.mp4"])), tmp_path)) == 2
+
+
+_groups = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 8)), min_size=12, max_size=80
+).map(lambda pairs: [Sample(f"{i}.mp4", k, f"g{g}") for i, (k, g) in enumerate(pairs)])
+
+
+@given(_groups, st.floats(0.1, 0.5), st.integers(0, 5))
+def test_b2_52_a_group_is_never_divided(
+    samples: list[Sample], fraction: float, seed: int
+) -> None:
+    try:
+        done = hold_out(samples, fraction, seed)
+    except UsageError:  # every class sits in one group: nothing can be held out
+        return
+    parts = {s.split: {t.group for t in done if t.split == s.split} for s in done}
+    assert parts["train"].isdisjoint(parts["val"])
+    assert {s.label for s in done} == {s.label for s in done if s.split == "train"}
+    assert [(s.path, s.label, s.group) for s in done] == [
+        (s.path, s.label, s.group) for s in samples
+    ]
+    assert done == hold_out(samples, fraction, seed)
+
+
+def test_about_the_fraction_is_held_out_of_each_class() -> None:
+    samples = [Sample(f"{k}{i}.mp4", k, f"g{i}") for k in "abcd" for i in range(20)]
+    done = hold_out(samples, 0.25, seed=3)
+    held = Counter(s.label for s in done if s.split == "val")
+    assert all(4 <= held[k] <= 6 for k in "abcd")
+
+
+def test_given_splits_are_kept_and_checked() -> None:
+    good = [Sample("a", "x", "g1", "train"), Sample("b", "y", "g2", "val")]
+    assert hold_out(good, 0.2, 0) == good
+    with pytest.raises(UsageError, match="group g1"):
+        hold_out([good[0], Sample("c", "y", "g1", "val")], 0.2, 0)
+    with pytest.raises(UsageError, match="--val-fraction"):
+        hold_out(good, 1.0, 0)
+
+
+def test_classes_are_sorted_and_at_least_two() -> None:
+    samples = [Sample("a", "run", "1"), Sample("b", "bend", "2"), Sample("c", "run", "3")]
+    assert class_names(samples) == ("bend", "run")
+    with pytest.raises(UsageError, match="at least 2"):
+        class_names(samples[:1])

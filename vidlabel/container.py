@@ -1,0 +1,87 @@
+"""Open a file as a video and nothing else, and turn every failure into a reason."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vidlabel.errors import Reason, VideoError, VidlabelError
+
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,"
+    "h264,hevc,m4v,ivf,obu,rm,mxf,nut,dv,wtv"
+)
+"""FFmpeg demuxers that read one self-contained video file. Playlists and scripts (hls, dash,
+concat, sdp), which open other files, and still images are not among them."""
+
+
+def open_container(path: str, max_pixels: int) -> InputContainer:
+    """Open a local file; FFmpeg is kept from following its name or content anywhere else."""
+    # The absolute path behind `file:` keeps a name such as `concat:x` or `http:x` a name, the
+    # format list keeps scripts and playlists out, the protocol list keeps the network out.
+    return av.open(
+        "file:" + str(Path(path).absolute()),
+        options={
+            "format_whitelist": CONTAINERS,
+            "protocol_whitelist": "file",
+            "max_pixels": str(max_pixels),  # for the frames that FFmpeg decodes to know the stream
+        },
+        metadata_errors="replace",
+    )
+
+
+def pick_stream(container: InputContainer) -> VideoStream:
+    """The largest video stream that is not cover art, the first of equals.
+
+    Raises:
+        VideoError: `no_video_stream`, or `no_decoder` where FFmpeg has none for its codec.
+    """
+    name = container.name.removeprefix("file:")
+    cover = av.stream.Disposition.attached_pic
+    streams = [s for s in container.streams.video if not s.disposition & cover]
+    if not streams:
+        kind = "only cover art" if container.streams.video else "no video stream"
+        raise VideoError(Reason.NO_VIDEO_STREAM, f"{name}: {kind} in this file")
+    usable = [s for s in streams if s.codec_context is not None]
+    if not usable:
+        raise VideoError(Reason.NO_DECODER, f"{name}: no decoder for its video codec")
+    return max(usable, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
+
+
+@contextmanager
+def mapped_errors(path: str) -> Iterator[None]:
+    """The one place where errors of FFmpeg and the system become reasons."""
+    try:
+        yield
+    except av.error.InterruptedError as error:  # a signal, not a bad file
+        raise KeyboardInterrupt from error
+    except VidlabelError:  # some are ValueErrors too
+        raise
+    except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as error:
+        raise VideoError(Reason.NO_DECODER, f"{path}: {_plain(error)}") from error
+    except FileNotFoundError as error:
+        raise VideoError(Reason.NOT_FOUND, f"{path}: {_plain(error)}") from error
+    except PermissionError as error:
+        # FFmpeg's "return -1", for whatever reason, arrives as EPERM; files are refused by EACCES.
+        denied = error.errno == errno.EACCES
+        reason = Reason.PERMISSION if denied else Reason.READ_ERROR
+        raise VideoError(reason, f"{path}: {_plain(error)}") from error
+    except MemoryError as error:
+        raise VideoError(Reason.TOO_LARGE, f"{path}: not enough memory to decode it") from error
+    except (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError) as error:
+        detail = f"{path}: not a video, or its header is missing ({_plain(error)})"
+        raise VideoError(Reason.NOT_VIDEO, detail) from error
+    except (av.FFmpegError, OSError, UnicodeDecodeError, IndexError, ValueError) as error:
+        raise VideoError(Reason.READ_ERROR, f"{path}: {_plain(error)}") from error
+
+
+def _plain(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0]

@@ -1,0 +1,111 @@
+"""What can be known of a video from its packets, before any is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidlabel.stream import VideoPacket
+
+RESET_S = 1.0
+"""Decoding timestamps that fall back by more than this start anew (two recordings joined)."""
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """The timestamps of packets, in decoding order."""
+
+    pts: list[int | None]
+    dts: list[int | None]
+    shown: list[bool]
+    """False for what is decoded but never shown: the part before the start of an edit list."""
+
+    def timed(self) -> bool:
+        """True if the presentation times can be trusted: all there, distinct, in one piece."""
+        pts = [p for p, shown in zip(self.pts, self.shown, strict=True) if shown]
+        if not pts or None in self.pts or len(set(pts)) != len(pts):
+            return False
+        dts = np.array([d for d in self.dts if d is not None], dtype=np.int64)
+        return bool((np.diff(dts) >= 0).all())
+
+    def shown_pts(self) -> NDArray[np.int64]:
+        """Presentation timestamps of what is shown, ascending; for `timed` stamps."""
+        pts = [p for p, shown in zip(self.pts, self.shown, strict=True) if shown]
+        return np.sort(np.array(pts, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Index:
+    """Packets in decoding order, with what is needed to decode few of them."""
+
+    pts: NDArray[np.int64]
+    keyframe: NDArray[np.bool_]
+    shown: NDArray[np.int64]
+    """The pts of the packets whose frames are shown, ascending."""
+    packets: Sequence[VideoPacket]
+
+    def wanted(self, target: int) -> int:
+        """The pts of the frame on screen at `target`: the latest one not after it."""
+        place = int(np.searchsorted(self.shown, target, side="right"))
+        return int(self.shown[max(0, place - 1)])
+
+    def run_start(self, position: int) -> int:
+        """Position of the keyframe that decoding the packet at `position` must start from."""
+        starts = np.flatnonzero(self.keyframe[: position + 1])
+        if starts.size == 0:
+            return 0
+        # A leading picture (decoded after a keyframe, shown before it) may refer to the group
+        # before; start there.
+        leading = bool(self.pts[position] < self.pts[starts[-1]])
+        return int(starts[max(0, starts.size - 1 - leading)])
+
+
+def stamps_of(packets: Sequence[VideoPacket]) -> Stamps:
+    """The timestamps of packets."""
+    return Stamps(
+        pts=[p.pts for p in packets],
+        dts=[p.dts for p in packets],
+        shown=[not p.is_discard for p in packets],
+    )
+
+
+def make_index(packets: Sequence[VideoPacket]) -> Index | None:
+    """An index, or None where the presentation times cannot be trusted."""
+    stamps = stamps_of(packets)
+    if not stamps.timed():
+        return None
+    return Index(
+        pts=np.array([p.pts for p in packets], dtype=np.int64),
+        keyframe=np.array([p.is_keyframe for p in packets], dtype=np.bool_),
+        shown=stamps.shown_pts(),
+        packets=packets,
+    )
+
+
+class Clock:
+    """Times for frames without presentation timestamps, in the order they are shown.
+
+    They follow the decoding timestamps from the first one on, or the frame rate where there are
+    none; where timestamps start anew, time goes on.
+    """
+
+    def __init__(self, time_base: float, fps: float) -> None:
+        self._time_base = time_base
+        self._frame_s = 1.0 / fps
+        self._offset_s: float | None = None
+        self._now_s: float | None = None
+
+    def next(self, dts: int | None) -> float:
+        """Seconds since the first frame of the frame that comes with `dts`."""
+        following_s = 0.0 if self._now_s is None else self._now_s + self._frame_s
+        if dts is None:
+            self._now_s = following_s
+            return following_s
+        stamp_s = dts * self._time_base
+        if self._offset_s is None or stamp_s - self._offset_s < following_s - RESET_S:
+            self._offset_s = stamp_s - following_s
+        self._now_s = max(self._now_s or 0.0, stamp_s - self._offset_s)
+        return self._now_s
