@@ -1,6 +1,6 @@
 """Make examples/clips again: generated clips, one for each of a dozen actions.
 
-    python examples/make_clips.py
+python examples/make_clips.py
 """
 
 from __future__ import annotations

@@ -107,9 +107,7 @@ _groups = st.lists(
 
 
 @given(_groups, st.floats(0.1, 0.5), st.integers(0, 5))
-def test_b2_52_a_group_is_never_divided(
-    samples: list[Sample], fraction: float, seed: int
-) -> None:
+def test_b2_52_a_group_is_never_divided(samples: list[Sample], fraction: float, seed: int) -> None:
     try:
         done = hold_out(samples, fraction, seed)
     except UsageError:  # every class sits in one group: nothing can be held out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +46,10 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 @pytest.fixture(scope="module")
 def trained(
     samples: list[Sample], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[TrainResult, list[Epoch], Path]]:
+) -> tuple[TrainResult, list[Epoch], Path]:
     out = tmp_path_factory.mktemp("runs") / "first"
     log: list[Epoch] = []
-    yield train(samples, out, SPEC, CLIP, MODEL, device="cpu", on_epoch=log.append), log, out
+    return train(samples, out, SPEC, CLIP, MODEL, device="cpu", on_epoch=log.append), log, out
 
 
 def test_it_learns_what_tells_the_classes_apart(

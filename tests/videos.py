@@ -180,15 +180,23 @@ def write_audio(path: Path, cover: bool = False) -> Path:
     return path
 
 
-def write_image(path: Path, codec: str, pix_fmt: str) -> Path:
-    """One still picture, as the encoder gives it, whatever the file is called."""
-    context = av.CodecContext.create(codec, "w")
-    context.width, context.height, context.pix_fmt = 64, 48, pix_fmt
-    context.time_base = Fraction(1, 10)
-    frame = av.VideoFrame.from_ndarray(barcode(1, 64, 48)).reformat(format=pix_fmt)
-    packets = [*context.encode(frame), *context.encode(None)]
-    path.write_bytes(b"".join(bytes(packet) for packet in packets))
-    return path
+def restamp(source: Path, target: Path, stamps: Sequence[int]) -> Path:
+    """The same packets with other presentation times (and decoding times), in milliseconds."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        packets = (packet for packet in old.demux(video=0) if packet.size)
+        for packet, stamp in zip(packets, stamps, strict=True):
+            packet.time_base = Fraction(1, 1000)
+            packet.pts = packet.dts = stamp
+            packet.stream = stream
+            new.mux(packet)
+    return target
+
+
+def packet_places(path: Path) -> list[tuple[int, int]]:
+    """Where the packets of the first video stream lie in the file: (offset, size)."""
+    with av.open(str(path)) as container:
+        return [(p.pos, p.size) for p in container.demux(video=0) if p.size]
 
 
 def cut(source: Path, target: Path, size: int) -> Path:
@@ -209,11 +217,6 @@ def with_edit_list(source: Path, target: Path, skip_s: Fraction) -> Path:
     data[place + 12 : place + 16] = int(media_time).to_bytes(4, "big")
     target.write_bytes(data)
     return target
-
-
-def fast_start(**spec) -> VideoSpec:
-    """An mp4 with its header in front, so that a cut file still opens."""
-    return VideoSpec(mux=(("movflags", "+faststart"),), **spec)
 
 
 def join(sources: Sequence[Path], target: Path) -> Path:

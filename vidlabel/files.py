@@ -122,6 +122,7 @@ class _Chosen:
                 os.path.join(folder, n)  # noqa: PTH118  (keeps ./ and .. as the user wrote them)
                 for n in names
                 if Path(n).suffix.lower() in VIDEO_SUFFIXES
+                and self._takes(n, os.path.relpath(os.path.join(folder, n), root))  # noqa: PTH118
             ]
             for name in sorted(files, key=os.fsencode):
                 path = os.path.join(folder, name)  # noqa: PTH118

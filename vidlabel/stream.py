@@ -34,6 +34,7 @@ class Stream:
         self.container = container
         self.broken = 0
         self.kept: list[VideoPacket] = []
+        self._first_error: Exception | None = None
         self._path = path
         self._limits = limits
         self.stream = pick_stream(container)
@@ -109,15 +110,29 @@ class Stream:
                 f"{self._limits.pixels} pixels (--max-pixels)",
             )
 
+    def no_frames(self) -> VideoError:
+        """The error for when nothing came out of the decoder, with the reason."""
+        # What a decoder answers to frames over its max_pixels is "invalid argument".
+        if isinstance(self._first_error, av.error.ArgumentError):
+            return VideoError(
+                Reason.TOO_LARGE,
+                f"{self._path}: its frames are over the limit of {self._limits.pixels} pixels "
+                "(--max-pixels), or cannot be decoded",
+            )
+        return VideoError(Reason.NO_FRAMES, f"{self._path}: opens, but no frame can be decoded")
+
     def _decode(self, packet: VideoPacket | None) -> list[VideoFrame] | None:
         """The frames that a packet completes; None, and counted, if it is broken."""
         try:
-            return self.context.decode(packet)
+            frames = self.context.decode(packet)
         except av.error.InterruptedError:
             raise
-        except (av.FFmpegError, ValueError):
+        except (av.FFmpegError, ValueError) as error:
+            self._first_error = self._first_error or error
             self.broken += 1
             return None
+        self.broken += packet is not None and packet.is_corrupt
+        return frames
 
     def _demux(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
         failures = 0

@@ -18,7 +18,7 @@ All three give the same frames as decoding everything; tests/test_video.py holds
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +128,7 @@ class Video:
         """Container, codec, displayed size, length; decodes one frame to know the rotation."""
         first = next(self._source.frames(self._source.all_packets()), None)
         if first is None:
-            raise VideoError(Reason.NO_FRAMES, f"{self._path}: no frame can be decoded")
+            raise self._source.no_frames()
         width_px, height_px, rotation_deg = self._scaler.displayed_size(first)
         return VideoInfo(
             container=self._container.format.name.split(",")[0],
@@ -164,7 +164,7 @@ class Video:
         else:
             found = self._by_seeking(targets)
         if not found:
-            raise VideoError(Reason.NO_FRAMES, f"{self._path}: opens, but no frame can be decoded")
+            raise self._source.no_frames()
         position = np.empty_like(order)
         position[order] = np.arange(len(order))
         frames = [found[i] for i in position]
@@ -191,7 +191,12 @@ class Video:
                 runs.append((start, position, {pts}))
         got: dict[int, NDArray[np.uint8]] = {}
         for first, last, members in runs:
-            got |= self._decode_run(index, first, last, members)
+
+            def further(first: int = first, last: int = last) -> Sequence[VideoPacket]:
+                starts = np.flatnonzero(index.keyframe[: first + 1])
+                return index.packets[starts[-3:][0] if starts.size else 0 : last + 1]
+
+            got |= self._decode_run(index.packets[first : last + 1], members, further)
         return self._assign(wanted, got)
 
     def _by_seeking(self, targets_s: NDArray[np.float64]) -> list[_Found]:
@@ -207,7 +212,13 @@ class Video:
                 return self._by_order(targets_s)
             members = [index.wanted(int(t)) for t in group]
             wanted += members
-            got |= self._decode_run(index, 0, len(index.packets) - 1, set(members))
+
+            def further(index: Index = index, last: int = int(group[-1])) -> Sequence[VideoPacket]:
+                for _ in range(2):
+                    index = self._local_index(int(index.pts[0]) - 1, last) or index
+                return index.packets
+
+            got |= self._decode_run(index.packets, set(members), further)
         return self._assign(wanted, got)
 
     def _local_index(self, first: int, last: int | None) -> Index | None:
@@ -256,24 +267,29 @@ class Video:
         return packets
 
     def _decode_run(
-        self, index: Index, first: int, last: int, wanted: set[int]
+        self,
+        packets: Sequence[VideoPacket],
+        wanted: set[int],
+        further: Callable[[], Sequence[VideoPacket]],
     ) -> dict[int, NDArray[np.uint8]]:
-        """Decode packets [first, last], which start with a keyframe; pixels of the wanted pts."""
+        """Decode packets that start with a keyframe; scaled pixels of the wanted pts.
+
+        `further` gives the same packets and those from two keyframes before, for when it turns
+        out that these packets do not give all of the wanted frames.
+        """
         got: dict[int, NDArray[np.uint8]] = {}
         broken = self._source.broken
-        for frame in self._source.frames(index.packets[first : last + 1], wanted):
+        for frame in self._source.frames(packets, wanted):
             if frame.pts in wanted and frame.pts not in got:
                 got[frame.pts] = self._scaler.scale(frame)
                 self._source.broken += frame.is_corrupt
                 if len(got) == len(wanted):
                     break
         if missing := sorted(wanted - got.keys()):
-            # Either these packets hold no picture (a repeat of the last one), or they are broken,
-            # or the keyframe was not a clean start. Decode it all, from further back.
+            # Packets may hold no picture (a repeat of the last one), or be broken, or the keyframe
+            # was not a clean start. Decode everything, from further back.
             self._source.broken = broken
-            starts = np.flatnonzero(index.keyframe[: first + 1])
-            again = int(starts[-3:][0]) if starts.size else 0
-            got |= self._decode_all(index.packets[again : last + 1], missing)
+            got |= self._decode_all(further(), missing)
         return got
 
     def _decode_all(

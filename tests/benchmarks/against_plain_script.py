@@ -48,7 +48,9 @@ def plain_script(paths: list[str], labeller: Labeller, device: str) -> list[str]
         offsets = (0.0,) if clip.input == "rgb" else (-clip.step_s, 0.0, clip.step_s)
         steps = []
         for moment in moments:
-            near = [int(np.searchsorted(times, times[0] + moment + o, "right")) - 1 for o in offsets]
+            near = [
+                int(np.searchsorted(times, times[0] + moment + o, "right")) - 1 for o in offsets
+            ]
             step = torch.stack([torch.from_numpy(frames[max(0, i)]) for i in near]).float()
             step = step.permute(0, 3, 1, 2)
             if clip.input == "motion":

@@ -44,7 +44,8 @@ def clouds(rng: Generator, view: View, cells: tuple[int, ...], stretch: float = 
         rows = max(2, round(count * size[1] / size[0] * stretch))
         grid = Image.fromarray(rng.normal(0.0, 1.0, (rows, max(2, count))).astype(np.float32))
         total += np.asarray(grid.resize(size, Image.Resampling.BICUBIC))
-    return total / np.sqrt(len(cells))
+    blotches: Array = total / np.sqrt(len(cells))
+    return blotches
 
 
 def _shade(image: Image.Image, relief: Array, strength: float) -> Image.Image:
@@ -53,7 +54,8 @@ def _shade(image: Image.Image, relief: Array, strength: float) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def _ink(rng: Generator, base: tuple[float, float, float], spread: float = 12.0) -> Ink:
+def random_ink(rng: Generator, base: tuple[float, float, float], spread: float = 12.0) -> Ink:
+    """A colour near `base`; `spread` is in grey levels, mostly of brightness."""
     red, green, blue = np.clip(np.array(base) + rng.normal(0, 0.3 * spread, 3)
                                + rng.normal(0, spread), 5, 250)  # fmt: skip
     return (int(red), int(green), int(blue))
@@ -79,12 +81,12 @@ def _box(
 def _wall_ink(rng: Generator) -> Ink:
     grey = rng.uniform(110, 210)
     warm = rng.normal(2, 7)
-    return _ink(rng, (grey + warm, grey, grey - warm), 8)
+    return random_ink(rng, (grey + warm, grey, grey - warm), 8)
 
 
 def _ground_ink(rng: Generator) -> Ink:
     kinds = ((112, 110, 104), (150, 146, 136), (76, 92, 48), (90, 84, 62), (84, 84, 90))
-    return _ink(rng, kinds[rng.integers(len(kinds))], 14)
+    return random_ink(rng, kinds[rng.integers(len(kinds))], 14)
 
 
 def _halves(rng: Generator, view: View, row: float, upper: Ink, lower: Ink) -> Image.Image:
@@ -113,7 +115,7 @@ def plain_wall(rng: Generator, view: View) -> Image.Image:
         left = rng.choice([0.0, 0.92]) * view.width_px + rng.uniform(-6, 6)
         bottom = rng.uniform(0.15, 1.0) * foot
         _box(draw, (left, 0, left + 0.07 * view.width_px, bottom),
-                       fill=_ink(rng, (60, 75, 70), 25))  # fmt: skip
+                       fill=random_ink(rng, (60, 75, 70), 25))  # fmt: skip
     return image
 
 
@@ -122,7 +124,7 @@ def brick_wall(rng: Generator, view: View) -> Image.Image:
     behind = rng.uniform(0.4, 1.5)
     foot = view.row_px(behind)
     tile = rng.random() < 0.4
-    base = _wall_ink(rng) if tile else _ink(rng, (150, 95, 75), 20)
+    base = _wall_ink(rng) if tile else random_ink(rng, (150, 95, 75), 20)
     image = _halves(rng, view, foot, base, _ground_ink(rng))
     draw = ImageDraw.Draw(image)
     scale = view.camera.scale_px
@@ -140,8 +142,8 @@ def brick_wall(rng: Generator, view: View) -> Image.Image:
 
 
 def _sky(rng: Generator, view: View, horizon: float, ground: Ink) -> Image.Image:
-    top = np.array(_ink(rng, (130, 165, 215), 25), dtype=np.float64)
-    low = np.array(_ink(rng, (205, 215, 225), 12), dtype=np.float64)
+    top = np.array(random_ink(rng, (130, 165, 215), 25), dtype=np.float64)
+    low = np.array(random_ink(rng, (205, 215, 225), 12), dtype=np.float64)
     share = np.clip(np.arange(view.height_px) / max(horizon, 1.0), 0, 1)[:, None]
     rows = top + share * (low - top)
     rows[np.arange(view.height_px) > horizon] = ground
@@ -157,7 +159,7 @@ def field(rng: Generator, view: View) -> Image.Image:
     image = _shade(image, clouds(rng, view, (5, 40, 120), 2.0), rng.uniform(2.0, 8.0))
     draw = ImageDraw.Draw(image)
     if rng.random() < 0.8:
-        tree = _ink(rng, (60, 80, 48), 16)
+        tree = random_ink(rng, (60, 80, 48), 16)
         base = max(horizon, view.row_px(30.0))
         for _ in range(rng.integers(5, 25)):
             x, size = rng.uniform(0, view.width_px), rng.uniform(0.04, 0.16) * view.width_px
@@ -175,21 +177,23 @@ def street(rng: Generator, view: View) -> Image.Image:
     scale = float(view.camera.scale_at(np.array(view.camera.distance_m + behind)))
     x = rng.uniform(-3.0, 0.0) * scale
     while x < view.width_px:
-        house, wide = _ink(rng, (145, 130, 120), 35), rng.uniform(2.5, 7.0) * scale
+        house, wide = random_ink(rng, (145, 130, 120), 35), rng.uniform(2.5, 7.0) * scale
         _box(draw, (x, 0, x + wide, foot), fill=house)
         _windows(rng, draw, (x, x + wide), foot, scale, house)
         x += wide
     kerb = view.row_px(-rng.uniform(0.6, 1.5))
-    _box(draw, (0, kerb, view.width_px, view.height_px), fill=_ink(rng, (80, 80, 84), 12))
-    draw.line((0, kerb, view.width_px, kerb), fill=_ink(rng, (160, 160, 156)), width=3)
+    _box(draw, (0, kerb, view.width_px, view.height_px), fill=random_ink(rng, (80, 80, 84), 12))
+    draw.line((0, kerb, view.width_px, kerb), fill=random_ink(rng, (160, 160, 156)), width=3)
     if rng.random() < 0.4:
-        parked_car(draw, view, rng.uniform(-2.5, 2.5), behind - 0.8, _ink(rng, (120, 120, 125), 60))
+        draw_car(
+            draw, view, rng.uniform(-2.5, 2.5), behind - 0.8, random_ink(rng, (120, 120, 125), 60)
+        )
     return _shade(image, clouds(rng, view, (7, 50, 120)), rng.uniform(1.5, 5.0))
 
 
 def _windows(rng: Generator, draw: ImageDraw.ImageDraw, span: tuple[float, float], foot: float,
              scale: float, house: Ink) -> None:  # fmt: skip
-    glass = _ink(rng, (70, 80, 95), 20)
+    glass = random_ink(rng, (70, 80, 95), 20)
     step = rng.uniform(1.1, 1.8) * scale
     x = span[0] + 0.3 * scale
     while x + 0.8 * scale < span[1]:
@@ -201,15 +205,15 @@ def _windows(rng: Generator, draw: ImageDraw.ImageDraw, span: tuple[float, float
         x += step
 
 
-def parked_car(draw: ImageDraw.ImageDraw, view: View, x_m: float, y_m: float, paint: Ink) -> None:
+def draw_car(draw: ImageDraw.ImageDraw, view: View, x_m: float, y_m: float, paint: Ink) -> None:
     """A car seen from its side, its middle at `x_m` and `y_m` on the ground."""
     (x, y), depth = view.camera.project((x_m, y_m, 0.0))
     s = float(view.camera.scale_at(depth))
-    draw.polygon([(x - 2.1 * s, y - 0.3 * s), (x - 2.1 * s, y - 0.8 * s), (x - 1.3 * s, y - 0.9 * s),
-                  (x - 0.8 * s, y - 1.4 * s), (x + 0.8 * s, y - 1.4 * s), (x + 1.4 * s, y - 0.9 * s),
-                  (x + 2.1 * s, y - 0.7 * s), (x + 2.1 * s, y - 0.3 * s)], fill=paint)  # fmt: skip
-    draw.polygon([(x - 1.1 * s, y - 0.9 * s), (x - 0.7 * s, y - 1.3 * s), (x + 0.7 * s, y - 1.3 * s),
-                  (x + 1.15 * s, y - 0.9 * s)], fill=_scaled(paint, 0.35))  # fmt: skip
+    body = ((-2.1, 0.3), (-2.1, 0.8), (-1.3, 0.9), (-0.8, 1.4), (0.8, 1.4), (1.4, 0.9), (2.1, 0.7),
+            (2.1, 0.3))  # fmt: skip
+    glass = ((-1.1, 0.9), (-0.7, 1.3), (0.7, 1.3), (1.15, 0.9))
+    for outline, tone in ((body, paint), (glass, _scaled(paint, 0.35))):
+        draw.polygon([(x + right * s, y - up * s) for right, up in outline], fill=tone)
     for wheel in (-1.35, 1.35):
         centre = x + wheel * s
         draw.ellipse((centre - 0.33 * s, y - 0.66 * s, centre + 0.33 * s, y), fill=(24, 24, 26))
@@ -218,7 +222,7 @@ def parked_car(draw: ImageDraw.ImageDraw, view: View, x_m: float, y_m: float, pa
 def yard(rng: Generator, view: View) -> Image.Image:
     """Asphalt, concrete or lawn seen from above, filling most of the picture."""
     lawn = rng.random() < 0.45
-    ground = _ink(rng, (84, 84, 56) if lawn else (140, 136, 126), 15)
+    ground = random_ink(rng, (84, 84, 56) if lawn else (140, 136, 126), 15)
     image = Image.new("RGB", (view.width_px, view.height_px), ground)
     if view.camera.horizon_px > 0:
         image = _sky(rng, view, view.camera.horizon_px, ground)
@@ -255,7 +259,7 @@ def room(rng: Generator, view: View) -> Image.Image:
     """A room or lobby: tiled floor, back wall, door, pictures, tables and sofas."""
     behind = rng.uniform(1.5, 4.0)
     foot = view.row_px(behind)
-    floor = _ink(rng, (150, 140, 125), 30)
+    floor = random_ink(rng, (150, 140, 125), 30)
     image = _halves(rng, view, foot, _wall_ink(rng), floor)
     draw = ImageDraw.Draw(image)
     if rng.random() < 0.6:
@@ -265,8 +269,8 @@ def room(rng: Generator, view: View) -> Image.Image:
         x, wide = rng.uniform(0, view.width_px), rng.uniform(0.4, 1.4) * scale
         top = foot - rng.uniform(1.4, 2.2) * scale
         low = foot if rng.random() < 0.3 else top + rng.uniform(0.4, 1.0) * scale
-        frame = _ink(rng, (90, 75, 60), 40)
-        _box(draw, (x, top, x + wide, low), fill=_ink(rng, (130, 120, 115), 45),
+        frame = random_ink(rng, (90, 75, 60), 40)
+        _box(draw, (x, top, x + wide, low), fill=random_ink(rng, (130, 120, 115), 45),
                        outline=frame, width=2)  # fmt: skip
     for _ in range(rng.integers(1, 5)):
         _block(rng, draw, view, rng.uniform(-3.5, 3.5), rng.uniform(0.9, 1.0) * behind)
@@ -285,7 +289,7 @@ def _floor_tiles(rng: Generator, draw: ImageDraw.ImageDraw, view: View, behind_m
 def _block(rng: Generator, draw: ImageDraw.ImageDraw, view: View, x_m: float, y_m: float) -> None:
     """A piece of furniture: a box with a lighter top."""
     wide, deep, high = rng.uniform(0.3, 1.0), rng.uniform(0.3, 0.6), rng.uniform(0.4, 1.0)
-    paint = _ink(rng, (100, 80, 70), 40)
+    paint = random_ink(rng, (100, 80, 70), 40)
     box = [(x_m + sx * wide, y_m - sy * deep, z)
            for sx, sy, z in ((-1, 1, 0), (1, 1, 0), (1, 1, high), (-1, 1, high),
                              (1, 0, high), (-1, 0, high))]  # fmt: skip
@@ -301,8 +305,8 @@ def car_park(rng: Generator, view: View) -> Image.Image:
     row = rng.uniform(2.5, 5.0)
     for number in range(-2, 3):
         if rng.random() < 0.6:
-            paint = _ink(rng, (115, 115, 120), 60)
-            parked_car(draw, view, 4.6 * number + rng.uniform(-0.3, 0.3), row, paint)
+            paint = random_ink(rng, (115, 115, 120), 60)
+            draw_car(draw, view, 4.6 * number + rng.uniform(-0.3, 0.3), row, paint)
     return image
 
 
@@ -310,7 +314,7 @@ def texture(rng: Generator, view: View) -> Image.Image:
     """Meaningless blotches in a few colours."""
     image = Image.new("RGB", (view.width_px, view.height_px))
     layers = [clouds(rng, view, (4, 12, 40)) for _ in range(3)]
-    base = np.array(_ink(rng, (120, 120, 120), 40))
+    base = np.array(random_ink(rng, (120, 120, 120), 40))
     pixels = base + np.stack(layers, axis=-1) * rng.uniform(4, 18)
     image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     return _shade(image, clouds(rng, view, (8, 90)), rng.uniform(2, 10))

@@ -79,7 +79,8 @@ def _cloth(rng: Generator) -> Colour:
         return _tint(rng, (218, 218, 214), 20)
     if kind < 0.9:
         return _tint(rng, (rng.uniform(25, 125), rng.uniform(25, 105), rng.uniform(25, 125)), 8)
-    red, green, blue = (float(part) for part in rng.uniform(25, 215, 3))
+    vivid = rng.uniform(25, 205, 3)
+    red, green, blue = (float(part) for part in 0.7 * vivid + 0.3 * vivid.mean())
     return (red, green, blue)
 
 

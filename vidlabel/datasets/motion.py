@@ -174,9 +174,10 @@ def walk_along(track: Track, body: Body, rng: Generator, stride_m: float) -> Non
     """Walk where `root` goes (any direction, any speed, stops included), two steps a stride."""
     step = np.linalg.norm(np.diff(track.root, axis=0, prepend=track.root[:1]), axis=1)
     phase = rng.random() + np.cumsum(step) / stride_m
-    size = body.height_m / 1.75
+    # Short steps roll the foot less.
+    size = body.height_m / 1.75 * min(1.0, stride_m / 1.2)
     gait = Gait(body.hip_m * rng.uniform(0.7, 1.1), rng.uniform(0.07, 0.13) * size, 0.35,
-                rng.uniform(0.75, 1.0), rng.uniform(0.15, 0.4), lag=0.06)  # fmt: skip
+                rng.uniform(0.75, 1.0) * size, rng.uniform(0.15, 0.4) * size, lag=0.06)  # fmt: skip
     duty = rng.uniform(0.58, 0.64)
     for side in (0, 1):
         tread(track, side, cycle_contacts(phase, 0.5 * side, duty), phase, gait)

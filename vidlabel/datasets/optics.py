@@ -55,9 +55,9 @@ def random_optics(rng: Generator, size_px: tuple[int, int], frames: int, poor: b
 
 
 def _tone(rng: Generator, dark: bool, strong_cast: bool) -> tuple[int, ...]:
-    gain = rng.uniform(0.55, 0.75) if dark else rng.uniform(0.8, 1.15)
+    gain = rng.uniform(0.6, 0.85) if dark else rng.uniform(0.85, 1.1)
     contrast, gamma = rng.uniform(0.7, 1.15), rng.uniform(0.75, 1.15)
-    cast = rng.normal(1.0, 0.08 if strong_cast else 0.03, 3)
+    cast = rng.normal(1.0, 0.06 if strong_cast else 0.02, 3)
     level = np.linspace(0.0, 1.0, 256)
     curve = np.clip((level - 0.5) * contrast + 0.5 + rng.normal(0.0, 0.03), 0.0, 1.0) ** gamma
     values = np.clip(255 * gain * cast[:, None] * curve, 0, 255)

@@ -22,6 +22,7 @@ from vidlabel.datasets.figure import Outlines, merge, outline, random_look
 from vidlabel.datasets.motion import PAD_S, STEPS_PER_S, Stage
 from vidlabel.datasets.optics import Optics, expose, random_optics
 from vidlabel.datasets.pair_actions import PAIR_ACTIONS
+from vidlabel.datasets.props import Car, Leaves, random_props
 from vidlabel.datasets.skeleton import Array, Body, Joint, joints_of, random_body
 from vidlabel.datasets.solo_actions import SOLO_ACTIONS
 
@@ -29,6 +30,7 @@ _SUPERSAMPLING = 2
 _SHADOW_SCALE = 4  # shadows are drawn this much smaller: cheaper, and soft at the edges
 _PERSON_M = 1.72
 _ARMS_UP = ("wave", "wave_both_hands", "jumping_jack", "jump_in_place")
+_OUTDOORS = ("car_park", "field", "street", "yard")
 _SPREAD_OUT = ("walk", "run", "jump", "skip", "side_gallop")
 
 
@@ -47,6 +49,7 @@ class Scene:
 
     backdrop: Image.Image
     people: Outlines
+    props: list[Car | Leaves]
     contacts: Array
     """Ellipses (F, N, 4) of darkened ground under feet: left, top, right, bottom in pixels."""
     sun_shadows: Sequence[Outlines]
@@ -102,7 +105,9 @@ def _choose_backdrop(rng: Generator, setup: Setup, pitch_rad: float) -> str:
         return "yard"
     if pitch_rad > 0.2:
         return str(rng.choice(["yard", "car_park", "room", "street"], p=[0.2, 0.35, 0.3, 0.15]))
-    return str(rng.choice(sorted(BACKDROPS)))
+    chances = {name: 0.4 if name == "texture" else 1.0 for name in sorted(BACKDROPS)}
+    odds = np.array(list(chances.values()))
+    return str(rng.choice(list(chances), p=odds / odds.sum()))
 
 
 def _view_turn(rng: Generator, action: str, setup: Setup) -> float:
@@ -135,8 +140,8 @@ def _cast(
     rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0],
                          [0, 0, 1]])  # fmt: skip
     joints = [(one @ rotation.T) * np.array([mirror, 1.0, 1.0]) for one in joints]
-    lonely = {Setup.WALL: 0.0, Setup.YARD: 0.45, Setup.FREE: 0.15, Setup.SURVEILLANCE: 0.2}
-    while len(joints) < len(bodies) and rng.random() < lonely[setup]:
+    company = {Setup.WALL: 0.0, Setup.YARD: 0.45, Setup.FREE: 0.15, Setup.SURVEILLANCE: 0.2}
+    while len(joints) < len(bodies) and rng.random() < company[setup]:
         body = bodies[len(joints)]
         joints.append(joints_of(body, bystander(body, stage, rng)))
     return bodies[: len(joints)], joints
@@ -166,46 +171,68 @@ def _contact_shadows(joints: Sequence[Array], camera: Camera) -> Array:
     return np.stack(boxes, axis=1)
 
 
-def build_scene(rng: Generator, action: str, setup: Setup, size_px: tuple[int, int],
-                times_s: Array) -> Scene:  # fmt: skip
+def _aim(
+    rng: Generator, action: str, setup: Setup, size_px: tuple[int, int], times_s: Array
+) -> tuple[View, Movement]:
+    """The camera with its canvas, and how it moves; `size_px` in canvas pixels."""
+    kind = "static"
+    if setup in (Setup.FREE, Setup.YARD) and rng.random() < 0.4:
+        kind = str(rng.choice(["handheld", "pan", "zoom"], p=[0.6, 0.2, 0.2]))
+    movement = film(rng, kind, size_px, times_s)
+    camera = _choose_camera(rng, action, setup, size_px)
+    margin = movement.margin_px
+    x, y = camera.centre_px
+    camera = replace(camera, centre_px=(x + margin, y + margin))
+    return View(camera, size_px[0] + 2 * margin, size_px[1] + 2 * margin), movement
+
+
+def _dress(
+    rng: Generator, bodies: Sequence[Body], joints: Sequence[Array], camera: Camera, sunny: bool
+) -> tuple[list[Outlines], list[Outlines]]:
+    """The people in their clothes, and (if `sunny`) the shadows they throw on the ground."""
+    aside = rng.uniform(-0.9, 0.9)
+    light = np.array([aside, -np.sqrt(1 - aside**2)])
+    slant = rng.uniform(0.3, 0.9)
+    # Moves every point down to the ground, away from the sun.
+    fall = np.array([-2 * aside * slant, rng.uniform(-0.3, 1.0) * slant, -1.0])
+    people, shadows = [], []
+    for body, one in zip(bodies, joints, strict=True):
+        look = random_look(rng, body)
+        people.append(outline(body, look, one, camera, light))
+        if sunny:
+            shadows.append(outline(body, look, one + one[..., 2:] * fall, camera, light))
+    return people, shadows
+
+
+def build_scene(
+    rng: Generator, action: str, setup: Setup, size_px: tuple[int, int], times_s: Array
+) -> Scene:
     """Choose and place everything in a clip of pictures of `size_px` at times (F,) in seconds."""
     shown = (size_px[0] * _SUPERSAMPLING, size_px[1] * _SUPERSAMPLING)
-    filming = "static"
-    if setup in (Setup.FREE, Setup.YARD) and rng.random() < 0.4:
-        filming = str(rng.choice(["handheld", "pan", "zoom"], p=[0.6, 0.2, 0.2]))
-    movement = film(rng, filming, shown, times_s)
-    base = _choose_camera(rng, action, setup, shown)
-    margin = movement.margin_px
-    camera = replace(base, centre_px=(base.centre_px[0] + margin, base.centre_px[1] + margin))
-    view = View(camera, shown[0] + 2 * margin, shown[1] + 2 * margin)
-    backdrop = BACKDROPS[_choose_backdrop(rng, setup, camera.pitch_rad)](rng, view)
+    view, movement = _aim(rng, action, setup, shown, times_s)
+    camera = view.camera
+    place = _choose_backdrop(rng, setup, camera.pitch_rad)
+    outdoors = place in _OUTDOORS
     stage = Stage(float(times_s[-1]), shown[0] / 2 / camera.scale_px)
     bodies, whole = _cast(rng, action, setup, stage)
     subframes = int(rng.choice([1, 2, 3], p=[0.75, 0.15, 0.1]))
-    step_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 0.04
-    shutter_s = rng.uniform(0.3, 0.9) * step_s
-    moments = (times_s[:, None] + shutter_s * np.arange(subframes) / subframes).ravel()
-    joints = [_sample(one, moments) for one in whole]
-    looks = [random_look(rng, body) for body in bodies]
-    aside = rng.uniform(-0.9, 0.9)
-    light = np.array([aside, -np.sqrt(1 - aside**2)])
-    people = [
-        outline(b, k, j, camera, light) for b, k, j in zip(bodies, looks, joints, strict=True)
-    ]
-    sun: list[Outlines] = []
-    outdoors = setup is Setup.YARD or camera.pitch_rad > 0.12
-    if outdoors and rng.random() < 0.35:
-        slope = np.array([-2 * aside, rng.uniform(-0.3, 1.0), -1.0]) * rng.uniform(0.3, 0.9)
-        slope[2] = -1.0
-        fallen = [one + one[..., 2:] * slope for one in joints]
-        sun = [outline(b, k, j, camera, light)
-               for b, k, j in zip(bodies, looks, fallen, strict=True)]  # fmt: skip
+    frame_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 0.04
+    shutter_s = rng.uniform(0.3, 0.9) * frame_s
+    moments_s = (times_s[:, None] + shutter_s * np.arange(subframes) / subframes).ravel()
+    joints = [_sample(one, moments_s) for one in whole]
+    people, shadows = _dress(rng, bodies, joints, camera, outdoors and rng.random() < 0.35)
     return Scene(
-        backdrop=backdrop, people=merge(people), contacts=_contact_shadows(joints, camera),
-        sun_shadows=sun, shadow_strength=rng.uniform(0.25, 0.6), movement=movement,
+        backdrop=BACKDROPS[place](rng, view),
+        props=random_props(rng, view, moments_s) if outdoors else [],
+        people=merge(people),
+        contacts=_contact_shadows(joints, camera),
+        sun_shadows=shadows,
+        shadow_strength=rng.uniform(0.25, 0.6),
+        movement=movement,
         optics=random_optics(rng, size_px, len(times_s), setup is Setup.SURVEILLANCE),
-        size_px=size_px, subframes=subframes,
-    )  # fmt: skip
+        size_px=size_px,
+        subframes=subframes,
+    )
 
 
 def draw_frames(scene: Scene) -> Iterator[NDArray[np.uint8]]:
@@ -222,8 +249,10 @@ def draw_frames(scene: Scene) -> Iterator[NDArray[np.uint8]]:
 def _draw_moment(scene: Scene, moment: int, box: Array) -> Image.Image:
     """One sharp picture."""
     canvas = scene.backdrop.copy()
-    _draw_shadows(canvas, scene, moment)
     draw = ImageDraw.Draw(canvas)
+    for prop in scene.props:
+        prop.draw(draw, moment)
+    _draw_shadows(canvas, scene, moment)
     people = scene.people
     shapes = people.shape[moment].reshape(people.shape.shape[1], -1).tolist()
     lit = people.lit[moment].reshape(people.lit.shape[1], -1).tolist()

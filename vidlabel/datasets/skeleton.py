@@ -89,12 +89,12 @@ class Body:
     @property
     def shoulder_m(self) -> float:
         """Half the distance between the shoulder joints."""
-        return (0.090 if self.feminine else 0.102) * self.height_m * self.build**0.4
+        return (0.090 if self.feminine else 0.102) * self.height_m * float(self.build**0.4)
 
     @property
     def hip_m(self) -> float:
         """Half the distance between the hip joints."""
-        return (0.055 if self.feminine else 0.049) * self.height_m * self.build**0.4
+        return (0.055 if self.feminine else 0.049) * self.height_m * float(self.build**0.4)
 
 
 def random_body(rng: np.random.Generator) -> Body:
@@ -270,7 +270,8 @@ def _place_arms(joints: Array, body: Body, track: Track, trunk: tuple[Array, Arr
         vector = (
             direction[..., :1] * forward + direction[..., 1:2] * outward + direction[..., 2:] * up
         )
-        return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-6)
+        unit: Array = vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-6)
+        return unit
 
     elbow = shoulder + body.upper_arm_m * world(track.upper)
     wrist = elbow + body.forearm_m * world(track.fore)

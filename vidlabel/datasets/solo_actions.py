@@ -39,7 +39,7 @@ def _cross(stage: Stage, rng: Generator, speed_m_s: float, track: Track, distanc
     """
     way_m = speed_m_s * stage.duration_s
     half = stage.half_width_m
-    beyond = rng.uniform(0.3, 0.7)
+    beyond = rng.uniform(0.5, 0.9)
     if way_m > 2 * half:
         start = -half - rng.uniform(-0.3, 0.3)
     else:

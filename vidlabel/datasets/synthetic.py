@@ -39,6 +39,25 @@ ACTIONS: tuple[str, ...] = (
 _SETUP_STREAM, _SCENE_STREAM = 0, 1
 _SLOW_ACTIONS = ("fight", "hug", "kick", "no_fight", "point", "punch", "push", "shake_hands")
 
+_FORMATS: dict[Setup, tuple[tuple[tuple[int, int], ...], tuple[float, ...]]] = {
+    Setup.WALL: (((180, 144),), (25.0,)),
+    Setup.YARD: (
+        ((240, 168), (224, 160), (208, 160), (200, 176), (256, 168), (176, 176)),
+        (20.0, 30.0),
+    ),
+    Setup.SURVEILLANCE: (
+        ((240, 180), (320, 240), (256, 144), (284, 160), (208, 160)),
+        (15.0, 25.0, 30.0),
+    ),
+    Setup.FREE: (
+        ((160, 120), (180, 144), (192, 144), (240, 180), (320, 240), (256, 144), (284, 160),
+         (160, 160), (200, 150), (176, 144)),
+        (15.0, 20.0, 24.0, 25.0, 30.0),
+    ),
+}  # fmt: skip
+"""Picture sizes (width, height) and frame rates of each setup."""
+_PORTRAIT = ((128, 200), (140, 200), (160, 180))
+
 
 @dataclass(frozen=True)
 class SyntheticClip:
@@ -96,18 +115,8 @@ def _setup(action: str, seed: int) -> tuple[Generator, Setup]:
 
 def _format(rng: Generator, action: str, setup: Setup) -> tuple[int, int, float]:
     """Width and height in pixels, and frames per second, as the setup would have them."""
-    if setup is Setup.WALL:
-        return 180, 144, 25.0
-    if setup is Setup.YARD:
-        sizes = ((128, 200), (140, 200), (160, 180)) if action == "point" else (
-            (240, 168), (224, 160), (208, 160), (200, 176), (256, 168), (176, 176))  # fmt: skip
-        width, height = sizes[rng.integers(len(sizes))]
-        return width, height, float(rng.choice([20.0, 30.0]))
-    if setup is Setup.SURVEILLANCE:
-        sizes = ((240, 180), (320, 240), (256, 144), (284, 160), (208, 160))
-        width, height = sizes[rng.integers(len(sizes))]
-        return width, height, float(rng.choice([15.0, 25.0, 30.0]))
-    sizes = ((160, 120), (180, 144), (192, 144), (240, 180), (320, 240), (256, 144), (284, 160),
-             (160, 160), (200, 150), (176, 144))  # fmt: skip
+    sizes, rates = _FORMATS[setup]
+    if action == "point" and setup is Setup.YARD:
+        sizes = _PORTRAIT  # one person fills an upright picture
     width, height = sizes[rng.integers(len(sizes))]
-    return width, height, float(rng.choice([15.0, 20.0, 24.0, 25.0, 30.0]))
+    return width, height, float(rng.choice(rates))
