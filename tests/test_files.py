@@ -83,6 +83,13 @@ def test_link_loops_end_and_list_each_file_once(here: Path) -> None:
     assert sorted(found("d/**")) == ["d/a.mp4", "d/sub/b.mp4"]
 
 
+def test_many_link_loops_end(here: Path) -> None:
+    touch("d/a.mp4")
+    for number in range(5):  # by every way round there would be 5 ** 40
+        Path(f"d/up{number}").symlink_to(here / "d")
+    assert found("d") == ["d/a.mp4"]
+
+
 def test_links_are_followed(here: Path) -> None:
     touch("real/a.mp4")
     Path("d").mkdir()
@@ -281,10 +288,15 @@ def test_failure_leaves_the_old_file_and_nothing_else(
 def test_other_errors_pass_and_clean_up(here: Path) -> None:
     path = Path("out.csv")
     path.write_bytes(b"old")
-    for kind in (KeyError, KeyboardInterrupt):
-        with pytest.raises(kind), replacing(path) as temporary:
+
+    def write_and(kind: type[BaseException]) -> None:
+        with replacing(path) as temporary:
             temporary.write_bytes(b"half")
             raise kind
+
+    for kind in (KeyError, KeyboardInterrupt):
+        with pytest.raises(kind):
+            write_and(kind)
     assert os.listdir() == ["out.csv"]  # noqa: PTH208
     assert path.read_bytes() == b"old"
 

@@ -55,7 +55,8 @@ def within(track: Track) -> slice:
 
 def speed(points: Array) -> Array:
     """Metres per second (T, ...) of points (T, ..., 2 or 3)."""
-    return np.linalg.norm(np.gradient(points, 1 / STEPS_PER_S, axis=0), axis=-1)
+    result: Array = np.linalg.norm(np.gradient(points, 1 / STEPS_PER_S, axis=0), axis=-1)
+    return result
 
 
 def pair_of(joints: Array, joint: int) -> Array:

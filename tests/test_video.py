@@ -20,7 +20,7 @@ from vidlabel.errors import Reason, UsageError, VideoError
 from vidlabel.pixels import FrameScaler
 from vidlabel.specs import Limits
 from vidlabel.stream import Stream
-from vidlabel.video import Frames, open_video, probe
+from vidlabel.video import Frames, Video, open_video, probe
 
 MakeVideo = Callable[..., Path]
 
@@ -177,15 +177,43 @@ def test_frames_can_be_asked_for_again(make_video: MakeVideo, reach: str) -> Non
             assert video.info().width_px == 64
 
 
-def test_joined_recordings_are_covered_to_the_end(make_video: MakeVideo, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["h264 B-frames", "h264 ts", "mpeg4 avi B-frames"])
+def test_small_file_of_too_many_packets(
+    name: str, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_module, "KEEP_PACKETS", 10)
+    path = make_video(**FORMATS[name])
+    with open_video(str(path)) as video:
+        assert video.frame_times_s == pytest.approx(np.arange(24) / 10)
+        assert video._index is None
+        pixels = video.frames_at([0.05, 1.15, 2.35], 48).pixels
+    assert videos.read_barcodes(pixels) == [0, 11, 23]
+
+
+@pytest.mark.parametrize("offset_s", [0, 100])
+def test_joined_recordings_are_covered_to_the_end(
+    offset_s: int, make_video: MakeVideo, tmp_path: Path
+) -> None:
     # `cat a.ts b.ts`: the timestamps start anew in the middle
-    first = make_video(suffix=".ts", frames=30)
-    second = make_video(suffix=".ts", frames=24, bf=0)
+    first = make_video(suffix=".ts", frames=30, offset_s=offset_s)
+    second = make_video(suffix=".ts", frames=24)
     path = videos.join([first, second], tmp_path / "joined.ts")
     with open_video(str(path)) as video:
         assert video.duration_s == pytest.approx(5.4, abs=0.15)
         shown = videos.read_barcodes(video.frames_at([1.05, 2.85, 3.25, 5.25], 48).pixels)
     assert shown == [10, 28, pytest.approx(2, abs=1), pytest.approx(22, abs=1)]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "h264 intra refresh"])
+def test_healthy_files_are_decoded_once(
+    name: str, make_video: MakeVideo, reach: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # going further back is for broken files and for keyframes that are no clean start
+    monkeypatch.setattr(Video, "_decode_all", lambda *_: pytest.fail("decoded twice"))
+    spec = videos.VideoSpec(**FORMATS[name])
+    for number in range(spec.frames):
+        time_s = times_of(spec)[number] + 0.001
+        assert numbers(make_video(**FORMATS[name]), [time_s]) == [number]
 
 
 @pytest.mark.parametrize("bf", [0, 2])

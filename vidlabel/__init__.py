@@ -1,10 +1,10 @@
 """vidlabel: label folders of videos with what people do in them.
 
-    import vidlabel
+import vidlabel
 
-    labeller = vidlabel.load_labeller("starter")
-    for prediction in labeller.predict(["clips/wave.mp4"]):
-        print(prediction.path, prediction.label, prediction.confidence)
+labeller = vidlabel.load_labeller("starter")
+for prediction in labeller.predict(["clips/wave.mp4"]):
+    print(prediction.path, prediction.label, prediction.confidence)
 """
 
 from __future__ import annotations

@@ -186,8 +186,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         _print_plain(safe(title))
     for line in lines:
         padded = (
-            cell + " " * (width - cell_len(cell))
-            for cell, width in zip(line, widths, strict=True)
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
         )
         _print_plain("  ".join(padded).rstrip())
 

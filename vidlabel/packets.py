@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,13 +24,18 @@ class Stamps:
     shown: list[bool]
     """False for what is decoded but never shown: the part before the start of an edit list."""
 
-    def timed(self) -> bool:
-        """True if the presentation times can be trusted: all there, distinct, in one piece."""
+    def timed(self, gap: float = math.inf) -> bool:
+        """True if the presentation times can be trusted: all there, distinct, in one piece.
+
+        Args:
+            gap: a step in decoding time over this means that the timestamps start anew.
+        """
         pts = [p for p, shown in zip(self.pts, self.shown, strict=True) if shown]
         if not pts or None in self.pts or len(set(pts)) != len(pts):
             return False
         dts = np.array([d for d in self.dts if d is not None], dtype=np.int64)
-        return bool((np.diff(dts) >= 0).all())
+        steps = np.diff(dts)
+        return bool(((steps >= 0) & (steps <= gap)).all())
 
     def shown_pts(self) -> NDArray[np.int64]:
         """Presentation timestamps of what is shown, ascending; for `timed` stamps."""
@@ -89,11 +95,12 @@ class Clock:
     """Times for frames without presentation timestamps, in the order they are shown.
 
     They follow the decoding timestamps from the first one on, or the frame rate where there are
-    none; where timestamps start anew, time goes on.
+    none; where timestamps start anew, further back or `gap_s` ahead, time goes on.
     """
 
-    def __init__(self, time_base: float, fps: float) -> None:
+    def __init__(self, time_base: float, fps: float, gap_s: float = math.inf) -> None:
         self._time_base = time_base
+        self._gap_s = gap_s
         self._frame_s = 1.0 / fps
         self._offset_s: float | None = None
         self._now_s: float | None = None
@@ -105,7 +112,8 @@ class Clock:
             self._now_s = following_s
             return following_s
         stamp_s = dts * self._time_base
-        if self._offset_s is None or stamp_s - self._offset_s < following_s - RESET_S:
+        ahead_s = 0.0 if self._offset_s is None else stamp_s - self._offset_s - following_s
+        if self._offset_s is None or not -RESET_S <= ahead_s <= self._gap_s:
             self._offset_s = stamp_s - following_s
         self._now_s = max(self._now_s or 0.0, stamp_s - self._offset_s)
         return self._now_s

@@ -18,6 +18,7 @@ All three give the same frames as decoding everything; tests/test_video.py holds
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -39,8 +41,15 @@ from vidlabel.stream import Stream, VideoPacket
 WALK_BYTES = 32 * 2**20
 """Files up to this size are indexed in full; their packets are kept in memory meanwhile."""
 
+KEEP_PACKETS = 400_000
+"""Most packets kept in memory, however small they are; four hours of video."""
+
 RUN_BYTES = 64 * 2**20
 """Most bytes of packets kept in memory between a keyframe and the frame wanted after it."""
+
+GAP_S = 10.0
+"""A longer step in time within a broadcast format (MPEG-TS and -PS) is where two recordings were
+joined, not a frame shown for so long; the ffmpeg program takes the same number."""
 
 ORDER_ONLY = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
 """Raw streams: no timestamps at all."""
@@ -107,6 +116,8 @@ class Video:
         name = container.format.name
         guessed = name == "avi" and self._source.context.has_b_frames
         self._timed = not guessed and name not in ORDER_ONLY
+        joined = container.format.flags & Flags.ts_discont.value
+        self._gap_s = GAP_S if joined else math.inf
         # For a raw stream the average is FFmpeg's default; the other rate is read from the stream.
         rates = [stream.average_rate, stream.guessed_rate]
         rate = next((r for r in (rates if self._timed else rates[::-1]) if r), None)
@@ -318,7 +329,7 @@ class Video:
         Without presentation times, times are those of a `Clock`: all that such streams know.
         """
         found: list[_Found] = []
-        clock = Clock(self._time_base, self._fps)
+        clock = Clock(self._time_base, self._fps, self._gap_s)
         previous: VideoFrame | None = None
         previous_s = 0.0
         pixels: NDArray[np.uint8] | None = None
@@ -387,17 +398,19 @@ class Video:
             last_ticks = packet.duration or last_ticks
             if keep:
                 kept.append(packet)
+            if len(kept) > KEEP_PACKETS:
+                keep, kept = False, []
         if not stamps.pts:
             raise VideoError(Reason.NO_FRAMES, f"{self._path}: opens, but holds no video data")
         self._source.kept = kept
-        self._timed = self._timed and stamps.timed()
+        self._timed = self._timed and stamps.timed(self._gap_s / self._time_base)
         if self._timed:
             shown = stamps.shown_pts()
             self._start = int(shown[0])
             times_s = self._to_seconds(shown)
             self._index = make_index(kept) if keep else None
         else:
-            clock = Clock(self._time_base, self._fps)
+            clock = Clock(self._time_base, self._fps, self._gap_s)
             times_s = np.array([clock.next(dts) for dts in stamps.dts])
         self.frame_times_s = times_s
         self.duration_s = float(times_s[-1]) + (last_ticks * self._time_base or 1.0 / self._fps)

@@ -44,7 +44,17 @@ from vidlabel.specs import ClipSpec, Limits
 
 pixels, walk_bytes = int(sys.argv[1]), int(sys.argv[2])
 video.WALK_BYTES = walk_bytes
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def peak_kib():
+    try:  # ru_maxrss counts what the parent held when it forked
+        status = open("/proc/self/status").read()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+before = peak_kib()
 for path in sys.stdin.buffer.read().split(b"\\0"):
     row = {"path": path.decode("utf-8", "replace")}
     try:
@@ -52,7 +62,7 @@ for path in sys.stdin.buffer.read().split(b"\\0"):
         row |= {"frames": clip.frames_used, "damaged": clip.damaged, "reason": ""}
     except VideoError as error:
         row |= {"frames": 0, "damaged": "", "reason": error.reason, "detail": error.detail}
-    row["grown_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    row["grown_kib"] = peak_kib() - before
     print(json.dumps(row), flush=True)
 """
 
@@ -302,24 +312,18 @@ def test_b2_13_no_timestamps(make_video: MakeVideo) -> None:
 
 
 @pytest.mark.parametrize(
-    "stamps",
+    ("suffix", "stamps"),
     [
-        [i // 2 * 200 for i in range(24)],  # every time twice
-        [100 * i for i in range(12)] + [100 * i for i in range(12)],  # starts anew
-        [0] * 24,
+        (".mkv", [i // 2 * 200 for i in range(24)]),  # every time twice
+        (".mkv", [0] * 24),
+        (".nut", [0] * 24),
     ],
-    ids=["twice", "anew", "zero"],
 )
-@pytest.mark.parametrize("suffix", [".mkv", ".nut"])
 def test_b2_13_odd_timestamps(
     suffix: str, stamps: list[int], make_video: MakeVideo, tmp_path: Path
 ) -> None:
     source = make_video(suffix=".mkv", codec="mjpeg", pix_fmt="yuvj420p")
-    path = tmp_path / f"odd{suffix}"
-    try:
-        videos.restamp(source, path, stamps)
-    except av.FFmpegError:
-        pytest.skip("the muxer refuses to write this")
+    path = videos.restamp(source, tmp_path / f"odd{suffix}", stamps)
     (row,) = in_child([path])
     assert row["reason"] == ""
     assert row["frames"] >= 1
