@@ -1,4 +1,4 @@
-"""The command line as a user meets it: run as a program, judged by files, streams, exit codes."""
+"""The command line as a user meets it, judged by files, streams and exit codes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,45 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
 from fakes import COLOURS, colour_video, random_checkpoint
 
+from vidlabel.cli import main
+
 MODULE = [sys.executable, "-m", "vidlabel"]
 
 
-def vidlabel(
-    *arguments: object, stdin: bytes = b"", cwd: Path | None = None
-) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a run."""
-    done = subprocess.run(
-        [*MODULE, *map(str, arguments)], input=stdin, capture_output=True, cwd=cwd, timeout=110
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+class Run(Protocol):
+    """Runs a command line; exit code, stdout, stderr."""
+
+    def __call__(
+        self, *arguments: object, stdin: bytes = b"", cwd: Path | None = None
+    ) -> tuple[int, str, str]: ...
+
+
+@pytest.fixture
+def vidlabel(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """The program's own `main`, in this process: importing torch again each time takes seconds."""
+
+    def run(
+        *arguments: object, stdin: bytes = b"", cwd: Path | None = None
+    ) -> tuple[int, str, str]:
+        capfdbinary.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["vidlabel", *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            if cwd is not None:
+                patch.chdir(cwd)
+            with pytest.raises(SystemExit) as end:
+                main()
+        out, err = capfdbinary.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, out.decode(), err.decode()
+
+    return run
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -68,7 +91,7 @@ BROKEN = {
 
 
 def test_every_input_has_one_row_and_the_exit_code_is_1(
-    clips: Path, model: Path, tmp_path: Path
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "labels.csv"
     code, stdout, stderr = vidlabel("predict", clips, "--out", out, "--model", model)
@@ -86,7 +109,7 @@ def test_every_input_has_one_row_and_the_exit_code_is_1(
             assert row["model"].startswith("tiny@")
 
 
-def test_formats_agree(clips: Path, model: Path, tmp_path: Path) -> None:
+def test_formats_agree(vidlabel: Run, clips: Path, model: Path, tmp_path: Path) -> None:
     tables = {}
     for suffix in ("csv", "json", "jsonl", "parquet"):
         out = tmp_path / f"labels.{suffix}"
@@ -103,7 +126,7 @@ def test_formats_agree(clips: Path, model: Path, tmp_path: Path) -> None:
     assert [(r["path"], r["label"]) for r in table] == plain
 
 
-def test_stdout_carries_data_only_and_in_order(clips: Path, model: Path) -> None:
+def test_stdout_carries_data_only_and_in_order(vidlabel: Run, clips: Path, model: Path) -> None:
     code, stdout, _ = vidlabel("predict", clips / "b", clips / "a.mp4", "-m", model, "-k", 2)
     assert code == 0
     rows = rows_of(stdout)
@@ -117,7 +140,7 @@ def test_stdout_carries_data_only_and_in_order(clips: Path, model: Path) -> None
     ]  # fmt: skip
 
 
-def test_lists_from_file_and_stdin(clips: Path, model: Path, tmp_path: Path) -> None:
+def test_lists_from_file_and_stdin(vidlabel: Run, clips: Path, model: Path, tmp_path: Path) -> None:
     names = tmp_path / "list.txt"
     names.write_text("b/c.MP4\n\na.mp4\n")
     expected = ["b/c.MP4", "a.mp4"]
@@ -133,7 +156,7 @@ def test_lists_from_file_and_stdin(clips: Path, model: Path, tmp_path: Path) -> 
         assert [row["path"] for row in rows_of(stdout)] == expected
 
 
-def test_dry_run_lists_and_needs_no_model(clips: Path) -> None:
+def test_dry_run_lists_and_needs_no_model(vidlabel: Run, clips: Path) -> None:
     code, stdout, stderr = vidlabel(
         "predict", clips, "--dry-run", "--include", "*.MP4", "--model", "no-such-model"
     )
@@ -142,7 +165,7 @@ def test_dry_run_lists_and_needs_no_model(clips: Path) -> None:
     assert "1 video" in stderr
 
 
-def test_embeddings_file(clips: Path, model: Path, tmp_path: Path) -> None:
+def test_embeddings_file(vidlabel: Run, clips: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "features.npz"
     code, *_ = vidlabel("predict", clips / "b", "-m", model, "--embeddings", out, "-q")
     assert code == 0
@@ -167,7 +190,7 @@ def test_embeddings_file(clips: Path, model: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_one_clear_line(
-    clips: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+    vidlabel: Run, clips: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     (tmp_path / "a.mp4").write_bytes((clips / "a.mp4").read_bytes())
     (tmp_path / "text.mp4").write_text("x")
@@ -179,7 +202,7 @@ def test_wrong_usage_is_one_clear_line(
     assert len(stderr.strip().splitlines()) <= 4  # click adds its usage lines
 
 
-def test_cuda_without_a_gpu_is_an_error(clips: Path, model: Path) -> None:
+def test_cuda_without_a_gpu_is_an_error(vidlabel: Run, clips: Path, model: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -189,7 +212,7 @@ def test_cuda_without_a_gpu_is_an_error(clips: Path, model: Path) -> None:
     assert "--device cuda" in stderr
 
 
-def test_fail_fast_stops_at_the_first_failure(clips: Path, model: Path) -> None:
+def test_fail_fast_stops_at_the_first_failure(vidlabel: Run, clips: Path, model: Path) -> None:
     code, stdout, _ = vidlabel(
         "predict", clips / "text.mp4", clips / "a.mp4", "-m", model, "--fail-fast", "-q"
     )
@@ -238,7 +261,7 @@ def _children_of(pid: int) -> list[str]:
     return found
 
 
-def test_train_on_a_folder(tmp_path: Path) -> None:
+def test_train_on_a_folder(vidlabel: Run, tmp_path: Path) -> None:
     for colour in ("red", "blue"):
         for i in range(4):
             colour_video(tmp_path / "data" / colour / f"{colour}_{i}.mp4", colour, 6, seed=i)
@@ -257,14 +280,19 @@ def test_train_on_a_folder(tmp_path: Path) -> None:
     assert len(rows_of(stdout)) == 4
 
 
-def test_info_of_a_video(clips: Path) -> None:
+def test_info_of_a_video(vidlabel: Run, clips: Path) -> None:
     code, stdout, _ = vidlabel("info", clips / "a.mp4")
     assert code == 0
     for word in ("h264", "64", "48", "12"):
         assert word in stdout
 
 
-def test_version_help_and_completion() -> None:
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run([*MODULE, "-V"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("vidlabel ")
+
+
+def test_version_help_and_completion(vidlabel: Run) -> None:
     from vidlabel import __version__
 
     assert vidlabel("-V")[:2] == (0, f"vidlabel {__version__}\n")

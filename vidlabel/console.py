@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from vidlabel.specs import Prediction, Status
@@ -69,7 +69,7 @@ class Progress:
         self._bar = RichProgress(
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            _Counts(),
+            _Counts(table_column=Column(no_wrap=True)),  # narrow terminals cut it off
             TimeRemainingColumn(compact=True),
             console=_stderr,
             disable=hidden,
@@ -174,17 +174,17 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
     Args:
         title: a line above; "" for none.
-        columns: the header.
+        columns: the header; not shown if all of it is empty.
         rows: as many values as there are columns, shown by `str`.
     """
     if _is_terminal(_stdout):
         _stdout.print(_table(title, columns, rows))
         return
-    lines = [list(columns), *([safe(str(value)) for value in row] for row in rows)]
+    lines = [[safe(str(value)) for value in row] for row in (columns, *rows)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     if title:
         _print_plain(safe(title))
-    for line in lines:
+    for line in lines if any(columns) else lines[1:]:
         padded = (
             cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
         )
@@ -192,9 +192,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    shown = Table(title=Text(safe(title)) if title else None, title_justify="left", box=box.SIMPLE)
+    shown = Table(
+        title=Text(safe(title)) if title else None,
+        title_justify="left",
+        box=box.SIMPLE,
+        show_header=any(columns),
+    )
     for column in columns:
-        shown.add_column(column, overflow="fold")  # narrow terminals lose nothing
+        shown.add_column(Text(safe(column)), overflow="fold")  # narrow terminals lose nothing
     for row in rows:
         shown.add_row(*(Text(safe(str(value))) for value in row))
     return shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 import av.error
 from av.container import InputContainer
+from av.format import Flags
 from av.video.stream import VideoStream
 
 from vidlabel.errors import Reason, VideoError, VidlabelError
@@ -20,6 +22,13 @@ CONTAINERS = (
 )
 """FFmpeg demuxers that read one self-contained video file. Playlists and scripts (hls, dash,
 concat, sdp), which open other files, and still images are not among them."""
+
+ORDER_ONLY = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
+"""Raw streams: no timestamps at all."""
+
+GAP_S = 10.0
+"""A longer step in time within a broadcast format (MPEG-TS and -PS) is where two recordings were
+joined, not a frame shown for so long; the ffmpeg program takes the same number."""
 
 
 def open_container(path: str, max_pixels: int) -> InputContainer:
@@ -53,6 +62,26 @@ def pick_stream(container: InputContainer) -> VideoStream:
     if not usable:
         raise VideoError(Reason.NO_DECODER, f"{name}: no decoder for its video codec")
     return max(usable, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
+
+
+def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
+    """True if the container holds presentation times for its frames."""
+    # AVI stores none; FFmpeg guesses them, wrongly once B-frames reorder.
+    guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
+    return not guessed and container.format.name not in ORDER_ONLY
+
+
+def longest_gap_s(container: InputContainer) -> float:
+    """The longest step in time that is not a place where recordings were joined."""
+    return GAP_S if Flags.ts_discont in Flags(container.format.flags) else math.inf
+
+
+def frame_rate(stream: VideoStream, timed: bool) -> float:
+    """Frames a second, 25 if nothing is known."""
+    # For a raw stream the average is FFmpeg's default; the other rate is read from the stream.
+    rates = [stream.average_rate, stream.guessed_rate]
+    rate = next((r for r in (rates if timed else rates[::-1]) if r), None)
+    return float(rate) if rate else 25.0
 
 
 @contextmanager

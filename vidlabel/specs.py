@@ -29,7 +29,7 @@ class Limits:
     pixels: int = 8192 * 8192
     """Most pixels of one frame; 8K video has 33 million."""
     duration_s: float = 48 * 3600.0
-    frames: int = 20_000_000
+    frames: int = 6_000_000
     """Most packets looked at in one file."""
     timeout_s: float = 120.0
     """Longest time one file may keep a decoder process."""

@@ -26,11 +26,16 @@ from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
-from av.format import Flags
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from vidlabel.container import mapped_errors, open_container
+from vidlabel.container import (
+    frame_rate,
+    has_timestamps,
+    longest_gap_s,
+    mapped_errors,
+    open_container,
+)
 from vidlabel.errors import Reason, VideoError
 from vidlabel.files import check_video_file
 from vidlabel.packets import Clock, Index, Stamps, make_index
@@ -46,13 +51,6 @@ KEEP_PACKETS = 400_000
 
 RUN_BYTES = 64 * 2**20
 """Most bytes of packets kept in memory between a keyframe and the frame wanted after it."""
-
-GAP_S = 10.0
-"""A longer step in time within a broadcast format (MPEG-TS and -PS) is where two recordings were
-joined, not a frame shown for so long; the ffmpeg program takes the same number."""
-
-ORDER_ONLY = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
-"""Raw streams: no timestamps at all."""
 
 
 @dataclass(frozen=True)
@@ -112,16 +110,9 @@ class Video:
         self._scaler = FrameScaler(pixel_aspect=self._pixel_aspect)
         self._time_base = self._source.time_base
         self._start = stream.start_time or 0  # pts of the first frame shown
-        # AVI stores no presentation times; FFmpeg guesses them, wrongly once B-frames reorder.
-        name = container.format.name
-        guessed = name == "avi" and self._source.context.has_b_frames
-        self._timed = not guessed and name not in ORDER_ONLY
-        joined = container.format.flags & Flags.ts_discont.value
-        self._gap_s = GAP_S if joined else math.inf
-        # For a raw stream the average is FFmpeg's default; the other rate is read from the stream.
-        rates = [stream.average_rate, stream.guessed_rate]
-        rate = next((r for r in (rates if self._timed else rates[::-1]) if r), None)
-        self._fps = float(rate) if rate else 25.0
+        self._timed = has_timestamps(container, stream)
+        self._gap_s = longest_gap_s(container)
+        self._fps = frame_rate(stream, self._timed)
         self._index: Index | None = None
         self.frame_times_s: NDArray[np.float64] | None = None
         self.duration_s = 0.0
@@ -435,9 +426,9 @@ class Video:
         if self._source.broken:
             plural = "s" * (self._source.broken > 1)
             parts.append(f"{self._source.broken} frame{plural} could not be decoded")
-        # The length of the container may be that of another, longer stream.
+        # The container's length may be that of a longer stream, or an estimate where times jump.
         own = self._source.stream.duration or len(self._container.streams) == 1
-        promised_s = self._promised_s() if own else 0.0
+        promised_s = self._promised_s() if own and math.isinf(self._gap_s) else 0.0
         if promised_s - self.duration_s > max(0.5, 0.05 * promised_s):
             parts.append(f"the file ends after {self.duration_s:.2f} s of {promised_s:.2f} s")
         return "; ".join(parts)

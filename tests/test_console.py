@@ -1,0 +1,230 @@
+"""The terminal: nothing in a name is obeyed, stdout stays data, narrow windows lose nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from vidlabel import console
+from vidlabel.specs import Prediction, Status
+
+ROWS = [
+    Prediction("a.mp4", Status.OK, "wave", 0.9),
+    Prediction("b.mp4", Status.OK, "wave", 0.7),
+    Prediction("c.mp4", Status.PARTIAL, "[bold]run", 0.5, reason="damaged"),
+    Prediction("d.mp4", Status.FAILED, reason="not_video"),
+    Prediction("e.mp4", Status.FAILED, reason="not_video"),
+    Prediction("f.mp4", Status.FAILED, reason="timeout"),
+]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def text(self) -> str:
+        """What was written, without colours and moves of the cursor."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.getvalue())
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Terminal]:
+    """`terminal(name, width)`: make `stderr` or `stdout` a terminal; returns what it gets."""
+
+    def make(name: str, width: int = 80, kind: str = "xterm") -> Terminal:
+        stream = Terminal()
+        fake = Console(
+            file=stream,
+            width=width,
+            markup=False,
+            highlight=False,
+            emoji=False,
+            _environ={"TERM": kind},
+        )
+        monkeypatch.setattr(console, f"_{name}", fake)
+        return stream
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain.mp4", "plain.mp4"),
+        ("esc\x1b[31m", "esc\\x1b[31m"),
+        ("a\nb\tc\rd", "a\\x0ab\\x09c\\x0dd"),
+        ("\x00\x7f\x9b", "\\x00\\x7f\\x9b"),
+        ("gpj.\u202emp4", "gpj.\\u202emp4"),
+        ("\u2066x\u2069\u2028", "\\u2066x\\u2069\\u2028"),
+        (os.fsdecode(b"caf\xe9"), "caf\\xe9"),
+        ("\ud800", "\\ud800"),
+        ("动画 é 👩‍👧 [b]", "动画 é 👩‍👧 [b]"),
+    ],
+)
+def test_safe(text: str, shown: str) -> None:
+    assert console.safe(text) == shown
+    console.safe(text).encode()
+
+
+@pytest.mark.parametrize("name", ["[/].mp4", "[bold]x.mp4", "[link=x]", ":smile:.mp4", "a\\[b]"])
+@pytest.mark.parametrize("say", [console.error, console.warn, console.note])
+def test_names_are_not_markup(
+    say: Callable[[str], None], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(f"{name}: broken")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith(f"{name}: broken\n")
+
+
+@pytest.mark.parametrize("name", ["[/].mp4", "[bold]x.mp4", "esc\x1b[2J.mp4"])
+def test_names_are_not_obeyed_on_a_terminal(
+    terminal: Callable[..., Terminal], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, err = terminal("stdout"), terminal("stderr")
+    console.error(name)
+    console.table(name, [name], [[name]])
+    row = Prediction(name, Status.OK, name, 0.5)
+    console.summary([row], 1.0, name, "cpu", name)
+    shown = name.replace("\x1b", "\\x1b")
+    assert out.getvalue().count(shown) == 3
+    assert err.getvalue().count(shown) == 4
+    assert "\x1b[2J" not in out.getvalue() + err.getvalue()
+
+
+def test_a_message_is_one_line_however_long(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error("word " * 100 + "\nsecond")
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.startswith("error: word")
+    console.warn("w")
+    console.note("n")
+    assert capsys.readouterr().err == "warning: w\nn\n"
+
+
+def test_summary_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.summary(ROWS, 3.0, "starter", "cpu", "labels.csv")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "6 videos: 2 ok, 1 partial, 3 failed; 3.0 s (2.0 videos/s) with starter on cpu",
+        "labels: wave 2 (0.80), [bold]run 1 (0.50)",
+        "failed: not_video 2, timeout 1",
+        "written to labels.csv",
+    ]
+
+
+def test_summary_of_nothing_and_of_a_timeline(capsys: pytest.CaptureFixture[str]) -> None:
+    console.summary([], 0.0, "m", "cpu")
+    assert capsys.readouterr().err == "0 videos: 0 ok, 0 partial, 0 failed; 0.0 s with m on cpu\n"
+    console.summary([ROWS[0]] * 3, 1.0, "m", "cpu")
+    assert capsys.readouterr().err.startswith("1 video, 3 segments: 3 ok")
+
+
+def test_summary_lists_ten_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Prediction(f"{i}", Status.OK, f"label{i % 12}", 0.5) for i in range(30)]
+    console.summary(rows, 1.0, "m", "cpu")
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("labels: ")]
+    names = [part.split()[0] for part in line.removeprefix("labels: ").split(", ")]
+    assert len(names) == 10
+    assert set(names) >= {f"label{i}" for i in range(6)}  # three times each, the others twice
+
+
+@pytest.mark.parametrize("width", [8, 20, 40, 200])
+def test_summary_and_tables_fit_any_width(terminal: Callable[..., Terminal], width: int) -> None:
+    out, err = terminal("stdout", width), terminal("stderr", width)
+    console.summary(ROWS, 3.0, "starter", "cpu", "labels.csv")
+    console.table("Models", ["name", "value"], [["a-rather-long-name", "x" * 50]])
+    assert "labels.csv" in err.getvalue()
+    assert all(len(line) <= width for line in out.text().splitlines())
+    assert out.text().count("x") == 50 or width == 8  # there is no room for two columns in 8
+
+
+def test_table_without_a_terminal_is_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("Models", ["name", "n"], [["动画", 1], ["abc", None], ["a\x1bb", "x"]])
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out == "Models\nname    n\n动画    1\nabc     None\na\\x1bb  x\n"
+
+
+def test_table_without_title_or_header(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("", ["", ""], [["codec", "h264"]])
+    assert capsys.readouterr().out == "codec  h264\n"
+    console.table("", ["name", "n"], [])
+    assert capsys.readouterr().out == "name  n\n"
+
+
+def test_a_stdout_that_is_not_utf8_still_gets_its_table() -> None:
+    code = "from vidlabel import console; console.table('é', ['动'], [['ok']])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+    )
+    assert done.stdout == b"\\xe9\n\\u52a8\nok\n"
+
+
+def count_to_the_end(**options: bool) -> None:
+    with console.Progress(4, **options) as progress:
+        progress.advance(1, 3)
+        progress.advance(2, 5, 1)
+        progress.advance()
+
+
+def test_progress_says_nothing_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich take a pipe for a terminal
+    count_to_the_end()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_silent_when_quiet_or_on_a_dumb_terminal(
+    terminal: Callable[..., Terminal],
+) -> None:
+    stream = terminal("stderr")
+    count_to_the_end(quiet=True)
+    assert stream.getvalue() == ""
+    stream = terminal("stderr", kind="dumb")
+    count_to_the_end()
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("width", [20, 100])
+def test_progress_on_a_terminal(terminal: Callable[..., Terminal], width: int) -> None:
+    stream = terminal("stderr", width)
+    with console.Progress(4) as progress:
+        progress.advance(1, 3)
+        progress.advance(2, 5, 1)
+        console.warn("[/].mp4: slow")
+        print("data")  # stdout is not taken over
+    text = stream.text()
+    assert "warning: [/].mp4: slow" in text
+    assert "data" not in text
+    if width == 100:
+        assert "3/4" in text
+        assert "clips/s, 1 failed" in text
+
+
+def test_progress_lets_errors_through(terminal: Callable[..., Terminal]) -> None:
+    stream = terminal("stderr")
+    with pytest.raises(KeyError), console.Progress(1):
+        raise KeyError
+    assert stream.getvalue().endswith("\x1b[2K")  # the bar is gone again
+
+
+def test_progress_counts_what_an_earlier_run_did(terminal: Callable[..., Terminal]) -> None:
+    stream = terminal("stderr", 100)
+    with console.Progress(10, done=7) as progress:
+        progress.advance()
+    assert "8/10" in stream.getvalue()
