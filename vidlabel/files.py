@@ -182,7 +182,10 @@ def check_video_file(path: str) -> os.stat_result:
 
 def text_path(path: str) -> str:
     """A path as valid UTF-8 text; bytes that are not UTF-8 become `\\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte; no file has such a name
+        return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def check_output(path: Path) -> None:
