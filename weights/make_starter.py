@@ -16,6 +16,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from vidlabel import load_labeller
@@ -94,14 +95,14 @@ def train_starter(data: Path, work: Path, epochs: tuple[int, int]) -> None:
         for s in generated
     ]
     stages = [
-        ("first", FIRST, FAST_CLIP, TrainSpec(epochs=epochs[0], lr=2e-3)),
-        ("second", SECOND, CLIP, TrainSpec(epochs=epochs[1], lr=1e-3)),
+        ("first", FIRST, FAST_CLIP, TrainSpec(epochs=epochs[0], batch_size=8, lr=2e-3)),
+        ("second", SECOND, CLIP, TrainSpec(epochs=epochs[1], batch_size=8, lr=7e-4)),
     ]
     init = ""
     for name, times, clip, spec in stages:
         table = work / f"{name}.csv"
         write_table(table, sets, times)
-        spec = TrainSpec(epochs=spec.epochs, lr=spec.lr, init=init)
+        spec = replace(spec, init=init)
         result = train(read_table(table), work / name, spec, clip, MODEL, on_epoch=_show)
         # The last epoch, not the best on the held-out groups: their accuracy stays unbiased.
         init = str(result.checkpoint.with_name("last.safetensors"))
@@ -174,7 +175,7 @@ def main() -> None:
     parser.add_argument("command", choices=["train", "measure"])
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/starter"))
-    parser.add_argument("--epochs", type=int, nargs=2, default=(12, 9))
+    parser.add_argument("--epochs", type=int, nargs=2, default=(20, 4))
     parser.add_argument("--model", default="starter")
     parser.add_argument("--views", type=int, default=1)
     options = parser.parse_args()
