@@ -22,15 +22,10 @@ from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.files import write_bytes
 from vidlabel.models import build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
-from vidlabel.specs import ClipSpec, ModelSpec, from_dict, to_dict
+from vidlabel.specs import SHIPPED, ClipSpec, ModelSpec, from_dict, to_dict
 
 FORMAT = 1
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
-
-SHIPPED = {
-    "starter": "starter.safetensors",
-}
-"""Names that --model knows, and the files in weights/ behind them."""
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,8 @@ def train(
 def models() -> int:
     """List the models that --model knows by name."""
     from vidlabel import console
-    from vidlabel.checkpoint import SHIPPED, find_checkpoint, load_checkpoint
+    from vidlabel.checkpoint import find_checkpoint, load_checkpoint
+    from vidlabel.specs import SHIPPED
 
     rows = []
     for name in sorted(SHIPPED):
@@ -298,15 +299,16 @@ def models() -> int:
 @cli.command()
 @click.argument("file")
 def info(file: str) -> int:
-    """Say what is in a video FILE or a checkpoint."""
+    """Say what is in a video FILE, a checkpoint, or a shipped model."""
     from dataclasses import fields
 
     from vidlabel import console
+    from vidlabel.specs import SHIPPED
 
-    if file.endswith(".safetensors"):
-        from vidlabel.checkpoint import read_header
+    if file in SHIPPED or file.endswith(".safetensors"):
+        from vidlabel.checkpoint import find_checkpoint, read_header
 
-        header = read_header(Path(file))
+        header = read_header(find_checkpoint(file))
         rows = [
             ["model", str(header.model)], ["clip", str(header.clip)],
             ["classes", ", ".join(header.classes)], ["temperature", str(header.temperature)],

@@ -17,6 +17,12 @@ FrameInput = Literal["rgb", "motion"]
 RnnCell = Literal["rnn", "gru", "lstm"]
 
 
+SHIPPED = {
+    "starter": "starter.safetensors",
+}
+"""Names that --model knows, and the files in weights/ behind them."""
+
+
 def _check(ok: bool, message: str) -> None:
     if not ok:
         raise UsageError(message)
