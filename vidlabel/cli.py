@@ -164,7 +164,7 @@ def predict(
 )
 @click.option("--epochs", default=40, show_default=True)
 @click.option("--batch-size", default=16, show_default=True)
-@click.option("--lr", default=1e-3, show_default=True, help="Peak learning rate of AdamW.")
+@click.option("--lr", default=5e-4, show_default=True, help="Peak learning rate of AdamW.")
 @click.option("--weight-decay", default=0.05, show_default=True)
 @click.option(
     "--val-fraction",

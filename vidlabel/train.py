@@ -44,7 +44,7 @@ class TrainSpec:
 
     epochs: int = 40
     batch_size: int = 16
-    lr: float = 1e-3
+    lr: float = 5e-4
     """Peak learning rate of AdamW, reached after a twentieth of all steps."""
     weight_decay: float = 0.05
     label_smoothing: float = 0.1

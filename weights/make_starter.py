@@ -40,8 +40,8 @@ HELD_OUT_PEOPLE = ("eli", "moshe")
 HELD_OUT_SEQUENCES = (3, 7)  # last digit of the sequence number: 2 of 8 in either set
 HELD_OUT_BLOCKS = (2, 6, 10)  # of 10 neighbouring clip numbers each
 
-CLIP = ClipSpec(frames=12, size_px=96, resize_px=108, input="motion")
-FAST_CLIP = ClipSpec(frames=6, size_px=96, resize_px=108, input="motion")
+CLIP = ClipSpec(frames=12, size_px=80, resize_px=90, input="motion")
+FAST_CLIP = ClipSpec(frames=6, size_px=64, resize_px=72, input="motion")
 MODEL = ModelSpec()
 SYNTHETIC_PER_CLASS = 45
 
@@ -95,8 +95,8 @@ def train_starter(data: Path, work: Path, epochs: tuple[int, int]) -> None:
         for s in generated
     ]
     stages = [
-        ("first", FIRST, FAST_CLIP, TrainSpec(epochs=epochs[0], batch_size=8, lr=2e-3)),
-        ("second", SECOND, CLIP, TrainSpec(epochs=epochs[1], batch_size=8, lr=7e-4)),
+        ("first", FIRST, FAST_CLIP, TrainSpec(epochs=epochs[0], lr=5e-4)),
+        ("second", SECOND, CLIP, TrainSpec(epochs=epochs[1], lr=5e-4)),
     ]
     init = ""
     for name, times, clip, spec in stages:
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("command", choices=["train", "measure"])
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/starter"))
-    parser.add_argument("--epochs", type=int, nargs=2, default=(20, 4))
+    parser.add_argument("--epochs", type=int, nargs=2, default=(20, 7))
     parser.add_argument("--model", default="starter")
     parser.add_argument("--views", type=int, default=1)
     options = parser.parse_args()
