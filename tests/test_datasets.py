@@ -142,3 +142,24 @@ def test_classes_are_sorted_and_at_least_two() -> None:
     assert class_names(samples) == ("bend", "run")
     with pytest.raises(UsageError, match="at least 2"):
         class_names(samples[:1])
+
+
+def test_generated_clips_are_videos_made_once(tmp_path: Path) -> None:
+    from vidlabel.datasets.generate import generate_clips
+    from vidlabel.datasets.synthetic import describe_clip
+    from vidlabel.video import probe
+
+    (first,) = generate_clips(tmp_path, 1, seed=3, actions=("walk",))
+    clip = describe_clip("walk", 3)
+    info = probe(first.path)
+    assert (first.label, Path(first.path).name) == ("walk", "walk_00003.mp4")
+    assert (info.frames, info.width_px, info.height_px) == (
+        clip.frames, clip.width_px, clip.height_px,
+    )  # fmt: skip
+    written = Path(first.path).stat().st_mtime_ns
+    again = generate_clips(tmp_path, 2, seed=3, actions=("walk",))
+    assert Path(first.path).stat().st_mtime_ns == written
+    assert len({sample.group for sample in again}) == 2
+    assert [p.name for p in (tmp_path / "walk").iterdir() if p.name.startswith(".")] == []
+    with pytest.raises(ValueError, match="nonsense"):
+        generate_clips(tmp_path, 1, actions=("nonsense",))

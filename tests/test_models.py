@@ -62,6 +62,15 @@ def test_motion_input_sees_change_not_stillness() -> None:
     assert normalise(moving)[:, 1].abs().max() < 1e-5
 
 
+def test_residual_blocks_start_as_the_identity() -> None:
+    network = build_model(ModelSpec(classes=3), CLIP).eval()
+    blocks = [m for m in network.trunk.modules() if getattr(m, "apply_residual", False)]
+    assert blocks
+    for block in blocks:
+        x = torch.rand(1, block.layers[0].in_channels, 8, 8)
+        assert torch.equal(block(x), x)
+
+
 def test_folding_batchnorm_keeps_the_function(network: CnnBiRnn) -> None:
     folded = fold_batchnorm(network.trunk)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())

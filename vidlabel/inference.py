@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -74,6 +75,24 @@ def has_bf16(device: torch.device) -> bool:
             return False
         return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
     return False
+
+
+@contextmanager
+def beside_decoders(device: torch.device) -> Iterator[None]:
+    """Compute with fewer threads while decoder processes keep the cores busy.
+
+    The threads of a matrix kernel wait for the slowest of them. If they outnumber the free cores,
+    that one has yet to be scheduled, and the waiting costs far more than the threads bring.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 4))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fold_batchnorm(module: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vidlabel.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.clips import view_count
 from vidlabel.errors import Reason, UsageError
-from vidlabel.inference import Output, Precision, Runner, pick_device
+from vidlabel.inference import Output, Precision, Runner, beside_decoders, pick_device
 from vidlabel.specs import Limits, Prediction, Status, VideoItem
 from vidlabel.workers import Decoded, DecodeJob, DecoderPool, worker_count
 
@@ -114,7 +114,8 @@ class Labeller:
         on_gpu = self._runner.device.type != "cpu"
         batch = _Batch(spec.batch_size or (64 if on_gpu else 8), view_count(spec.views), clip.shape)
         waiting: list[list[_Labelled]] = []  # batches submitted and not yet collected
-        with DecoderPool(job, worker_count(spec.workers)) as pool:
+        workers = worker_count(spec.workers)
+        with DecoderPool(job, workers) as pool, beside_decoders(self._runner.device):
             for decoded in pool.run(items):
                 if decoded.data is None:
                     yield decoded.item.index, self._failed(decoded)
