@@ -44,9 +44,7 @@ def write_embeddings(rows: Sequence[Prediction], out: Path) -> None:
     labelled = [row for row in rows if row.ok]
     lengths = {len(row.embedding) for row in labelled}
     if 0 in lengths or len(lengths) > 1:
-        raise OutputError(
-            f"{out}: not all videos have an embedding of the same length; run with --restart"
-        )
+        raise OutputError(f"{out}: not all videos have an embedding of the same length")
     paths = [text_path(row.path) for row in labelled]
     labels = [text_path(row.label) for row in labelled]
     vectors = np.array([row.embedding for row in labelled], dtype=np.float32)
