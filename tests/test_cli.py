@@ -232,6 +232,8 @@ def test_b2_34_a_signal_keeps_what_is_done(
     process = subprocess.Popen(
         [*MODULE, "predict", str(folder), "-m", str(model), "-q", "--batch-size", "1"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A job in the background of a script starts with SIGINT ignored, and rightly stays so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout is not None
     head = process.stdout.readline() + process.stdout.readline()
