@@ -46,21 +46,20 @@ def open_container(path: str, max_pixels: int) -> InputContainer:
     )
 
 
-def pick_stream(container: InputContainer) -> VideoStream:
+def pick_stream(path: str, container: InputContainer) -> VideoStream:
     """The largest video stream that is not cover art, the first of equals.
 
     Raises:
         VideoError: `no_video_stream`, or `no_decoder` where FFmpeg has none for its codec.
     """
-    name = container.name.removeprefix("file:")
     cover = av.stream.Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & cover]
     if not streams:
         kind = "only cover art" if container.streams.video else "no video stream"
-        raise VideoError(Reason.NO_VIDEO_STREAM, f"{name}: {kind} in this file")
+        raise VideoError(Reason.NO_VIDEO_STREAM, f"{path}: {kind} in this file")
     usable = [s for s in streams if s.codec_context is not None]
     if not usable:
-        raise VideoError(Reason.NO_DECODER, f"{name}: no decoder for its video codec")
+        raise VideoError(Reason.NO_DECODER, f"{path}: no decoder for its video codec")
     return max(usable, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
 
 

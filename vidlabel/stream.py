@@ -37,7 +37,7 @@ class Stream:
         self._first_error: Exception | None = None
         self._path = path
         self._limits = limits
-        self.stream = pick_stream(container)
+        self.stream = pick_stream(path, container)
         self.context = self.stream.codec_context
         self.check_size(self.context.width, self.context.height)
         # Decoders honour max_pixels only as an option of their own; the container ignores it.
