@@ -15,12 +15,13 @@ ROOT = Path(vidlabel.__file__).parent
 
 LAYERS: list[set[str]] = [
     {"errors", "specs"},
-    {"files", "pixels", "encode", "codecs", "metrics", "text"},
+    {"files", "pixels", "encode", "codecs", "metrics", "text", "ranking", "signals"},
     {"container"},
     {"stream", "packets"},
     {"video"},
     {"clips", "models", "augment", "exports", "console"},
-    {"workers", "checkpoint", "inference", "datasets"},
+    {"decoder"},
+    {"workers", "checkpoint", "inference", "datasets", "ledger"},
     {"predict", "train", "doctor"},
     {"batch"},
     {"cli"},
@@ -89,9 +90,9 @@ def test_a_package_is_used_in_one_place(package: str) -> None:
     assert users <= ONLY_IN[package]
 
 
-@pytest.mark.parametrize("module", ["vidlabel", "vidlabel.cli", "vidlabel.workers"])
+@pytest.mark.parametrize("module", ["vidlabel", "vidlabel.cli", "vidlabel.decoder"])
 def test_light_modules_stay_light(module: str) -> None:
-    heavy = {"torch", "torchvision", "pandas"} | (set() if "workers" in module else {"av", "numpy"})
+    heavy = {"torch", "torchvision", "pandas"} | (set() if "decoder" in module else {"av", "numpy"})
     code = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,11 +1,10 @@
-"""Checkpoints describe themselves; whatever is wrong with one is one clear error."""
+"""Checkpoints describe themselves. Broken ones are in hostile/test_checkpoints_and_devices.py."""
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,19 +19,12 @@ from vidlabel.checkpoint import (
     save_checkpoint,
 )
 from vidlabel.errors import CheckpointError, UsageError
-from vidlabel.specs import ModelSpec
+from vidlabel.specs import ClipSpec, ModelSpec
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return random_checkpoint(tmp_path / "model.safetensors")
-
-
-def _rewrite(path: Path, **changes: object) -> None:
-    """Save the same weights with a changed header."""
-    header = json.loads(read_header(path).to_json()) | changes
-    state = load_file(path)
-    save_file(state, path, metadata={"vidlabel": json.dumps(header)})
 
 
 def test_round_trip(path: Path, tmp_path: Path) -> None:
@@ -48,78 +40,10 @@ def test_round_trip(path: Path, tmp_path: Path) -> None:
     assert not second.network.training
 
 
-@pytest.mark.parametrize("keep", [0, 4, 8, 100, 5000, -1])
-def test_b2_44_truncated_file_is_refused(path: Path, keep: int) -> None:
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=str(path)):
-        load_checkpoint(str(path))
-
-
-@pytest.mark.parametrize("content", [b"<html>404</html>", b"PK\3\4" * 100, b"\0" * 64])
-def test_b2_44_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="not a checkpoint"):
-        load_checkpoint(str(path))
-
-
-def test_b2_43_a_pickle_is_never_unpickled(tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
-
-    class Attack:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (Path.touch, (marker,))  # type: ignore[return-value]
-
-    path = tmp_path / "evil.safetensors"
-    torch.save(Attack(), path)
-    with pytest.raises(CheckpointError):
-        load_checkpoint(str(path))
-    assert not marker.exists()
-
-
 def test_foreign_safetensors_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match="not one of vidlabel's"):
         load_checkpoint(str(tmp_path / "x.safetensors"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"classes": ["a", "b"]}, "2 class names"),
-        ({"classes": ["a", "b", "a"]}, "same name"),
-        ({"format": 99}, "format"),
-        ({"temperature": 0}, "temperature"),
-        ({"clip": {"frames": 0}}, "--frames"),
-        ({"clip": {"nonsense": 1}}, "nonsense"),
-        ({"model": None}, "description"),
-    ],
-)
-def test_b2_45_wrong_description_is_refused(path: Path, changes: dict, message: str) -> None:
-    _rewrite(path, **changes)
-    with pytest.raises(CheckpointError, match=message):
-        load_checkpoint(str(path))
-
-
-def test_b2_45_weights_that_do_not_fit_are_refused(path: Path) -> None:
-    state = load_file(path)
-    header = read_header(path)
-    save_file({k: v for k, v in state.items() if k != "embed.bias"}, path,
-              metadata={"vidlabel": header.to_json()})  # fmt: skip
-    with pytest.raises(CheckpointError, match=r"missing \['embed.bias'\]"):
-        load_checkpoint(str(path))
-    save_file(state | {"embed.bias": torch.zeros(3)}, path,
-              metadata={"vidlabel": header.to_json()})  # fmt: skip
-    with pytest.raises(CheckpointError, match=r"embed.bias is \(3,\)"):
-        load_checkpoint(str(path))
-
-
-def test_b2_46_weights_that_are_not_finite_are_refused(path: Path) -> None:
-    state = load_file(path)
-    state["classify.weight"][0, 0] = float("nan")
-    save_file(state, path, metadata={"vidlabel": read_header(path).to_json()})
-    with pytest.raises(CheckpointError, match="not finite"):
-        load_checkpoint(str(path))
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
@@ -132,8 +56,31 @@ def test_header_needs_matching_classes() -> None:
         Header(ModelSpec(classes=2), CLIP, COLOURS)
 
 
-def test_huge_header_length_is_refused_without_reading_it(tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
-    with pytest.raises(CheckpointError):
-        read_header(path)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"classes": ("a", "b\n")}, {"temperature": 0.0}, {"clip": ClipSpec(1024, 1024, 1024)}],
+)
+def test_a_header_checks_itself(wrong: dict[str, Any]) -> None:
+    good = Header(ModelSpec(classes=2), CLIP, ("a", "[bold]b ä 動画"))
+    with pytest.raises(UsageError):
+        replace(good, **wrong)
+
+
+def test_half_precision_weights_are_read(path: Path, tmp_path: Path) -> None:
+    state = {k: v.half() if v.is_floating_point() else v for k, v in load_file(path).items()}
+    save_file(state, tmp_path / "half", metadata={"vidlabel": read_header(path).to_json()})
+    assert {p.dtype for p in load_checkpoint(str(tmp_path / "half")).network.parameters()} == {
+        torch.float32
+    }
+
+
+def test_a_header_of_any_length_is_no_pickle(path: Path) -> None:
+    """The first byte of a file is the lowest of a length; of a pickle it is always 0x80."""
+    header, state = read_header(path), load_file(path)
+    found = set()
+    for extra in range(0, 256, 8):  # safetensors pads to 8 bytes
+        again = replace(header, training={"note": "x" * extra})
+        save_file(state, path, metadata={"vidlabel": again.to_json()})
+        found.add(path.read_bytes()[0])
+        assert read_header(path) == again
+    assert 0x80 in found

@@ -6,10 +6,8 @@ import csv
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Protocol
 
@@ -218,49 +216,6 @@ def test_fail_fast_stops_at_the_first_failure(vidlabel: Run, clips: Path, model:
     )
     assert code == 1
     assert [row["status"] for row in rows_of(stdout)] == ["failed"]
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_b2_34_a_signal_keeps_what_is_done(
-    clips: Path, model: Path, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    """Signalled once its first rows are out; rows of a run that was cut short are complete."""
-    folder = tmp_path / "many"
-    folder.mkdir()
-    for i in range(400):
-        (folder / f"{i:03}.mp4").write_bytes((clips / "a.mp4").read_bytes())
-    process = subprocess.Popen(
-        [*MODULE, "predict", str(folder), "-m", str(model), "-q", "--batch-size", "1"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        # A job in the background of a script starts with SIGINT ignored, and rightly stays so.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    assert process.stdout is not None
-    head = process.stdout.readline() + process.stdout.readline()
-    process.send_signal(number)
-    rest, stderr = process.communicate(timeout=60)
-    assert process.returncode == code, stderr
-    rows = rows_of((head + rest).decode())
-    assert 1 <= len(rows) < 400
-    assert all(row["status"] == "ok" for row in rows)
-    assert b"stopped" in stderr
-    deadline = time.monotonic() + 10
-    while _children_of(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _children_of(process.pid)
-
-
-def _children_of(pid: int) -> list[str]:
-    """Decoder processes whose parent was `pid`, by their process group's session."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(entry.parent.name)
-    return found
 
 
 def test_train_on_a_folder(vidlabel: Run, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from rich.console import Console
@@ -23,6 +23,12 @@ ROWS = [
     Prediction("e.mp4", Status.FAILED, reason="not_video"),
     Prediction("f.mp4", Status.FAILED, reason="timeout"),
 ]
+
+
+def tally_of(rows: Sequence[Prediction]) -> console.Tally:
+    tally = console.Tally()
+    assert list(tally.counting(rows)) == list(rows)
+    return tally
 
 
 class Terminal(io.StringIO):
@@ -94,7 +100,7 @@ def test_names_are_not_obeyed_on_a_terminal(
     console.error(name)
     console.table(name, [name], [[name]])
     row = Prediction(name, Status.OK, name, 0.5)
-    console.summary([row], 1.0, name, "cpu", name)
+    console.summary(tally_of([row]), 1.0, name, "cpu", name)
     shown = name.replace("\x1b", "\\x1b")
     assert out.getvalue().count(shown) == 3
     assert err.getvalue().count(shown) == 4
@@ -111,8 +117,16 @@ def test_a_message_is_one_line_however_long(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == "warning: w\nn\n"
 
 
+def test_summary_of_a_run_that_went_on(capsys: pytest.CaptureFixture[str]) -> None:
+    console.summary(tally_of(ROWS), 2.0, "starter", "cpu", before=4)
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "6 videos: 2 ok, 1 partial, 3 failed; 4 done before, 2 in 2.0 s (1.0 videos/s) "
+        "with starter on cpu"
+    )
+
+
 def test_summary_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    console.summary(ROWS, 3.0, "starter", "cpu", "labels.csv")
+    console.summary(tally_of(ROWS), 3.0, "starter", "cpu", "labels.csv")
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
@@ -124,15 +138,15 @@ def test_summary_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_summary_of_nothing_and_of_a_timeline(capsys: pytest.CaptureFixture[str]) -> None:
-    console.summary([], 0.0, "m", "cpu")
+    console.summary(tally_of([]), 0.0, "m", "cpu")
     assert capsys.readouterr().err == "0 videos: 0 ok, 0 partial, 0 failed; 0.0 s with m on cpu\n"
-    console.summary([ROWS[0]] * 3, 1.0, "m", "cpu")
+    console.summary(tally_of([ROWS[0]] * 3), 1.0, "m", "cpu")
     assert capsys.readouterr().err.startswith("1 video, 3 segments: 3 ok")
 
 
 def test_summary_lists_ten_labels(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Prediction(f"{i}", Status.OK, f"label{i % 12}", 0.5) for i in range(30)]
-    console.summary(rows, 1.0, "m", "cpu")
+    console.summary(tally_of(rows), 1.0, "m", "cpu")
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("labels: ")]
     names = [part.split()[0] for part in line.removeprefix("labels: ").split(", ")]
     assert len(names) == 10
@@ -142,7 +156,7 @@ def test_summary_lists_ten_labels(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("width", [8, 20, 40, 200])
 def test_summary_and_tables_fit_any_width(terminal: Callable[..., Terminal], width: int) -> None:
     out, err = terminal("stdout", width), terminal("stderr", width)
-    console.summary(ROWS, 3.0, "starter", "cpu", "labels.csv")
+    console.summary(tally_of(ROWS), 3.0, "starter", "cpu", "labels.csv")
     console.table("Models", ["name", "value"], [["a-rather-long-name", "x" * 50]])
     assert "labels.csv" in err.getvalue()
     assert all(len(line) <= width for line in out.text().splitlines())

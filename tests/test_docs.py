@@ -89,3 +89,15 @@ def test_the_python_snippet_runs(
     assert "examples/clips/wave.mp4 wave " in output
     assert "examples/clips/bend.mp4 bend " in output
     assert "(256,)" in output
+
+
+def test_every_promise_names_a_test_that_exists() -> None:
+    (section,) = re.findall(r"## Promises\n(.*?)\n### ", README, re.DOTALL)
+    promises = re.split(r"\n(?=\d+\. )", section)[1:]
+    assert len(promises) == 13
+    for promise in promises:
+        links = re.findall(r"\]\((tests/[^)]+\.py)\)", promise)
+        assert links, promise
+        linked = "".join((ROOT / link).read_text(encoding="utf-8") for link in links)
+        for name in re.findall(r"`(test_\w+)`", promise):
+            assert f"def {name}(" in linked, name

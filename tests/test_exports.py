@@ -8,7 +8,9 @@ import json
 import math
 import os
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,14 +125,6 @@ def test_a_name_that_is_not_utf8_stays_readable(name: str) -> None:
         assert "caf\\xe9.mp4" in data.decode().replace("\\\\", "\\")
 
 
-def test_pandas_reads_the_table_as_documented() -> None:
-    pandas = pytest.importorskip("pandas")
-    data = data_of("csv", [named("NA"), named("a\rb")])
-    frame = pandas.read_csv(io.BytesIO(data), keep_default_na=False)
-    assert list(frame["path"]) == ["NA", "a\rb"]
-    assert list(frame["confidence"]) == [0.5, 0.5]
-
-
 def test_a_detail_is_one_harmless_line_in_csv_and_exact_in_json() -> None:
     detail = "bad\x1b[2J\nnews\x9b\u202e"
     row = Prediction("x", Status.FAILED, reason="crashed", detail=f"x: {detail}")
@@ -205,6 +199,34 @@ def test_rows_leave_as_they_come(name: str) -> None:
             break
     else:
         pytest.fail("the first row never came alone")
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 7])
+def test_parquet_leaves_in_groups(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports.parquet, "GROUP_ROWS", 3)
+    taken: list[str] = []
+
+    def rows() -> Iterator[Prediction]:
+        for i in range(count):
+            taken.append(str(i))
+            yield named(str(i))
+
+    data = b""
+    for chunk in FORMATS["parquet"].chunks(rows(), RUN):
+        if chunk and not data:
+            assert len(taken) <= 3, "the first group leaves before the second is read"
+        data += chunk
+    file = pq.ParquetFile(io.BytesIO(data))
+    assert file.num_row_groups == math.ceil(count / 3)
+    assert file.read().column("path").to_pylist() == taken
+    assert file.schema_arrow.metadata[b"model"] == b"starter@12345678"
+
+
+def test_a_table_is_written_from_a_stream(tmp_path: Path) -> None:
+    for name, fmt in FORMATS.items():
+        out = tmp_path / f"x.{name}"
+        exports.write_predictions(iter([OK, FAILED]), out, fmt, RUN)
+        assert out.read_bytes() == data_of(name, [OK, FAILED])
 
 
 def test_parquet_has_types_and_says_where_it_is_from() -> None:
@@ -321,6 +343,32 @@ def test_embeddings_of_a_run_that_failed_are_empty(tmp_path: Path, name: str, re
 def test_embeddings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.npz or \.parquet"):
         exports.check_embeddings(tmp_path / "e.csv")
-    with pytest.raises(OutputError, match="embedding"):
-        exports.write_embeddings([OK, named("without")], tmp_path / "e.npz")
+    other = replace(OK, embedding=(1.0, 2.0))
+    with pytest.raises(OutputError, match=r"different lengths \(3 and 2\)"):
+        exports.write_embeddings([OK, other], tmp_path / "e.npz")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "read"), READERS[:2])
+def test_embeddings_come_from_a_stream_of_any_sequences(
+    tmp_path: Path, name: str, read: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports.parquet, "GROUP_ROWS", 2)
+    array = np.array([7, 8, 9], dtype=np.float32)
+    kinds = [OK, named("without"), replace(OK, path="b", embedding=array), FAILED, OK, OK, OK]
+    exports.write_embeddings(iter(kinds), tmp_path / name)
+    paths, labels, vectors = read(tmp_path / name)
+    assert paths == ["clips/wave.mp4", "b", *["clips/wave.mp4"] * 3]
+    assert labels == ["wave"] * 5
+    np.testing.assert_array_equal(vectors[:2], [[0.5, -1.25, 3.0], [7.0, 8.0, 9.0]])
+
+
+@pytest.mark.parametrize("name", ["e.npz", "e.parquet"])
+def test_embeddings_take_the_memory_of_their_numbers(tmp_path: Path, name: str) -> None:
+    count, length = 20_000, 64
+    rows = (replace(OK, embedding=tuple([i / 7] * length)) for i in range(count))
+    tracemalloc.start()
+    exports.write_embeddings(rows, tmp_path / name)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * (count * length * 4), "tuples of floats would take six times as much"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,37 @@ def test_trunk_weights_that_are_missing_are_one_clear_line(
     spec = TrainSpec(epochs=1, trunk_weights=str(tmp_path / "none.pth"))
     with pytest.raises(CheckpointError, match="--trunk-weights"):
         train(samples, tmp_path / "run", spec, CLIP, MODEL, device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "tensor", "list", "numbers", "folder", "pipe"])
+def test_trunk_weights_that_are_something_else_are_one_clear_line(
+    kind: str, tmp_path: Path
+) -> None:
+    from vidlabel.models import build_model
+    from vidlabel.models.trunks import load_trunk
+
+    path = tmp_path / "weights.safetensors"  # torch.load takes the suffix of a path at its word
+    contents = {"tensor": torch.zeros(2), "list": [1], "numbers": {1: torch.zeros(2)}}
+    if kind in contents:
+        torch.save(contents[kind], path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_text("" if kind == "empty" else "no weights")
+    with pytest.raises(CheckpointError, match="--trunk-weights"):
+        load_trunk(build_model(ModelSpec(classes=2), CLIP), str(path))
+
+
+def test_class_names_that_no_checkpoint_may_hold_are_refused_before_any_work(
+    tmp_path: Path,
+) -> None:
+    samples = [
+        Sample(str(tmp_path / "x.mp4"), name, f"g{i}") for i in range(4) for name in ("a", "b\x1b")
+    ]
+    with pytest.raises(UsageError, match="class"):
+        train(samples, tmp_path / "run", TrainSpec(), CLIP, ModelSpec())
 
 
 def test_trunk_weights_are_put_into_the_trunk(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import CLIP, colour_video
-from faulty import FaultyJob
 
 from vidlabel.clips import read_clip
-from vidlabel.errors import Reason
+from vidlabel.decoder import DecodeJob
+from vidlabel.errors import Reason, RunError
 from vidlabel.specs import Limits, VideoItem
-from vidlabel.workers import DecodeJob, DecoderPool, worker_count
+from vidlabel.workers import DecoderPool, worker_count
 
 
 @pytest.fixture(autouse=True)
@@ -38,30 +38,6 @@ def test_pixels_arrive_as_they_were_read(tmp_path: Path) -> None:
     assert items == [None] * 9
 
 
-def test_b2_38_a_crash_costs_its_own_file_only(tmp_path: Path) -> None:
-    names = ["a", "segfault", "b", "flaky", "c", "bug", "d", "e", "f", "g"]
-    with DecoderPool(FaultyJob(CLIP), 2) as pool:
-        outcome = {Path(d.item.path).stem: d.error for d in pool.run(_items(tmp_path, names))}
-    assert sorted(outcome) == sorted(names)
-    assert outcome.pop("segfault").reason is Reason.CRASHED  # type: ignore[union-attr]
-    bug = outcome.pop("bug")
-    assert bug is not None
-    assert bug.reason is Reason.READ_ERROR
-    assert "our own mistake" in bug.detail
-    assert all(error is None for error in outcome.values()), "the flaky one passes when retried"
-
-
-def test_b2_39_a_hang_is_ended_at_the_deadline(tmp_path: Path) -> None:
-    names = ["a", "hang", "b", "c"]
-    job = FaultyJob(CLIP, limits=Limits(timeout_s=1.0))
-    with DecoderPool(job, 1) as pool:
-        outcome = {Path(d.item.path).stem: d.error for d in pool.run(_items(tmp_path, names))}
-    hang = outcome.pop("hang")
-    assert hang is not None
-    assert hang.reason is Reason.TIMEOUT
-    assert outcome == {"a": None, "b": None, "c": None}
-
-
 def test_known_problems_are_reported_without_a_worker(tmp_path: Path) -> None:
     item = VideoItem(0, "gone.mp4", Reason.NOT_FOUND, "gone.mp4: there is no such file or folder")
     with DecoderPool(DecodeJob(CLIP), 1) as pool:
@@ -84,3 +60,19 @@ def test_leaving_the_pool_leaves_no_process(tmp_path: Path) -> None:
 def test_worker_count() -> None:
     assert worker_count(3) == 3
     assert worker_count(None) >= 1
+
+
+def test_a_stop_is_noticed_while_waiting(tmp_path: Path) -> None:
+    asked = iter([False] * 3)
+    with DecoderPool(DecodeJob(CLIP), 1) as pool:
+        done = list(pool.run(_items(tmp_path, ["a"] * 40), stop=lambda: next(asked, True)))
+    assert len(done) < 40
+
+
+def test_no_room_for_the_shared_memory_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RunError, match=r"no room for 1 MiB.*No space left.*--workers"):
+        DecoderPool(DecodeJob(CLIP), 1)

@@ -7,6 +7,7 @@ and flips apart.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,6 +17,8 @@ import av
 import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
+
+os.environ.setdefault("SVT_LOG", "0")  # the AV1 encoder talks to stderr by itself
 
 Pixels = NDArray[np.uint8]
 GRID = 4

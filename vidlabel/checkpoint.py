@@ -2,30 +2,40 @@
 
 The header (a JSON text under the key `vidlabel`) holds the model and clip specs, the class names,
 the temperature, how the model was trained and measured, and which clips it has seen.
+
+A checkpoint may come from anywhere, so nothing it says is believed: what it declares is compared
+with the model it names before memory is taken for either, and whatever is wrong is one line.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
+import stat
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
 
 from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.files import write_bytes
 from vidlabel.models import build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.specs import SHIPPED, ClipSpec, ModelSpec, from_dict, to_dict
+from vidlabel.text import safe
 
 FORMAT = 1
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
+MAX_CLIP_BYTES = 64 * 1024**2
+MAX_CLASS_NAME = 255  # what a folder can be called
+
+_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "I64": torch.int64}
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,19 @@ class Header:
             )
         if len(set(self.classes)) != len(self.classes):
             raise UsageError("two classes have the same name")
+        for name in self.classes:
+            if not name.strip() or len(name) > MAX_CLASS_NAME or safe(name) != name:
+                raise UsageError(
+                    f"a class cannot be called '{safe(name[:MAX_CLASS_NAME])}': a name has 1 to "
+                    f"{MAX_CLASS_NAME} characters, none of them a control character"
+                )
         if not 0 < self.temperature < 1000:
             raise UsageError(f"the temperature must be over 0, got {self.temperature}")
+        if math.prod(self.clip.shape) > MAX_CLIP_BYTES:
+            raise UsageError(
+                f"a clip of {self.clip.frames} frames of {self.clip.size_px} pixels is over "
+                f"{MAX_CLIP_BYTES >> 20} MiB; lower --frames or --size"
+            )
 
     def to_json(self) -> str:
         """The header as one JSON object, keys sorted so that equal headers are equal text."""
@@ -74,18 +95,24 @@ class Header:
 
     @classmethod
     def from_json(cls, text: str) -> Header:
-        """Raises UsageError, KeyError, TypeError or ValueError where the text is not a header."""
-        values = json.loads(text)
-        if values["format"] != FORMAT:
-            raise UsageError(f"its format is {values['format']}; this vidlabel reads {FORMAT}")
+        """Raises UsageError or ValueError, saying what, where the text is not a header."""
+        values = _object("the description", _parse(text))
+        if values.get("format") != FORMAT:
+            raise UsageError(f"its format is {values.get('format')}; this vidlabel reads {FORMAT}")
+        absent = sorted({f.name for f in fields(cls)} - values.keys())
+        if absent:
+            raise UsageError(f"{', '.join(absent)} missing")
+        temperature = values["temperature"]
+        if type(temperature) not in (int, float):
+            raise UsageError(f"the temperature must be a number, got {temperature!r}")
         return cls(
-            model=from_dict(ModelSpec, values["model"]),
-            clip=from_dict(ClipSpec, values["clip"]),
-            classes=tuple(values["classes"]),
-            temperature=float(values["temperature"]),
-            training=dict(values["training"]),
-            metrics=dict(values["metrics"]),
-            trained_on=tuple(values["trained_on"]),
+            model=_spec("model", ModelSpec, values["model"]),
+            clip=_spec("clip", ClipSpec, values["clip"]),
+            classes=_texts("classes", values["classes"]),
+            temperature=temperature,
+            training=_object("training", values["training"]),
+            metrics=_object("metrics", values["metrics"]),
+            trained_on=_texts("trained_on", values["trained_on"]),
         )
 
 
@@ -108,18 +135,16 @@ def find_checkpoint(name: str) -> Path:
     """The file of a shipped model's name, or the path itself.
 
     Raises:
-        CheckpointError: there is neither.
+        CheckpointError: there is neither, or it is no regular file.
     """
-    path = Path(name)
     if name in SHIPPED:
         package = Path(__file__).parent
         for folder in (package / "weights", package.parent / "weights"):  # wheel, source tree
             if (folder / SHIPPED[name]).is_file():
                 return folder / SHIPPED[name]
         raise CheckpointError(f"the model {name} is missing from this installation; reinstall it")
-    if not path.is_file():
-        known = ", ".join(sorted(SHIPPED))
-        raise CheckpointError(f"{name}: no such checkpoint; give a .safetensors file or: {known}")
+    path = Path(name)
+    _check_regular(path)
     return path
 
 
@@ -131,11 +156,7 @@ def save_checkpoint(path: Path, header: Header, network: CnnBiRnn) -> None:
 
 def read_header(path: Path) -> Header:
     """The header alone, without the weights. Raises CheckpointError as `load_checkpoint`."""
-    try:
-        with path.open("rb") as file:
-            return _parse_header(path, file.read(8), file.read)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    return _read(path, whole=False)[0]
 
 
 def load_checkpoint(name: str) -> Checkpoint:
@@ -146,46 +167,151 @@ def load_checkpoint(name: str) -> Checkpoint:
             with weights that do not fit its own description, or with weights that are not finite.
     """
     path = find_checkpoint(name)
-    header = read_header(path)
+    header, data = _read(path, whole=True)
     try:
-        data = path.read_bytes()
         state = load(data)
-    except (SafetensorError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: corrupt checkpoint ({error})") from error
+    except (SafetensorError, ValueError) as error:
+        _refuse(path, f"corrupt checkpoint ({error})", error)
     network = build_model(header.model, header.clip)
-    _check_fit(path, network.state_dict(), state)
     network.load_state_dict(state)
+    for key, value in network.state_dict().items():  # as loaded: a cast can overflow
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            _refuse(path, f"{key} holds values that are not finite")
     return Checkpoint(path.stem, header, network.eval(), hashlib.sha256(data).hexdigest())
 
 
-def _parse_header(path: Path, prefix: bytes, read: Any) -> Header:
-    # The layout of a safetensors file: 8 bytes of length, then that much JSON, then the tensors.
-    if len(prefix) < 8 or (size := struct.unpack("<Q", prefix)[0]) > MAX_HEADER_BYTES:
-        raise CheckpointError(f"{path}: not a checkpoint of vidlabel (no safetensors header)")
+def _check_regular(path: Path) -> None:
+    """Look before opening: a FIFO would block, and a device may never end."""
     try:
-        text = json.loads(read(size)).get("__metadata__", {})["vidlabel"]
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of vidlabel, or cut off") from error
-    except KeyError as error:
-        raise CheckpointError(f"{path}: a safetensors file, but not one of vidlabel's") from error
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        known = ", ".join(sorted(SHIPPED))
+        _refuse(path, f"no such checkpoint; give a .safetensors file or: {known}")
+    except (OSError, ValueError) as error:
+        _refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}", error)
+    if not stat.S_ISREG(kind):
+        what = "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device"
+        _refuse(path, f"not a checkpoint but {what}")
+
+
+def _refuse(path: Path, why: str, cause: Exception | None = None) -> NoReturn:
+    """One line, whatever a hostile file has put into `why`."""
+    raise CheckpointError(f"{safe(str(path))}: {safe(why[:500])}") from cause
+
+
+def _read(path: Path, *, whole: bool) -> tuple[Header, bytes]:
+    """The header, and the file's bytes after it was found that they fit the header.
+
+    The layout of a safetensors file: 8 bytes of length, then that much JSON, then the tensors.
+    """
+    try:
+        _check_regular(path)
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start, table = _read_table(path, file, size)
+            header = _header(path, table)
+            if not whole:
+                return header, b""
+            length = len(start) + _check_fit(path, header, table)
+            if size != length:
+                _refuse(path, f"corrupt checkpoint: it has {size} bytes instead of {length}")
+            return header, start + file.read(length - len(start))
+    except OSError as error:
+        _refuse(path, f"cannot be read: {error.strerror}", error)
+
+
+def _read_table(path: Path, file: BinaryIO, size: int) -> tuple[bytes, dict[str, Any]]:
+    """The bytes up to the first tensor, and the JSON in them: what the file says it holds."""
+    prefix = file.read(8)
+    length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else MAX_HEADER_BYTES + 1
+    if length > MAX_HEADER_BYTES:
+        pickled = prefix.startswith((b"PK\3\4", b"\x80"))
+        hint = "pickles (.pt, .pth) can run code and are never read"
+        _refuse(path, f"not a checkpoint of vidlabel ({hint if pickled else 'no header'})")
+    if length > size - 8:
+        _refuse(path, "not a checkpoint of vidlabel, or cut off")
+    text = file.read(length)
+    try:
+        return prefix + text, _object("the header", _parse(text))
+    except (UsageError, ValueError) as error:
+        _refuse(path, f"not a checkpoint of vidlabel, or cut off ({error})", error)
+
+
+def _header(path: Path, table: dict[str, Any]) -> Header:
+    metadata = table.get("__metadata__")
+    text = metadata.get("vidlabel") if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        _refuse(path, "a safetensors file, but not one of vidlabel's")
     try:
         return Header.from_json(text)
-    except (UsageError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its description is wrong: {error}") from error
+    except (UsageError, ValueError) as error:
+        _refuse(path, f"its description is wrong: {error}", error)
 
 
-def _check_fit(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+def _check_fit(path: Path, header: Header, table: dict[str, Any]) -> int:
+    """Bytes that the tensors take, if they are those of the model that the header names."""
+    try:
+        with torch.device("meta"):  # shapes only: a small file can name a huge model
+            expected = build_model(header.model, header.clip).state_dict()
+    except (UsageError, RuntimeError, OverflowError) as error:
+        _refuse(path, f"its description is wrong: {error}", error)
+    found = table.keys() - {"__metadata__"}
+    missing, extra = sorted(expected.keys() - found), sorted(found - expected.keys())
     if missing or extra:
-        raise CheckpointError(
-            f"{path}: the weights do not fit the model it names: "
-            f"missing {missing[:3] or 'none'}, unexpected {extra[:3] or 'none'}"
+        _refuse(
+            path,
+            "the weights do not fit the model it names: "
+            f"missing {missing[:3] or 'none'}, unexpected {extra[:3] or 'none'}",
         )
-    for key, value in found.items():
-        if value.shape != expected[key].shape:
-            raise CheckpointError(
-                f"{path}: {key} is {tuple(value.shape)}, the model needs "
-                f"{tuple(expected[key].shape)}"
-            )
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{path}: {key} holds values that are not finite")
+    length = 0
+    for key, tensor in expected.items():
+        entry = table[key] if isinstance(table[key], dict) else {}
+        shape, name = entry.get("shape"), entry.get("dtype")
+        if shape != list(tensor.shape):
+            found_shape = tuple(shape) if isinstance(shape, list) else shape
+            _refuse(path, f"{key} is {found_shape}, the model needs {tuple(tensor.shape)}")
+        dtype = _DTYPES.get(name) if isinstance(name, str) else None
+        if dtype is None or dtype.is_floating_point != tensor.is_floating_point():
+            _refuse(path, f"{key} is of type {name}, the model needs {tensor.dtype}")
+        length += tensor.numel() * dtype.itemsize
+    return length
+
+
+def _parse(text: str | bytes) -> Any:
+    """JSON in which no key stands twice. Raises ValueError for everything else."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _object(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{name} must be an object")
+    return value
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise UsageError(f"{name} must be a list of texts")
+    return tuple(value)
+
+
+S = TypeVar("S", ClipSpec, ModelSpec)
+
+
+def _spec(name: str, kind: type[S], values: Any) -> S:
+    """A spec whose fields have the types of their defaults; a float may be written as an int."""
+    defaults = {f.name: f.default for f in fields(kind)}
+    for key, value in _object(name, values).items():
+        wanted = type(defaults.get(key, value))
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise UsageError(f"{name}: {key} must be of type {wanted.__name__}, got {value!r}")
+    return from_dict(kind, values)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidlabel.specs import ClipSpec, Limits
+from vidlabel.stream import OnPacket, ignore
 from vidlabel.video import Video, open_video
 
 CROPS = ("centre", "left", "right")
@@ -96,10 +97,12 @@ def to_channels(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return frames[..., 0]
 
 
-def read_steps(path: str, spec: ClipSpec, stretches: int, limits: Limits) -> ClipData:
+def read_steps(
+    path: str, spec: ClipSpec, stretches: int, limits: Limits, on_packet: OnPacket = ignore
+) -> ClipData:
     """Decode a video's steps, uncropped: `clips` is (stretches, T, 3, H, W), shorter side
     `spec.resize_px`. Raises VideoError."""
-    with open_video(path, limits) as video:
+    with open_video(path, limits, on_packet) as video:
         times, padded = clip_times(video, spec, stretches)
         frames = video.frames_at(times.ravel().tolist(), spec.resize_px, spec.input == "motion")
         return ClipData(
@@ -111,7 +114,9 @@ def read_steps(path: str, spec: ClipSpec, stretches: int, limits: Limits) -> Cli
         )
 
 
-def read_clip(path: str, spec: ClipSpec, views: int, limits: Limits) -> ClipData:
+def read_clip(
+    path: str, spec: ClipSpec, views: int, limits: Limits, on_packet: OnPacket = ignore
+) -> ClipData:
     """Decode a video into the clips that a model reads.
 
     Args:
@@ -120,11 +125,12 @@ def read_clip(path: str, spec: ClipSpec, views: int, limits: Limits) -> ClipData
         views: 1 for a single centre clip over the whole video; N > 1 for N consecutive stretches,
             each through three crops.
         limits: what the file may cost.
+        on_packet: called for every packet, as long as there is progress.
 
     Raises:
         VideoError: the video cannot be read, with the reason.
     """
-    data = read_steps(path, spec, views, limits)
+    data = read_steps(path, spec, views, limits, on_packet)
     steps = np.moveaxis(data.clips, -3, -1)
     places = CROPS[:1] if views == 1 else CROPS
     crops = [crop(steps, spec.size_px, place) for place in places]

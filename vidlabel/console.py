@@ -7,8 +7,9 @@ as Text or with markup off: rich would read `[bold]x.mp4` as a style and stumble
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from rich import box
@@ -22,7 +23,7 @@ from rich.text import Text
 from vidlabel.specs import Prediction, Status
 from vidlabel.text import safe
 
-__all__ = ["Progress", "error", "note", "safe", "summary", "table", "warn"]
+__all__ = ["Progress", "Tally", "error", "note", "safe", "summary", "table", "warn"]
 
 _LABELS_SHOWN = 10
 
@@ -43,11 +44,17 @@ def warn(message: str) -> None:
 
 def note(message: str) -> None:
     """One line, without a prefix."""
-    _stderr.print(Text(safe(message)), soft_wrap=True)
+    _print(Text(safe(message)))
 
 
 def _say(kind: str, style: str, message: str) -> None:
-    _stderr.print(Text.assemble((f"{kind}: ", style), safe(message)), soft_wrap=True)
+    _print(Text.assemble((f"{kind}: ", style), safe(message)))
+
+
+def _print(what: Text | Table) -> None:
+    # A terminal that was closed, or a log on a full disk, must not keep the work from being saved.
+    with suppress(OSError):
+        _stderr.print(what, soft_wrap=isinstance(what, Text))
 
 
 def _is_terminal(console: Console) -> bool:
@@ -80,7 +87,8 @@ class Progress:
         self._task = self._bar.add_task("", total=total, completed=done, clips=0, failed=0)
 
     def __enter__(self) -> Progress:
-        self._bar.start()
+        with suppress(OSError):  # as in `_print`
+            self._bar.start()
         return self
 
     def __exit__(
@@ -89,7 +97,8 @@ class Progress:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
 
     def advance(self, videos: int = 1, clips: int = 0, failed: int = 0) -> None:
         """Count finished videos, the clips the model has seen, and how many videos failed."""
@@ -112,26 +121,71 @@ class _Counts(ProgressColumn):
         return text
 
 
+class Tally:
+    """Counts of rows as they pass by, for the summary; it holds no row."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.videos = 0
+        self.states: Counter[Status] = Counter()
+        self.reasons: Counter[str] = Counter()
+        """Why rows failed."""
+        self._labels: Counter[str] = Counter()
+        self._confidence: defaultdict[str, float] = defaultdict(float)
+        self._path = ""
+
+    @property
+    def failed(self) -> int:
+        """Rows without a label."""
+        return self.states[Status.FAILED]
+
+    def counting(self, rows: Iterable[Prediction]) -> Iterator[Prediction]:
+        """The same rows, counted when they are taken."""
+        for row in rows:
+            self._count(row)
+            yield row
+
+    def labels(self) -> list[tuple[str, int, str]]:
+        """The most frequent labels: name, rows, mean confidence."""
+        often = sorted(self._labels.items(), key=lambda item: (-item[1], item[0]))
+        return [
+            (label, count, f"{self._confidence[label] / count:.2f}")
+            for label, count in often[:_LABELS_SHOWN]
+        ]
+
+    def _count(self, row: Prediction) -> None:
+        self.rows += 1
+        self.videos += row.path != self._path  # the rows of a timeline follow each other
+        self._path = row.path
+        self.states[row.status] += 1
+        if row.ok:
+            self._labels[row.label] += 1
+            self._confidence[row.label] += row.confidence
+        else:
+            self.reasons[row.reason] += 1
+
+
 def summary(
-    rows: Sequence[Prediction], elapsed_s: float, model: str, device: str, out: str = ""
+    tally: Tally, elapsed_s: float, model: str, device: str, out: str = "", before: int = 0
 ) -> None:
     """What a run did: a few lines, and on a terminal tables of labels and failures.
 
     Args:
-        rows: every row of the run.
-        elapsed_s: how long it took.
+        tally: of every row of the table.
+        elapsed_s: how long the run took.
         model: name of the model.
         device: what it ran on.
         out: where the rows were written; "" says nothing about it.
+        before: videos whose rows are those of an earlier run.
     """
-    note(_headline(rows, elapsed_s, model, device))
-    reasons = Counter(row.reason for row in rows if not row.ok).most_common()
-    labels = _label_counts(rows)
+    note(_headline(tally, elapsed_s, model, device, before))
+    reasons = tally.reasons.most_common()
+    labels = tally.labels()
     if _is_terminal(_stderr):
         if labels:
-            _stderr.print(_table("", ("label", "count", "mean confidence"), labels))
+            _print(_table("", ("label", "count", "mean confidence"), labels))
         if reasons:
-            _stderr.print(_table("", ("failed because", "count"), reasons))
+            _print(_table("", ("failed because", "count"), reasons))
     else:
         if labels:
             note("labels: " + ", ".join(f"{name} {n} ({mean})" for name, n, mean in labels))
@@ -141,28 +195,17 @@ def summary(
         note(f"written to {out}")
 
 
-def _headline(rows: Sequence[Prediction], elapsed_s: float, model: str, device: str) -> str:
-    videos = len({row.path for row in rows})
-    what = _plural(videos, "video")
-    if len(rows) > videos:  # a timeline has a row per segment
-        what += f", {_plural(len(rows), 'segment')}"
-    counts = Counter(row.status for row in rows)
-    states = ", ".join(f"{counts[status]} {status}" for status in Status)
-    speed = f" ({videos / elapsed_s:.1f} videos/s)" if elapsed_s > 0 else ""
-    return f"{what}: {states}; {elapsed_s:.1f} s{speed} with {model} on {device}"
-
-
-def _label_counts(rows: Sequence[Prediction]) -> list[tuple[str, int, str]]:
-    """The most frequent labels: name, rows, mean confidence."""
-    confidences: dict[str, list[float]] = {}
-    for row in rows:
-        if row.ok:
-            confidences.setdefault(row.label, []).append(row.confidence)
-    often = sorted(confidences.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [
-        (label, len(values), f"{sum(values) / len(values):.2f}")
-        for label, values in often[:_LABELS_SHOWN]
-    ]
+def _headline(tally: Tally, elapsed_s: float, model: str, device: str, before: int) -> str:
+    what = _plural(tally.videos, "video")
+    if tally.rows > tally.videos:  # a timeline has a row per segment
+        what += f", {_plural(tally.rows, 'segment')}"
+    states = ", ".join(f"{tally.states[status]} {status}" for status in Status)
+    now = tally.videos - before
+    if before and not now:
+        return f"{what}: {states}; all done before with {model}"
+    done = f"{before} done before, {now} in " if before else ""
+    speed = f" ({now / elapsed_s:.1f} videos/s)" if elapsed_s > 0 else ""
+    return f"{what}: {states}; {done}{elapsed_s:.1f} s{speed} with {model} on {device}"
 
 
 def _plural(count: int, noun: str) -> str:

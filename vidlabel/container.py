@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from av.container import InputContainer
 from av.format import Flags
 from av.video.stream import VideoStream
 
-from vidlabel.errors import Reason, VideoError, VidlabelError
+from vidlabel.errors import Reason, UsageError, VideoError, VidlabelError
+from vidlabel.specs import Limits
 
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,"
@@ -23,6 +23,29 @@ CONTAINERS = (
 """FFmpeg demuxers that read one self-contained video file. Playlists and scripts (hls, dash,
 concat, sdp), which open other files, and still images are not among them."""
 
+EXTRA_CONTAINERS = {
+    "gif": ".gif",
+    "apng": ".apng",
+    "yuv4mpegpipe": ".y4m",
+    "mjpeg": ".mjpeg .mjpg",
+    "vc1": ".vc1",
+    "dirac": ".drc",
+    "vvc": ".vvc .h266 .266",
+    "gxf": ".gxf",
+    "nsv": ".nsv",
+    "nuv": ".nuv",
+    "smk": ".smk",
+    "bink": ".bik",
+    "roq": ".roq",
+    "flic": ".fli .flc",
+}
+"""Demuxers that --allow-formats may add, and their suffixes: rarer, or not clearly video, but all
+of one self-contained file. Those that open other files cannot be allowed."""
+
+MAX_STREAMS = 256
+"""Most streams of one file: FFmpeg opens a decoder for each to know it, which may take 1 MB. A
+broadcast of many channels has some 100 streams, a film with its fonts attached hardly more."""
+
 ORDER_ONLY = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
 """Raw streams: no timestamps at all."""
 
@@ -30,17 +53,34 @@ GAP_S = 10.0
 """A longer step in time within a broadcast format (MPEG-TS and -PS) is where two recordings were
 joined, not a frame shown for so long; the ffmpeg program takes the same number."""
 
+JUMP_S = 24 * 3600.0
+"""In any other format a step of over a day is a broken timestamp."""
 
-def open_container(path: str, max_pixels: int) -> InputContainer:
-    """Open a local file; FFmpeg is kept from following its name or content anywhere else."""
+
+def check_formats(names: Iterable[str]) -> None:
+    """Refuse names that are not in EXTRA_CONTAINERS. Raises UsageError."""
+    for name in names:
+        if name not in EXTRA_CONTAINERS:
+            known = ", ".join(sorted(EXTRA_CONTAINERS))
+            raise UsageError(f"--allow-formats {name!r}: can be one of {known}")
+
+
+def open_container(path: str, limits: Limits) -> InputContainer:
+    """Open a local file; FFmpeg is kept from following its name or content anywhere else.
+
+    Raises:
+        UsageError: `limits.formats` has a name that is not in EXTRA_CONTAINERS.
+    """
+    check_formats(limits.formats)
     # The absolute path behind `file:` keeps a name such as `concat:x` or `http:x` a name, the
     # format list keeps scripts and playlists out, the protocol list keeps the network out.
     return av.open(
         "file:" + str(Path(path).absolute()),
         options={
-            "format_whitelist": CONTAINERS,
+            "format_whitelist": ",".join([CONTAINERS, *limits.formats]),
             "protocol_whitelist": "file",
-            "max_pixels": str(max_pixels),  # for the frames that FFmpeg decodes to know the stream
+            "max_pixels": str(limits.pixels),  # FFmpeg decodes frames to know the stream
+            "max_streams": str(MAX_STREAMS),
         },
         metadata_errors="replace",
     )
@@ -71,15 +111,15 @@ def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
 
 
 def longest_gap_s(container: InputContainer) -> float:
-    """The longest step in time that is not a place where recordings were joined."""
-    return GAP_S if Flags.ts_discont in Flags(container.format.flags) else math.inf
+    """The longest step in time between two frames that is believed."""
+    return GAP_S if Flags.ts_discont in Flags(container.format.flags) else JUMP_S
 
 
 def frame_rate(stream: VideoStream, timed: bool) -> float:
     """Frames a second, 25 if nothing is known."""
     # For a raw stream the average is FFmpeg's default; the other rate is read from the stream.
     rates = [stream.average_rate, stream.guessed_rate]
-    rate = next((r for r in (rates if timed else rates[::-1]) if r), None)
+    rate = next((r for r in (rates if timed else rates[::-1]) if r and r > 0), None)
     return float(rate) if rate else 25.0
 
 
@@ -102,7 +142,9 @@ def mapped_errors(path: str) -> Iterator[None]:
         reason = Reason.PERMISSION if denied else Reason.READ_ERROR
         raise VideoError(reason, f"{path}: {_plain(error)}") from error
     except MemoryError as error:
-        raise VideoError(Reason.TOO_LARGE, f"{path}: not enough memory to decode it") from error
+        # FFmpeg says the same where it finds a stream over max_streams.
+        detail = f"{path}: not enough memory to decode it, or over {MAX_STREAMS} streams"
+        raise VideoError(Reason.TOO_LARGE, detail) from error
     except (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError) as error:
         detail = f"{path}: not a video, or its header is missing ({_plain(error)})"
         raise VideoError(Reason.NOT_VIDEO, detail) from error

@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 1
     USAGE = 2
     NOTHING_RAN = 3
+    HANGUP = 129
     INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
     TERMINATED = 143  # 128 + SIGTERM
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import glob
+import hashlib
 import os
+import socket
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from vidlabel.errors import OutputError, Reason, UsageError, VideoError
@@ -27,6 +30,7 @@ def find_videos(
     inputs: Sequence[str],
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    suffixes: Collection[str] = VIDEO_SUFFIXES,
 ) -> list[VideoItem]:
     """Every video that the inputs mean, once each, in a stable order.
 
@@ -39,13 +43,14 @@ def find_videos(
         include: globs; of the files found in folders and by globs, only those that match one are
             taken, whatever their suffix. Matched against the name and the path below the input.
         exclude: globs; files and folders that match one are left out. Named files never are.
+        suffixes: of what is a video in a folder, in lower case, with their dot.
 
     Raises:
         UsageError: a glob is empty.
     """
     if any(not pattern for pattern in (*include, *exclude)):
         raise UsageError("--include and --exclude need a pattern, such as '*.mp4'")
-    chosen = _Chosen(include, exclude)
+    chosen = _Chosen(include, exclude, suffixes)
     for text in inputs:
         if os.path.lexists(text):
             chosen.add_named(text)
@@ -67,10 +72,13 @@ def find_videos(
 class _Chosen:
     """Collects paths in order, each once, under the include and exclude rules."""
 
-    def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
+    def __init__(
+        self, include: Sequence[str], exclude: Sequence[str], suffixes: Collection[str]
+    ) -> None:
         self.found: dict[str, tuple[Reason | None, str]] = {}
         self._include = include
         self._exclude = exclude
+        self._suffixes = suffixes
         self._keys: set[str] = set()
         self._folders: dict[str, str] = {}
 
@@ -121,7 +129,7 @@ class _Chosen:
             hollow += [
                 os.path.join(folder, n)  # noqa: PTH118  (keeps ./ and .. as the user wrote them)
                 for n in names
-                if Path(n).suffix.lower() in VIDEO_SUFFIXES
+                if Path(n).suffix.lower() in self._suffixes
                 and self._takes(n, os.path.relpath(os.path.join(folder, n), root))  # noqa: PTH118
             ]
             for name in sorted(files, key=os.fsencode):
@@ -146,7 +154,7 @@ class _Chosen:
             return False
         if self._include:
             return self._matches(self._include, name, below)
-        return Path(name).suffix.lower() in VIDEO_SUFFIXES
+        return Path(name).suffix.lower() in self._suffixes
 
     @staticmethod
     def _matches(patterns: Sequence[str], name: str, below: str) -> bool:
@@ -178,6 +186,18 @@ def check_video_file(path: str) -> os.stat_result:
     if status.st_size == 0:
         raise VideoError(Reason.EMPTY, f"{path}: the file is empty")
     return status
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change in nanoseconds: a file with both the same is the
+    same video. None where there is no regular file."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def text_path(path: str) -> str:
@@ -225,7 +245,7 @@ def replacing(path: Path) -> Iterator[Path]:
     check_output(path)
     target = path.resolve()
     try:
-        handle, name = tempfile.mkstemp(".part" + path.suffix, ".vidlabel-", target.parent)
+        handle, name = tempfile.mkstemp(_part_suffix(target), _part_prefix(target), target.parent)
         os.close(handle)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
@@ -236,11 +256,46 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(_mode(target))
         temporary.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming outlast a power cut, where the file system can do that for a folder."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what runs that were killed while they wrote `path` have left beside it.
+
+    Only for who holds the output (`holding`): it would take another run's file away.
+    """
+    target = path.resolve()
+    with suppress(OSError):
+        for entry in os.scandir(target.parent):
+            if entry.name.startswith(_part_prefix(target)) and entry.name.endswith(
+                _part_suffix(target)
+            ):
+                with suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+def _part_prefix(path: Path) -> str:
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()  # a long name has no room for more
+    return f".vidlabel-{digest[:8]}-"
+
+
+def _part_suffix(path: Path) -> str:
+    return ".part" + path.suffix
 
 
 def _mode(path: Path) -> int:
@@ -250,6 +305,69 @@ def _mode(path: Path) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Keep every other process of vidlabel from working on `path` meanwhile.
+
+    The lock is the system's, on a small file beside `path` that says who holds it, and ends with
+    this process however it ends; the file itself is no lock. On a file system without locks there
+    is none.
+
+    Raises:
+        OutputError: another process holds it, or the lock file cannot be made.
+    """
+    place = path.with_name(f".{path.name}.lock")
+    try:
+        handle = _lock(place)
+    except BlockingIOError:
+        raise OutputError(
+            f"{path}: in use by {_holder(place)}; wait for it to end, or name another output"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            place.unlink()
+        os.close(handle)
+
+
+def _lock(place: Path) -> int:
+    """An open, locked file at `place`. Raises BlockingIOError where another process has it."""
+    while True:
+        handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with ExitStack() as failed:
+            failed.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:  # this file system has no locks
+                failed.pop_all()
+                return handle
+            if _is_at(handle, place):  # else its last holder removed it before we had it
+                failed.callback(place.unlink)
+                os.ftruncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                failed.pop_all()
+                return handle
+
+
+def _is_at(handle: int, place: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), place.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(place: Path) -> str:
+    try:
+        return place.read_text(encoding="utf-8").strip() or "another process"
+    except (OSError, UnicodeDecodeError):
+        return "another process"
 
 
 def write_bytes(path: Path, chunks: Iterable[bytes]) -> None:

@@ -14,6 +14,9 @@ from vidlabel.stream import VideoPacket
 RESET_S = 1.0
 """Decoding timestamps that fall back by more than this start anew (two recordings joined)."""
 
+MAX_SPAN = 2**62
+"""Timestamps further apart are nonsense, and their differences may not fit into 64 bits."""
+
 
 @dataclass(frozen=True)
 class Stamps:
@@ -30,8 +33,10 @@ class Stamps:
         Args:
             gap: a step in decoding time over this means that the timestamps start anew.
         """
-        pts = [p for p, shown in zip(self.pts, self.shown, strict=True) if shown]
-        if not pts or None in self.pts or len(set(pts)) != len(pts):
+        if None in self.pts or not any(self.shown):
+            return False
+        pts = self.shown_pts()
+        if int(pts[-1]) - int(pts[0]) > MAX_SPAN or not np.diff(pts).all():
             return False
         dts = np.array([d for d in self.dts if d is not None], dtype=np.int64)
         steps = np.diff(dts)
@@ -58,6 +63,12 @@ class Index:
         place = int(np.searchsorted(self.shown, target, side="right"))
         return int(self.shown[max(0, place - 1)])
 
+    def gap_at(self, target: int) -> int:
+        """Ticks between the frame on screen at `target` and the next; 0 before and after all."""
+        place = int(np.searchsorted(self.shown, target, side="right"))
+        around = self.shown[max(0, place - 1) : place + 1]
+        return int(around[-1]) - int(around[0])
+
     def run_start(self, position: int) -> int:
         """Position of the keyframe that decoding the packet at `position` must start from."""
         starts = np.flatnonzero(self.keyframe[: position + 1])
@@ -67,6 +78,11 @@ class Index:
         # before; start there.
         leading = bool(self.pts[position] < self.pts[starts[-1]])
         return int(starts[max(0, starts.size - 1 - leading)])
+
+
+def ticks_of(packet: VideoPacket) -> int:
+    """For how long a packet says it is shown; 0 if it says nothing, or nonsense."""
+    return max(0, packet.duration or 0)
 
 
 def stamps_of(packets: Sequence[VideoPacket]) -> Stamps:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from vidlabel.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.clips import view_count
-from vidlabel.errors import Reason, UsageError
+from vidlabel.decoder import DecodeJob
+from vidlabel.errors import CheckpointError, Reason, UsageError
 from vidlabel.inference import Output, Precision, Runner, beside_decoders, pick_device
+from vidlabel.ranking import UNCERTAIN, ranked, shown
 from vidlabel.specs import Limits, Prediction, Status, VideoItem
-from vidlabel.workers import Decoded, DecodeJob, DecoderPool, worker_count
+from vidlabel.workers import Decoded, DecoderPool, StopAsked, never, worker_count
 
-UNCERTAIN = "uncertain"
-"""The label of a video whose best class is less likely than --min-confidence."""
+__all__ = ["UNCERTAIN", "Labeller", "PredictSpec", "load_labeller"]
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ def load_labeller(
         precision: auto, fp32 or bf16.
 
     Raises:
-        CheckpointError: the model cannot be loaded.
+        CheckpointError: the model cannot be loaded, or gives no finite number for a test clip.
         DeviceError: the device is not there.
     """
-    return Labeller(load_checkpoint(model), device, precision)
+    labeller = Labeller(load_checkpoint(model), device, precision)
+    labeller.self_test()
+    return labeller
 
 
 class Labeller:
@@ -75,12 +78,34 @@ class Labeller:
         """Where it computes, and in which precision, for people: `cpu fp32`."""
         return f"{self._runner.device} {self._runner.precision}"
 
+    @property
+    def precision(self) -> str:
+        """`fp32` or `bf16`."""
+        return self._runner.precision
+
+    def self_test(self) -> None:
+        """Refuse a model whose weights are finite but overflow. Raises CheckpointError."""
+        try:
+            self._runner.self_test(self.checkpoint.header.clip.shape)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.checkpoint.id}: {error}") from error
+
+    def warnings(self) -> list[str]:
+        """What the user should know of how it went; one line each."""
+        if self._runner.fell_back:
+            return [f"{self._runner.device} had no memory for a single clip; it went to the CPU"]
+        if self._runner.clips_at_once is not None:
+            most = self._runner.clips_at_once
+            return [f"{self._runner.device} ran out of memory; batches were cut to {most} clips"]
+        return []
+
     def predict(
         self,
         videos: Iterable[str | VideoItem],
         spec: PredictSpec | None = None,
         *,
         ordered: bool = True,
+        stop: StopAsked = never,
     ) -> Iterator[Prediction]:
         """Label videos; one prediction for each, also for those that cannot be read.
 
@@ -89,13 +114,15 @@ class Labeller:
             spec: how to label.
             ordered: give predictions in the order of the videos; otherwise as soon as they are
                 ready. Either way labelling goes on meanwhile, and memory stays bounded.
+            stop: asked several times a second; when it says True, no more videos are begun, and
+                the predictions end with those that are ready or in the batch in hand.
 
         Raises:
             RunError: nothing can run any more. No error of a single video is ever raised.
         """
         spec = spec or PredictSpec()
         items = (v if isinstance(v, VideoItem) else VideoItem(i, v) for i, v in enumerate(videos))
-        predictions = self._predict(items, spec)
+        predictions = self._predict(items, spec, stop)
         return _in_order(predictions) if ordered else (p for _, p in predictions)
 
     def embed(
@@ -107,16 +134,17 @@ class Labeller:
                 yield prediction.path, np.array(prediction.embedding, dtype=np.float32)
 
     def _predict(
-        self, items: Iterable[VideoItem], spec: PredictSpec
+        self, items: Iterable[VideoItem], spec: PredictSpec, stop: StopAsked
     ) -> Iterator[tuple[int, Prediction]]:
         clip = self.checkpoint.header.clip
         job = DecodeJob(clip, spec.views, spec.limits)
         on_gpu = self._runner.device.type != "cpu"
         batch = _Batch(spec.batch_size or (64 if on_gpu else 8), view_count(spec.views), clip.shape)
         waiting: list[list[_Labelled]] = []  # batches submitted and not yet collected
+        self._runner.forget()  # those of predictions that nobody took to their end
         workers = worker_count(spec.workers)
         with DecoderPool(job, workers) as pool, beside_decoders(self._runner.device):
-            for decoded in pool.run(items):
+            for decoded in pool.run(items, stop):
                 if decoded.data is None:
                     yield decoded.item.index, self._failed(decoded)
                     continue
@@ -139,20 +167,21 @@ class Labeller:
         for place, member in enumerate(members):
             part = slice(place * views, (place + 1) * views)
             one = Output(output.probabilities[part], output.embeddings[part])
-            if not np.isfinite(one.probabilities).all() and self._runner.bf16:
+            if self._runner.bf16 and not one.finite:
                 again = self._runner.in_fp32()
                 again.submit(member.clips)
                 one = again.collect()
             yield member.item.index, self._row(member, one, spec)
 
     def _row(self, member: _Labelled, output: Output, spec: PredictSpec) -> Prediction:
-        mean = output.probabilities.astype(np.float64).mean(0)
+        mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
+        embedding = output.embeddings.mean(0)
         row = replace(
             member.row,
             model=self.checkpoint.id,
-            embedding=tuple(output.embeddings.mean(0).tolist()),
+            embedding=tuple(embedding.tolist()),
         )
-        if not np.isfinite(mean).all():
+        if not output.finite:
             return replace(
                 row,
                 status=Status.FAILED,
@@ -160,18 +189,8 @@ class Labeller:
                 detail=f"{row.path}: the model gives no finite number for it",
                 embedding=(),
             )
-        # A stable sort on what is written: equal probabilities stand in the order of the classes.
-        best = np.argsort(-mean.round(6), kind="stable")[: spec.top_k]
-        top = tuple((self.classes[i], float(mean[i])) for i in best)
-        label, confidence = top[0]
-        if confidence < spec.min_confidence:
-            row = replace(
-                row,
-                reason=row.reason or Reason.LOW_CONFIDENCE,
-                detail=row.detail or f"best guess {label}",
-            )
-            label = UNCERTAIN
-        return replace(row, label=label, confidence=confidence, top=top)
+        row = replace(row, top=ranked(self.classes, mean))
+        return shown(row, spec.top_k, spec.min_confidence)
 
     def _failed(self, decoded: Decoded) -> Prediction:
         assert decoded.error is not None  # it has no data
@@ -237,7 +256,10 @@ class _Batch:
 
 
 def _in_order(predictions: Iterator[tuple[int, Prediction]]) -> Iterator[Prediction]:
-    """Predictions by ascending index from 0, each as soon as all before it are there."""
+    """Predictions by ascending index from 0, each as soon as all before it are there.
+
+    Where a stop leaves gaps, those behind them come at the end, in order too.
+    """
     early: dict[int, Prediction] = {}
     turn = 0
     for index, prediction in predictions:
@@ -245,3 +267,5 @@ def _in_order(predictions: Iterator[tuple[int, Prediction]]) -> Iterator[Predict
         while turn in early:
             yield early.pop(turn)
             turn += 1
+    for _, prediction in sorted(early.items()):
+        yield prediction

@@ -37,14 +37,22 @@ class Limits:
     duration_s: float = 48 * 3600.0
     frames: int = 6_000_000
     """Most packets looked at in one file."""
-    timeout_s: float = 120.0
+    timeout_s: float = 300.0
     """Longest time one file may keep a decoder process."""
+    stall_s: float = 60.0
+    """Longest time without a further packet read or decoded."""
+    memory_mb: int = 4096
+    """Most address space of a decoder process, MiB, where the system can limit it."""
+    formats: tuple[str, ...] = ()
+    """Names of `container.EXTRA_CONTAINERS` that may be read beyond the usual ones."""
 
     def __post_init__(self) -> None:
         _check(self.pixels > 0, f"--max-pixels must be positive, got {self.pixels}")
         _check(self.duration_s > 0, f"--max-duration must be positive, got {self.duration_s}")
         _check(self.frames > 0, f"the frame limit must be positive, got {self.frames}")
         _check(self.timeout_s > 0, f"--timeout must be positive, got {self.timeout_s}")
+        _check(self.stall_s > 0, f"the stall limit must be positive, got {self.stall_s}")
+        _check(self.memory_mb >= 512, f"--max-memory must be at least 512, got {self.memory_mb}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import av
@@ -17,9 +17,22 @@ from vidlabel.errors import Reason, VideoError
 from vidlabel.specs import Limits
 
 MAX_FAILURES = 8
-"""Reading and decoding stop after so many broken packets in a row."""
+"""After so many broken packets in a row reading stops, and decoding waits for a keyframe."""
+
+RUN_BYTES = 64 * 2**20
+"""Most bytes of packets kept in memory between a keyframe and the frame wanted after it."""
+
+RUN_PACKETS = 400_000
+"""Most packets kept so, however small they are."""
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
+
+OnPacket: TypeAlias = Callable[[], None]
+"""Called for each packet read and each packet decoded: the sign that a file makes progress."""
+
+
+def ignore() -> None:
+    """Nobody watches."""
 
 
 class Stream:
@@ -28,15 +41,20 @@ class Stream:
     Attributes:
         broken: packets that could not be read or decoded so far.
         kept: all packets, where the file is small enough to hold them.
+        seekable: False where seeking is known to cost more than reading from the start.
     """
 
-    def __init__(self, path: str, container: InputContainer, limits: Limits) -> None:
+    def __init__(
+        self, path: str, container: InputContainer, limits: Limits, on_packet: OnPacket = ignore
+    ) -> None:
         self.container = container
         self.broken = 0
         self.kept: list[VideoPacket] = []
+        self.seekable = True
         self._first_error: Exception | None = None
         self._path = path
         self._limits = limits
+        self._on_packet = on_packet
         self.stream = pick_stream(path, container)
         self.context = self.stream.codec_context
         self.check_size(self.context.width, self.context.height)
@@ -44,22 +62,28 @@ class Stream:
         self.context.options = {"max_pixels": str(limits.pixels)}
         self.context.thread_type = "NONE"  # threads come from decoding many files at once
         self.context.thread_count = 1
-        if self.stream.time_base is None:
+        if not self.stream.time_base or self.stream.time_base < 0:
             raise VideoError(Reason.NOT_VIDEO, f"{path}: the video stream has no time base")
         self.time_base = float(self.stream.time_base)
 
     def seek(self, pts: int) -> bool:
         """Go to a keyframe before `pts`, or nearly so; False if the file cannot be sought in."""
+        if not self.seekable:
+            return False
         try:
             self.container.seek(pts, stream=self.stream, backward=True)
         except av.error.InterruptedError:
             raise
-        except av.FFmpegError:
+        except (av.FFmpegError, OverflowError):  # a place that no 64-bit timestamp can mean
             return False
         return True
 
     def packets(self) -> Iterator[VideoPacket]:
-        """The packets from where the container stands."""
+        """The packets from where the container stands.
+
+        Raises:
+            VideoError: `too_large` if there are more than the limit, be they empty.
+        """
         return self._demux(self.container, self.stream)
 
     def all_packets(self) -> Iterator[VideoPacket]:
@@ -67,7 +91,7 @@ class Stream:
         if self.kept:
             yield from self.kept
             return
-        with open_container(self._path, self._limits.pixels) as container:
+        with open_container(self._path, self._limits) as container:
             yield from self._demux(container, container.streams.video[self._place()])
 
     def frames(
@@ -84,6 +108,8 @@ class Stream:
         self.context.flush_buffers()
         self.context.skip_frame = "DEFAULT"
         for packet in packets:
+            if failures >= MAX_FAILURES and not packet.is_keyframe:
+                continue
             if wanted is not None:
                 # Skipping a non-reference frame changes no pixel of any other.
                 keep = packet.pts in wanted
@@ -91,8 +117,6 @@ class Stream:
             decoded = self._decode(packet)
             if decoded is None:
                 failures += 1
-                if failures >= MAX_FAILURES:
-                    break
                 continue
             failures = 0
             for frame in decoded:
@@ -123,6 +147,7 @@ class Stream:
 
     def _decode(self, packet: VideoPacket | None) -> list[VideoFrame] | None:
         """The frames that a packet completes; None, and counted, if it is broken."""
+        self._on_packet()
         try:
             frames = self.context.decode(packet)
         except av.error.InterruptedError:
@@ -135,12 +160,14 @@ class Stream:
         return frames
 
     def _demux(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
-        failures = 0
+        failures = count = 0
         source = container.demux(stream)
         while failures < MAX_FAILURES:
             try:
                 packet = next(source)
             except StopIteration:
+                return
+            except IndexError:  # PyAV's end of a file in which a stream began late (its issue 692)
                 return
             except av.error.InterruptedError:
                 raise
@@ -150,8 +177,35 @@ class Stream:
                 source = container.demux(stream)
                 continue
             failures = 0
+            count += 1
+            if count > self._limits.frames + 1:  # one more for PyAV's flush signal
+                detail = f"{self._path}: over {self._limits.frames} frames"
+                raise VideoError(Reason.TOO_LARGE, detail)
+            self._on_packet()
             if packet.size:  # an empty packet is PyAV's flush signal at the end
                 yield packet
 
     def _place(self) -> int:
         return [s.index for s in self.container.streams.video].index(self.stream.index)
+
+
+def run_until(source: Iterable[VideoPacket], last: int | None) -> list[VideoPacket] | None:
+    """Packets from the first keyframe on up to pts `last` for sure, or to the end if None.
+
+    None if they have no timestamps, or are too many.
+    """
+    packets: list[VideoPacket] = []
+    size = 0
+    for packet in source:
+        if packet.pts is None or packet.dts is None:
+            return None
+        if not packets and not packet.is_keyframe:
+            continue
+        packets.append(packet)
+        size += packet.size
+        # Packets come in dts order and dts <= pts, so no later one can be shown before.
+        if last is not None and packet.dts > last:
+            break
+        if size > RUN_BYTES or len(packets) > RUN_PACKETS:
+            return None
+    return packets

@@ -22,6 +22,7 @@ from vidlabel.augment import Augment
 from vidlabel.checkpoint import Header, load_checkpoint, save_checkpoint
 from vidlabel.clips import crop
 from vidlabel.datasets.samples import Sample, class_names, hold_out
+from vidlabel.decoder import DecodeJob
 from vidlabel.errors import OutputError, RunError, UsageError
 from vidlabel.inference import pick_device
 from vidlabel.metrics import calibration_error, fit_temperature, top1
@@ -29,7 +30,7 @@ from vidlabel.models import build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.models.trunks import load_trunk
 from vidlabel.specs import ClipSpec, Limits, ModelSpec, VideoItem
-from vidlabel.workers import DecodeJob, DecoderPool, worker_count
+from vidlabel.workers import DecoderPool, worker_count
 
 SETTLE_BATCHES = 16
 """Training batches over which BatchNorm's statistics are measured before each evaluation."""
@@ -178,6 +179,7 @@ def train(
     samples = hold_out(samples, spec.val_fraction, spec.seed)
     classes = class_names(samples)
     model = replace(model, classes=len(classes))
+    Header(model, clip, classes)  # refuses, before any work, names that no checkpoint may hold
     target = pick_device(device)
     paths = sorted({sample.path for sample in samples})
     try:

@@ -18,7 +18,6 @@ All three give the same frames as decoding everything; tests/test_video.py holds
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vidlabel.container import (
+    GAP_S,
     frame_rate,
     has_timestamps,
     longest_gap_s,
@@ -38,10 +38,10 @@ from vidlabel.container import (
 )
 from vidlabel.errors import Reason, VideoError
 from vidlabel.files import check_video_file
-from vidlabel.packets import Clock, Index, Stamps, make_index
+from vidlabel.packets import Clock, Index, Stamps, make_index, ticks_of
 from vidlabel.pixels import FrameScaler
 from vidlabel.specs import Limits, VideoInfo
-from vidlabel.stream import Stream, VideoPacket
+from vidlabel.stream import OnPacket, Stream, VideoPacket, ignore, run_until
 
 WALK_BYTES = 32 * 2**20
 """Files up to this size are indexed in full; their packets are kept in memory meanwhile."""
@@ -49,8 +49,9 @@ WALK_BYTES = 32 * 2**20
 KEEP_PACKETS = 400_000
 """Most packets kept in memory, however small they are; four hours of video."""
 
-RUN_BYTES = 64 * 2**20
-"""Most bytes of packets kept in memory between a keyframe and the frame wanted after it."""
+MAX_HIDDEN = 20_000
+"""With more frames hidden by an edit list than this, a file is not sought in: FFmpeg's search then
+takes time that is quadratic in their number, minutes for a million."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,15 @@ class Frames:
 
 
 @contextmanager
-def open_video(path: str, limits: Limits | None = None) -> Iterator[Video]:
+def open_video(
+    path: str, limits: Limits | None = None, on_packet: OnPacket = ignore
+) -> Iterator[Video]:
     """Open a local video file, as a context manager.
 
     Args:
         path: a file; never a URL, a protocol or a playlist, whatever its name says.
         limits: what the file may cost; the defaults of `Limits` if None.
+        on_packet: called for every packet, as long as there is progress.
 
     Raises:
         VideoError: the file cannot be read, with the reason. Errors of FFmpeg inside the `with`
@@ -81,8 +85,8 @@ def open_video(path: str, limits: Limits | None = None) -> Iterator[Video]:
     """
     limits = limits or Limits()
     check_video_file(path)
-    with mapped_errors(path), open_container(path, limits.pixels) as container:
-        yield Video(path, container, limits)
+    with mapped_errors(path), open_container(path, limits) as container:
+        yield Video(path, container, limits, on_packet)
 
 
 def probe(path: str, limits: Limits | None = None) -> VideoInfo:
@@ -100,11 +104,13 @@ class Video:
             file was too large to walk through.
     """
 
-    def __init__(self, path: str, container: InputContainer, limits: Limits) -> None:
+    def __init__(
+        self, path: str, container: InputContainer, limits: Limits, on_packet: OnPacket = ignore
+    ) -> None:
         self._path = path
         self._container = container
         self._limits = limits
-        self._source = Stream(path, container, limits)
+        self._source = Stream(path, container, limits, on_packet)
         stream = self._source.stream
         self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
         self._scaler = FrameScaler(pixel_aspect=self._pixel_aspect)
@@ -236,7 +242,7 @@ class Video:
                 return None
             # Seeking to the very start lands late as well; reading the file anew does not.
             source = self._source.all_packets() if beginning else self._source.packets()
-            packets = self._until(source, last)
+            packets = run_until(source, last)
             if packets is None:
                 return None
             index = make_index(packets)
@@ -245,28 +251,6 @@ class Video:
             if beginning:
                 return None
         return None
-
-    @staticmethod
-    def _until(source: Iterator[VideoPacket], last: int | None) -> list[VideoPacket] | None:
-        """Packets from the first keyframe on up to pts `last` for sure, or to the end if None.
-
-        None if they have no timestamps, or are too many.
-        """
-        packets: list[VideoPacket] = []
-        size = 0
-        for packet in source:
-            if packet.pts is None or packet.dts is None:
-                return None
-            if not packets and not packet.is_keyframe:
-                continue
-            packets.append(packet)
-            size += packet.size
-            # Packets come in dts order and dts <= pts, so no later one can be shown before.
-            if last is not None and packet.dts > last:
-                break
-            if size > RUN_BYTES:
-                return None
-        return packets
 
     def _decode_run(
         self,
@@ -365,13 +349,22 @@ class Video:
         if promised_s > 0:
             end = self._start + round(promised_s / self._time_base)
             index = self._local_index(end, None)
-        if index is None or self._source.broken:
+        if index is None or self._source.broken or index.shown[-1] < self._start:
             self._source.broken = 0
             return False
         last_s = float(index.shown[-1] - self._start) * self._time_base
-        ticks = next((p.duration for p in reversed(index.packets) if p.duration), 0)
+        ticks = next((t for p in reversed(index.packets) if (t := ticks_of(p))), 0)
         self.duration_s = last_s + (ticks * self._time_base or 1.0 / self._fps)
-        return True
+        # A gap that is long against the whole shows at one of these places, and matters.
+        return not any(self._in_gap(last_s * share) for share in (0.25, 0.5, 0.75))
+
+    def _in_gap(self, time_s: float) -> bool:
+        """True if recordings were joined, and the times of neither cover this moment."""
+        if self._gap_s > GAP_S:
+            return False
+        target = self._start + round(time_s / self._time_base)
+        index = self._local_index(target, target)
+        return index is None or index.gap_at(target) * self._time_base > self._gap_s
 
     def _walk(self, keep: bool) -> None:
         """Read all packets without decoding: exact times, exact length, what is cut off."""
@@ -379,14 +372,10 @@ class Video:
         last_ticks = 0
         kept: list[VideoPacket] = []
         for packet in self._source.packets() if keep else self._source.all_packets():
-            if len(stamps.pts) >= self._limits.frames:
-                raise VideoError(
-                    Reason.TOO_LARGE, f"{self._path}: over {self._limits.frames} frames"
-                )
             stamps.pts.append(packet.pts)
             stamps.dts.append(packet.dts)
             stamps.shown.append(not packet.is_discard)
-            last_ticks = packet.duration or last_ticks
+            last_ticks = ticks_of(packet) or last_ticks
             if keep:
                 kept.append(packet)
             if len(kept) > KEEP_PACKETS:
@@ -394,6 +383,7 @@ class Video:
         if not stamps.pts:
             raise VideoError(Reason.NO_FRAMES, f"{self._path}: opens, but holds no video data")
         self._source.kept = kept
+        self._source.seekable = stamps.shown.count(False) <= MAX_HIDDEN
         self._timed = self._timed and stamps.timed(self._gap_s / self._time_base)
         if self._timed:
             shown = stamps.shown_pts()
@@ -428,7 +418,7 @@ class Video:
             parts.append(f"{self._source.broken} frame{plural} could not be decoded")
         # The container's length may be that of a longer stream, or an estimate where times jump.
         own = self._source.stream.duration or len(self._container.streams) == 1
-        promised_s = self._promised_s() if own and math.isinf(self._gap_s) else 0.0
+        promised_s = self._promised_s() if own and self._gap_s > GAP_S else 0.0
         if promised_s - self.duration_s > max(0.5, 0.05 * promised_s):
             parts.append(f"the file ends after {self.duration_s:.2f} s of {promised_s:.2f} s")
         return "; ".join(parts)

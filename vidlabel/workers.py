@@ -1,12 +1,12 @@
 """Decoder processes: they read ahead of the model, and one that dies costs one file.
 
-Each worker is a fresh Python process that never imports torch, connected by a socket of its own,
-so that killing one leaves nothing locked for the others. Pixels come back through slots of one
-shared, unnamed file (memory where the system has /dev/shm) that vanishes with its last user, even
-after a kill -9. How much is decoded ahead is bounded by the number of slots.
+Each process is a fresh Python that never imports torch, connected by a socket of its own, so that
+killing one leaves nothing locked for the others. Pixels come back through slots of one shared,
+unnamed file (memory where the system has /dev/shm) that vanishes with its last user, even after a
+kill -9. How much is decoded ahead is bounded by the number of slots.
 
-Workers are started as plain programs instead of by multiprocessing, which would import the
-caller's main script again in each.
+They are started as plain programs instead of by multiprocessing, which would fork a process that
+has threads, or import the caller's main script again in each.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
@@ -29,44 +29,30 @@ from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 
-from vidlabel.clips import ClipData, read_clip, read_steps, view_count
-from vidlabel.errors import Reason, VideoError
-from vidlabel.pixels import MAX_ASPECT
-from vidlabel.specs import ClipSpec, Limits, VideoItem
+from vidlabel import decoder
+from vidlabel.clips import ClipData
+from vidlabel.decoder import PULSE, DecodeJob, Setup
+from vidlabel.errors import Reason, RunError, VideoError
+from vidlabel.specs import VideoItem
 
 DEPTH = 4
-"""Files given to a worker at a time: enough that none waits while the model computes."""
-
+"""Files given to a process at a time: enough that none waits while the model computes."""
 
 START_S = 120.0
-"""Longest time a worker may take to start."""
+"""Longest time a process may take to start."""
+
+MAX_BAD_STARTS = 3
+"""So many processes in a row that end before they are up mean that none will ever work."""
+
+_POLL_S = 0.25
+"""How often the pool looks up from waiting: for a stop, and for what makes no progress."""
+
+StopAsked = Callable[[], bool]
 
 
-@dataclass(frozen=True)
-class DecodeJob:
-    """What every worker of a pool does with a file.
-
-    With `cropped`, `views` as in `clips.read_clip`; otherwise `views` stretches of whole frames
-    as in `clips.read_steps`, for training.
-    """
-
-    clip: ClipSpec
-    views: int = 1
-    limits: Limits = field(default_factory=Limits)
-    cropped: bool = True
-
-    @property
-    def slot_bytes(self) -> int:
-        """The most bytes that one file's clips can take."""
-        spec = self.clip
-        if self.cropped:
-            return view_count(self.views) * spec.frames * 3 * spec.size_px**2
-        return int(self.views * spec.frames * 3 * spec.resize_px**2 * MAX_ASPECT)
-
-    def read(self, path: str) -> ClipData:
-        """Decode one file. Raises VideoError."""
-        read = read_clip if self.cropped else read_steps
-        return read(path, self.clip, self.views, self.limits)
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -88,27 +74,32 @@ class _Task:
 class _Worker:
     """One decoder process and the tasks it holds, in the order it does them."""
 
-    def __init__(self, job: DecodeJob, slots: BinaryIO, size: int) -> None:
+    def __init__(self, shared: BinaryIO, setup: Setup) -> None:
         ours, theirs = socket.socketpair()
         package = str(Path(__file__).parent.parent)
         inherited = os.environ.get("PYTHONPATH")
         path = package if not inherited else os.pathsep.join([package, inherited])
+        descriptors = [theirs.fileno(), shared.fileno()]
         with theirs:
             # -P: a file called av.py in the user's folder must not be imported. A session of its
             # own: Ctrl-C is the parent's to handle.
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), str(slots.fileno())],
-                pass_fds=[theirs.fileno(), slots.fileno()],
-                env=os.environ | {"PYTHONPATH": path},
+                [sys.executable, "-P", "-m", decoder.__name__, *map(str, descriptors),
+                 str(os.getpid())],
+                pass_fds=descriptors,
+                # numpy would start a thread for each core that nothing here uses.
+                env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
-            )
+            )  # fmt: skip
         self.connection = Connection(ours.detach())
+        self.pulse_at = setup.pulse_at
         self.tasks: deque[_Task] = deque()
         self.ready = False  # has it said that it is up?
-        self.busy_since = time.monotonic()
-        self.send((job, size))
+        self.begun = self.alive = time.monotonic()  # its file; its last sign of progress
+        self.pulse = 0
+        self.send(setup)
 
     def send(self, message: object) -> None:
         with suppress(OSError):  # it died; the next wait() finds its connection at its end
@@ -116,9 +107,13 @@ class _Worker:
 
     def give(self, task: _Task) -> None:
         if not self.tasks:
-            self.busy_since = time.monotonic()
+            self.begin()
         self.tasks.append(task)
         self.send((task.item.path, task.slot))
+
+    def begin(self) -> None:
+        """The clock of the next file starts now."""
+        self.begun = self.alive = time.monotonic()
 
     def stop(self) -> None:
         self.connection.close()
@@ -132,23 +127,28 @@ class DecoderPool:
     Args:
         job: what to do with each file.
         workers: number of processes, at least 1.
+
+    Raises:
+        RunError: there is no room for the shared file, or no process can be started.
     """
 
     def __init__(self, job: DecodeJob, workers: int) -> None:
         self._job = job
         self._free = list(range(workers * DEPTH))
-        size = len(self._free) * job.slot_bytes
-        memory = Path("/dev/shm")
-        usable = memory.is_dir() and os.access(memory, os.W_OK) and _room(memory) > 2 * size
-        self._file = cast(
-            BinaryIO,
-            tempfile.TemporaryFile(dir=memory if usable else None),  # noqa: SIM115  (see __exit__)
-        )
-        self._file.truncate(size)
-        self._slots = mmap.mmap(self._file.fileno(), size)
-        self._workers = [self._start() for _ in range(workers)]
-        self._again: deque[VideoItem] = deque()  # lost with a worker before they were begun
-        self._retries: deque[VideoItem] = deque()  # their worker died or hung over them
+        self._slots_at = workers * PULSE.size
+        size = self._slots_at + len(self._free) * job.slot_bytes
+        self._file = _shared_file(size)
+        self._shared = mmap.mmap(self._file.fileno(), size)
+        self._again: deque[VideoItem] = deque()  # lost with a process before they were begun
+        self._retries: deque[VideoItem] = deque()  # their process died or hung over them
+        self._bad_starts = 0
+        self._workers: list[_Worker] = []
+        try:
+            for place in range(workers):
+                self._workers.append(self._start(place * PULSE.size))
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -159,18 +159,30 @@ class DecoderPool:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all processes at once."""
         for worker in self._workers:
             worker.stop()
         self._file.close()
 
-    def run(self, items: Iterable[VideoItem]) -> Iterator[Decoded]:
+    def run(self, items: Iterable[VideoItem], stop: StopAsked = never) -> Iterator[Decoded]:
         """Decode the items; outcomes come as they are ready, one for each item.
 
         The arrays of an outcome are valid until the next one is asked for: copy what you keep.
+
+        Args:
+            items: the files.
+            stop: asked several times a second; when it says True, nothing more is given, and
+                what is being decoded is abandoned.
+
+        Raises:
+            RunError: decoder processes end before they are up.
         """
         source = iter(items)
         more = True
-        while True:
+        while not stop():
             while (more or self._again) and self._free and (worker := self._idlest()) is not None:
                 item = self._again.popleft() if self._again else next(source, None)
                 if item is None:
@@ -186,29 +198,40 @@ class DecoderPool:
             yield from self._collect(busy)
 
     def _collect(self, busy: list[_Worker]) -> Iterator[Decoded]:
-        """Wait for replies, deaths or a deadline, and give what came of them."""
-        patience = min((self._deadline(w) for w in busy), default=0.0) - time.monotonic()
-        ready = wait([w.connection for w in busy], timeout=max(0.0, patience))
+        """Wait a moment for replies, deaths or a deadline, and give what came of them."""
+        ready = wait([w.connection for w in busy], timeout=_POLL_S)
         for worker in busy:
             if worker.connection in ready:
                 try:
                     reply = worker.connection.recv()
                 except (EOFError, OSError):
-                    yield from self._bury(worker, Reason.CRASHED)
+                    yield from self._bury(worker, Reason.CRASHED, "")
                     continue
-                worker.busy_since = time.monotonic()
+                worker.begin()
                 if not worker.ready:
                     worker.ready = True
+                    self._bad_starts = 0
                     continue
                 task = worker.tasks.popleft()
                 yield self._outcome(task, reply)
                 self._free.append(task.slot)
-            elif time.monotonic() > self._deadline(worker) and not worker.connection.poll():
-                yield from self._bury(worker, Reason.TIMEOUT)
+            elif (why := self._overdue(worker)) and not worker.connection.poll():
+                yield from self._bury(worker, Reason.TIMEOUT, why)
 
-    def _deadline(self, worker: _Worker) -> float:
-        """When a silent worker counts as hanging; starting up is not the file's fault."""
-        return worker.busy_since + (self._job.limits.timeout_s if worker.ready else START_S)
+    def _overdue(self, worker: _Worker) -> str:
+        """Why a process has to be given up; "" while it is still making progress in time."""
+        now = time.monotonic()
+        limits = self._job.limits
+        if not worker.ready:  # starting up is not the file's fault
+            return "it did not start" if now > worker.begun + START_S else ""
+        (pulse,) = PULSE.unpack_from(self._shared, worker.pulse_at)
+        if pulse != worker.pulse:
+            worker.pulse, worker.alive = pulse, now
+        if now > worker.begun + limits.timeout_s:
+            return f"decoding took over {limits.timeout_s:g} s (--timeout)"
+        if now > worker.alive + limits.stall_s:
+            return f"no further packet within {limits.stall_s:g} s"
+        return ""
 
     def _outcome(self, task: _Task, reply: tuple[str, Any]) -> Decoded:
         kind, content = reply
@@ -217,36 +240,38 @@ class DecoderPool:
             return Decoded(task.item, error=VideoError(Reason(reason), detail))
         shape, values = content
         clips = np.frombuffer(
-            self._slots,
+            self._shared,
             dtype=np.uint8,
             count=int(np.prod(shape)),
-            offset=task.slot * self._job.slot_bytes,
+            offset=self._slots_at + task.slot * self._job.slot_bytes,
         )
         return Decoded(task.item, data=ClipData(clips.reshape(shape), **values))
 
-    def _bury(self, worker: _Worker, reason: Reason) -> Iterator[Decoded]:
-        """Replace a dead or hanging worker. Its current file is tried once more, alone."""
+    def _bury(self, worker: _Worker, reason: Reason, why: str) -> Iterator[Decoded]:
+        """Replace a dead or hanging process. Its current file is tried once more, alone."""
         worker.stop()
         code = worker.process.returncode
-        self._workers[self._workers.index(worker)] = self._start()
-        blamed = worker.tasks.popleft() if worker.tasks else None
+        if not worker.ready:
+            self._bad_starts += 1
+            if self._bad_starts >= MAX_BAD_STARTS:
+                raise RunError(
+                    f"decoder processes end before they are up (exit status {code}); "
+                    "run `vidlabel doctor`"
+                )
+        self._workers[self._workers.index(worker)] = self._start(worker.pulse_at)
+        blamed = worker.tasks.popleft() if worker.tasks and worker.ready else None
         for task in worker.tasks:  # these had not been begun
             self._free.append(task.slot)
-            self._again.append(task.item)
+            (self._retries if task.retry else self._again).append(task.item)
         if blamed is None:
             return
         self._free.append(blamed.slot)
         if not blamed.retry:
             self._retries.appendleft(blamed.item)
             return
-        limit_s = self._job.limits.timeout_s
-        why = (
-            f"decoding took over {limit_s:.0f} s (--timeout)"
-            if reason is Reason.TIMEOUT
-            else f"the decoder process died on it (exit status {code}), twice"
-        )
         path = blamed.item.path
-        yield Decoded(blamed.item, error=VideoError(reason, f"{path}: {why}"))
+        why = why or f"the decoder process died on it (exit status {code})"
+        yield Decoded(blamed.item, error=VideoError(reason, f"{path}: {why}, twice"))
 
     def _give_retries(self) -> None:
         for worker in self._workers:
@@ -254,17 +279,22 @@ class DecoderPool:
                 worker.give(_Task(self._retries.popleft(), self._free.pop(), retry=True))
 
     def _idlest(self) -> _Worker | None:
-        """The worker with the fewest tasks that may take another, if any."""
+        """The process with the fewest tasks that may take another, if any."""
         open_to = [
             w for w in self._workers if len(w.tasks) < DEPTH and not any(t.retry for t in w.tasks)
         ]
-        if self._retries:  # a file on its second chance needs a worker to itself: let one run dry
+        if self._retries:  # a file on its second chance needs a process to itself: let one run dry
             open_to = [w for w in open_to if w.tasks]
             open_to = open_to[1:] if len(open_to) == len(self._workers) else open_to
         return min(open_to, key=lambda w: len(w.tasks), default=None)
 
-    def _start(self) -> _Worker:
-        return _Worker(self._job, self._file, len(self._slots))
+    def _start(self, pulse_at: int) -> _Worker:
+        PULSE.pack_into(self._shared, pulse_at, 0)
+        setup = Setup(self._job, len(self._shared), pulse_at, self._slots_at)
+        try:
+            return _Worker(self._file, setup)
+        except OSError as error:
+            raise RunError(f"no decoder process can be started: {error.strerror}") from error
 
 
 def worker_count(requested: int | None) -> int:
@@ -276,46 +306,26 @@ def worker_count(requested: int | None) -> int:
     return min(16, os.cpu_count() or 1)
 
 
+def _shared_file(size: int) -> BinaryIO:
+    """An unnamed file of `size` bytes whose room is taken: a page that is missing later would
+    end whoever touches it (SIGBUS). In memory if there is twice the room."""
+    memory = Path("/dev/shm")
+    usable = memory.is_dir() and os.access(memory, os.W_OK) and _room(memory) > 2 * size
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=memory if usable else None))
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            stack.pop_all()
+    except OSError as error:
+        raise RunError(
+            f"no room for {size // 2**20 + 1} MiB shared with the decoders: {error.strerror}; "
+            "free space in the temporary folder, or use fewer --workers"
+        ) from error
+    return cast(BinaryIO, file)
+
+
 def _room(folder: Path) -> int:
     space = os.statvfs(folder)
     return space.f_bavail * space.f_frsize
-
-
-def _serve(connection: Connection, slots: mmap.mmap, job: DecodeJob) -> None:
-    connection.send(("ready", None))
-    while True:
-        try:
-            path, slot = connection.recv()
-        except EOFError:  # the parent is done, or gone
-            return
-        try:
-            data = job.read(path)
-        except VideoError as error:
-            connection.send(("error", (str(error.reason), error.detail)))
-            continue
-        except Exception as error:  # noqa: BLE001  (a bug of ours costs one row, with its name)
-            detail = f"{path}: {type(error).__name__}: {error}"
-            connection.send(("error", (str(Reason.READ_ERROR), detail)))
-            continue
-        start = slot * job.slot_bytes
-        target = np.frombuffer(slots, dtype=np.uint8, count=data.clips.size, offset=start)
-        np.copyto(target.reshape(data.clips.shape), data.clips)
-        values = {
-            "duration_s": data.duration_s,
-            "frames_used": data.frames_used,
-            "padded": data.padded,
-            "damaged": data.damaged,
-        }
-        connection.send(("clips", (data.clips.shape, values)))
-
-
-def main() -> None:
-    """Run a worker on the two inherited file descriptors named on the command line."""
-    channel, memory = int(sys.argv[1]), int(sys.argv[2])
-    with Connection(channel) as connection:
-        job, size = connection.recv()
-        _serve(connection, mmap.mmap(memory, size), job)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from vidlabel.errors import UsageError
@@ -58,8 +58,10 @@ def pick_format(out: str, format_name: str | None = None) -> Format:
     return chosen
 
 
-def write_predictions(rows: Sequence[Prediction], out: Path, fmt: Format, run: RunInfo) -> None:
+def write_predictions(rows: Iterable[Prediction], out: Path, fmt: Format, run: RunInfo) -> None:
     """Replace `out` by a file with these rows; it is never half written.
+
+    The rows are read once and not kept, so they can be many.
 
     Raises:
         UsageError: a package that the format needs is missing.

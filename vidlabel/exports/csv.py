@@ -2,17 +2,24 @@
 
 UTF-8, `\\n` line ends, quotes only where needed. Missing values are empty cells. A file may be
 called `NA`: read with `pandas.read_csv(path, keep_default_na=False)`, or pandas makes it a NaN.
+
+A file may also be called `=cmd|...`, and a spreadsheet runs a cell that starts so. Texts are exact
+all the same, as programs read them; with `RunInfo.excel_safe` a text that starts with `= + - @`,
+their full-width forms, a tab, a line end or `'` gets a `'` before it. `text.removeprefix("'")` is
+its exact inverse for every text, since what starts with `'` gets one more. Numbers stay.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vidlabel.exports.record import Format, Record, RunInfo, record
 from vidlabel.specs import Prediction
 from vidlabel.text import safe
+
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n", "'")
 
 
 def columns(top_k: int) -> list[str]:
@@ -27,25 +34,29 @@ def chunks(rows: Iterable[Prediction], run: RunInfo) -> Iterator[bytes]:
     """The header, then one line a row."""
     yield _line(columns(run.top_k))
     for row in rows:
-        yield _line(_cells(record(row, run), run.top_k))
+        yield _line(_cells(record(row, run), run.top_k, _harmless if run.excel_safe else str))
 
 
-def _cells(values: Record, top_k: int) -> list[str]:
+def _cells(values: Record, top_k: int, text: Callable[[str], str]) -> list[str]:
     cells = [
-        values["path"],
+        text(values["path"]),
         values["status"],
-        values["label"] or "",
+        text(values["label"] or ""),
         _number(values["confidence"], 6),
     ]
     for rank in range(1, top_k):
         if rank < len(values["top"]):
             top = values["top"][rank]
-            cells += [top["label"], _number(top["confidence"], 6)]
+            cells += [text(top["label"]), _number(top["confidence"], 6)]
         else:
             cells += ["", ""]
     cells += [_number(values[key], 3) for key in ("start_s", "end_s", "duration_s")]
     reason = ": ".join(filter(None, (values["reason"], safe(values["detail"] or ""))))
-    return [*cells, str(values["frames_used"]), values["model"] or "", reason]
+    return [*cells, str(values["frames_used"]), text(values["model"] or ""), text(reason)]
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _number(value: float | None, decimals: int) -> str:

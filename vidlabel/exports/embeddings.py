@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,27 +28,39 @@ def check_embeddings(out: Path) -> None:
         parquet.check()
 
 
-def write_embeddings(rows: Sequence[Prediction], out: Path) -> None:
+def write_embeddings(rows: Iterable[Prediction], out: Path) -> None:
     """Write the embeddings of the rows that have a label (status ok or partial), in their order.
 
     .npz: arrays `paths` (N,) str, `labels` (N,) str, `embeddings` (N,F) float32.
     .parquet: columns `path`, `label`, `embedding` (list of float32).
 
+    The rows are read once; rows without an embedding are left out. Memory holds the paths, the
+    labels and 4 bytes for each number.
+
     Raises:
         UsageError: as `check_embeddings`.
-        OutputError: a row has no embedding, or the system refused to write.
+        OutputError: embeddings differ in length, or the system refused to write.
     """
     import numpy as np  # here, so that `vidlabel --help` stays quick
 
     check_embeddings(out)
-    labelled = [row for row in rows if row.ok]
-    lengths = {len(row.embedding) for row in labelled}
-    if 0 in lengths or len(lengths) > 1:
-        raise OutputError(f"{out}: not all videos have an embedding of the same length")
-    paths = [text_path(row.path) for row in labelled]
-    labels = [text_path(row.label) for row in labelled]
-    vectors = np.array([row.embedding for row in labelled], dtype=np.float32)
-    vectors = vectors.reshape(len(labelled), max(lengths, default=0))
+    paths: list[str] = []
+    labels: list[str] = []
+    packed = bytearray()
+    length = 0
+    for row in rows:
+        if not row.ok or not len(row.embedding):
+            continue
+        length = length or len(row.embedding)
+        if len(row.embedding) != length:
+            raise OutputError(
+                f"{out}: embeddings have different lengths ({length} and {len(row.embedding)}); "
+                "are they of one model?"
+            )
+        packed += np.asarray(row.embedding, dtype=np.float32).tobytes()
+        paths.append(text_path(row.path))
+        labels.append(text_path(row.label))
+    vectors = np.frombuffer(packed, dtype=np.float32).reshape(len(paths), length)
     with replacing(out) as temporary:
         if out.suffix.lower() == ".npz":
             with temporary.open("wb") as file:
@@ -66,9 +78,16 @@ def _write_parquet(
     out: Path, paths: list[str], labels: list[str], vectors: NDArray[np.float32]
 ) -> None:
     pa, pq = parquet.load_pyarrow()
-    columns = {
-        "path": pa.array(paths, pa.string()),
-        "label": pa.array(labels, pa.string()),
-        "embedding": pa.array(list(vectors), pa.list_(pa.float32())),
-    }
-    pq.write_table(pa.table(columns), out)
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("label", pa.string()),
+            ("embedding", pa.list_(pa.float32())),
+        ]
+    )
+    with pq.ParquetWriter(out, schema) as writer:
+        for start in range(0, len(paths), parquet.GROUP_ROWS):
+            group = slice(start, start + parquet.GROUP_ROWS)
+            columns = [paths[group], labels[group], list(vectors[group])]
+            arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))

@@ -1,15 +1,22 @@
-"""Parquet: a typed table, for large runs; needs pyarrow."""
+"""Parquet: a typed table, for large runs; needs pyarrow.
+
+Written in groups of rows, so that memory holds one group however long the table is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from io import RawIOBase
+from itertools import islice
 from typing import Any
 
 from vidlabel.errors import UsageError
 from vidlabel.exports.record import Format, RunInfo, record
 from vidlabel.files import text_path
 from vidlabel.specs import Prediction
+
+GROUP_ROWS = 10_000
 
 
 def load_pyarrow() -> tuple[Any, Any]:
@@ -32,7 +39,7 @@ def check() -> None:
 
 
 def chunks(rows: Iterable[Prediction], run: RunInfo) -> Iterator[bytes]:
-    """The whole file at once; model, top_k and vidlabel's version are in the schema's metadata.
+    """A group of rows at a time; model, top_k and vidlabel's version are in the schema's metadata.
 
     Raises:
         UsageError: pyarrow is not installed.
@@ -43,12 +50,39 @@ def chunks(rows: Iterable[Prediction], run: RunInfo) -> Iterator[bytes]:
         "model": text_path(run.model),
         "top_k": str(run.top_k),
     }
-    table = pa.Table.from_pylist(
-        [record(row, run) for row in rows], schema=_schema(pa).with_metadata(metadata)
-    )
-    buffer = pa.BufferOutputStream()
-    parquet.write_table(table, buffer)
-    yield buffer.getvalue().to_pybytes()
+    schema = _schema(pa).with_metadata(metadata)
+    records = (record(row, run) for row in rows)
+    sink = _Sink()
+    with parquet.ParquetWriter(sink, schema) as writer:
+        while group := list(islice(records, GROUP_ROWS)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+            yield sink.taken()
+    yield sink.taken()
+
+
+class _Sink(RawIOBase):
+    """A file for pyarrow to write to, whose bytes are taken away as they come."""
+
+    def __init__(self) -> None:
+        self._new = bytearray()
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, data: Any) -> int:
+        self._new += data
+        self._written += len(data)
+        return len(data)
+
+    def taken(self) -> bytes:
+        """What was written since the last call."""
+        data = bytes(self._new)
+        self._new.clear()
+        return data
 
 
 def _schema(pa: Any) -> Any:

@@ -20,6 +20,8 @@ class RunInfo:
     """How many classes a row shows, from 1."""
     version: str
     """Of vidlabel."""
+    excel_safe: bool = False
+    """Whether texts in CSV that a spreadsheet would run as a formula get a leading `'`."""
 
 
 def _nothing_to_check() -> None:

@@ -35,10 +35,7 @@ def load_trunk(network: CnnBiRnn, weights: str) -> None:
                 f"{Path(source.url).name} into {cache}, or name the file"
             ) from error
     else:
-        try:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"--trunk-weights {weights}: cannot be loaded") from error
+        state = _read(weights)
     layers: dict[str, Tensor] = {
         key.removeprefix("layers."): value
         for key, value in state.items()
@@ -46,5 +43,19 @@ def load_trunk(network: CnnBiRnn, weights: str) -> None:
     }
     try:
         network.trunk.load_state_dict(layers)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(f"--trunk-weights {weights}: not those of MNASNet 0.5") from error
+
+
+def _read(weights: str) -> dict[str, Tensor]:
+    """A file of named tensors as torch saves them; no code in it is run."""
+    if not Path(weights).is_file():  # opening a pipe would wait for ever
+        raise CheckpointError(f"--trunk-weights {weights}: there is no such file")
+    try:
+        with Path(weights).open("rb") as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"--trunk-weights {weights}: cannot be loaded") from error
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise CheckpointError(f"--trunk-weights {weights}: holds no named weights")
+    return state

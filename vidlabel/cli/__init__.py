@@ -1,0 +1,79 @@
+"""The command line: parse, call one function, answer with an exit code.
+
+Nothing heavy is imported before a command needs it: `--help` knows neither torch nor av.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+import click
+
+from vidlabel import __version__
+from vidlabel.cli.look import completion, doctor, info, models
+from vidlabel.cli.predict import export, predict
+from vidlabel.cli.train import train
+from vidlabel.errors import ExitCode, VidlabelError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
+def cli(debug: bool) -> None:
+    """Label folders of videos with what people do in them."""
+
+
+for command in (predict, export, train, models, info, doctor, completion):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and exit with its code: one line for an error, never a traceback
+    unless --debug asks for it."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = cli.main(prog_name="vidlabel", standalone_mode=False)
+    except click.ClickException as error:
+        with suppress(OSError):  # a full disk takes no message
+            error.show()
+        code = ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:  # the reader of our stdout, `head` for example, has gone
+        code = ExitCode.SOME_FAILED
+    except VidlabelError as error:
+        if debug:
+            raise
+        from vidlabel import console
+
+        console.error(str(error))
+        code = error.exit_code
+    except OSError as error:
+        if debug:
+            raise
+        from vidlabel import console
+
+        console.error(f"the system refused: {error}")
+        code = ExitCode.NOTHING_RAN
+    except Exception as error:
+        if debug:
+            raise
+        from vidlabel import console
+
+        what = f"{type(error).__name__}: {error}"
+        console.error(f"a mistake of vidlabel's own: {what}; --debug shows where, please report it")
+        code = ExitCode.NOTHING_RAN
+    sys.exit(_flushed(int(code or 0)))
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once what was printed is out; Python itself would end with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # what is left has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = code or ExitCode.NOTHING_RAN
+    return int(code)

@@ -1,0 +1,153 @@
+"""A decoder process: what runs on the other side of a `workers.DecoderPool`.
+
+It never imports torch. It may be killed at any moment, may use only so much memory, and shows that
+it makes progress by counting packets where the pool can see it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from vidlabel.clips import ClipData, read_clip, read_steps, view_count
+from vidlabel.errors import Reason, VideoError
+from vidlabel.pixels import MAX_ASPECT
+from vidlabel.specs import ClipSpec, Limits
+from vidlabel.stream import OnPacket, ignore
+
+PULSE = struct.Struct("=Q")
+"""How a process's count of packets is stored, at the start of the shared file."""
+
+_WATCH_S = 0.2
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """What every process of a pool does with a file.
+
+    With `cropped`, `views` as in `clips.read_clip`; otherwise `views` stretches of whole frames
+    as in `clips.read_steps`, for training.
+    """
+
+    clip: ClipSpec
+    views: int = 1
+    limits: Limits = field(default_factory=Limits)
+    cropped: bool = True
+
+    @property
+    def slot_bytes(self) -> int:
+        """The most bytes that one file's clips can take."""
+        spec = self.clip
+        if self.cropped:
+            return view_count(self.views) * spec.frames * 3 * spec.size_px**2
+        return int(self.views * spec.frames * 3 * spec.resize_px**2 * MAX_ASPECT)
+
+    def read(self, path: str, on_packet: OnPacket = ignore) -> ClipData:
+        """Decode one file. Raises VideoError."""
+        read = read_clip if self.cropped else read_steps
+        return read(path, self.clip, self.views, self.limits, on_packet)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a process is told first: its job, and where in the shared file its things are."""
+
+    job: DecodeJob
+    bytes: int
+    """Size of the shared file."""
+    pulse_at: int
+    slots_at: int
+
+
+def main() -> None:
+    """Serve on the two inherited file descriptors named on the command line."""
+    channel, memory, parent = (int(text) for text in sys.argv[1:4])
+    _end_with(parent)
+    # The pool ends a process by closing its connection, or by being gone.
+    with Connection(channel) as connection, suppress(EOFError, ConnectionError):
+        setup: Setup = connection.recv()
+        _limit_memory(setup.job.limits.memory_mb * 2**20)
+        _serve(connection, mmap.mmap(memory, setup.bytes), setup)
+
+
+def _serve(connection: Connection, shared: mmap.mmap, setup: Setup) -> None:
+    packets = 0
+
+    def count() -> None:
+        nonlocal packets
+        packets += 1
+        PULSE.pack_into(shared, setup.pulse_at, packets)
+
+    connection.send(("ready", None))
+    while True:
+        path, slot = connection.recv()
+        count()
+        try:
+            data = setup.job.read(path, count)
+        except VideoError as error:
+            connection.send(("error", (str(error.reason), error.detail)))
+            continue
+        except MemoryError:  # outside of FFmpeg, whose own are mapped where it is called
+            detail = f"{path}: needs over {setup.job.limits.memory_mb} MiB (--max-memory)"
+            connection.send(("error", (str(Reason.TOO_LARGE), detail)))
+            continue
+        except Exception as error:  # noqa: BLE001  (a bug of ours costs one row, with its name)
+            detail = f"{path}: {type(error).__name__}: {error}"
+            connection.send(("error", (str(Reason.READ_ERROR), detail)))
+            continue
+        start = setup.slots_at + slot * setup.job.slot_bytes
+        target = np.frombuffer(shared, dtype=np.uint8, count=data.clips.size, offset=start)
+        np.copyto(target.reshape(data.clips.shape), data.clips)
+        values = {
+            "duration_s": data.duration_s,
+            "frames_used": data.frames_used,
+            "padded": data.padded,
+            "damaged": data.damaged,
+        }
+        connection.send(("clips", (data.clips.shape, values)))
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after `parent` has ended, also in the middle of a file that hangs.
+
+    A process between two files sees its connection close; FFmpeg at work sees nothing. Polling
+    works on every system, and FFmpeg is called without Python's lock.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _limit_memory(limit: int) -> None:
+    """Let allocations beyond `limit` bytes of address space fail, where the system can do that.
+
+    A file that needs more then has its row, instead of the whole machine running out of memory. If
+    that happens all the same, Linux is to end this process and not the program with the results.
+    """
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if hard != resource.RLIM_INFINITY:
+            limit = min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+if __name__ == "__main__":
+    main()
