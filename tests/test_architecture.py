@@ -15,15 +15,18 @@ ROOT = Path(vidlabel.__file__).parent
 
 LAYERS: list[set[str]] = [
     {"errors", "specs"},
-    {"files", "pixels", "encode", "codecs", "metrics", "text", "ranking", "signals"},
+    {"files", "pixels", "encode", "codecs", "metrics", "plots", "text", "ranking", "signals"},
     {"container"},
     {"stream", "packets"},
     {"video"},
     {"clips", "models", "augment", "exports", "console"},
     {"decoder"},
     {"workers", "checkpoint", "inference", "datasets", "ledger"},
+    {"stepcache"},
     {"predict", "train", "doctor"},
-    {"batch"},
+    {"evaluate"},
+    {"report"},
+    {"batch", "trials"},
     {"cli"},
     {"__main__"},
 ]
@@ -34,6 +37,9 @@ ONLY_IN = {
     "rich": {"console"},
     "av": {"container", "stream", "video", "pixels", "encode", "codecs"},
     "safetensors": {"checkpoint"},
+    "matplotlib": {"plots"},
+    "torchmetrics": {"metrics"},
+    "scipy": {"metrics"},
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidlabel.datasets import read_data
+from vidlabel.datasets import open_dataset
 from vidlabel.datasets.folder import guess_group, read_folder
 from vidlabel.datasets.samples import Sample, class_names, hold_out
 from vidlabel.datasets.table import read_table
@@ -21,6 +21,7 @@ from vidlabel.errors import UsageError
     [
         ("wave/TrumanShow_wave_f_nm_np1_fr_med_26.avi", "wave", "TrumanShow"),
         ("golf/Tips_-_300+_Yards!!!_golf_f_nm_np1_fr_med_0.avi", "golf", "Tips_-_300+_Yards!!!"),
+        ("draw_sword/LetsBe1953_draw_sword_u_cm_np10_ba_med_2.avi", "draw_sword", "LetsBe1953"),
         ("SoccerJuggling/v_SoccerJuggling_g23_c01.avi", "SoccerJuggling", "g23"),
         ("walk/anna_walk_03.mp4", "walk", "anna"),
         ("run/anna_run.mp4", "run", "anna"),
@@ -55,6 +56,24 @@ def test_folder_labels_by_sub_folder(tmp_path: Path) -> None:
     )
     by_pattern = read_folder(root, r"/(?:deep/)?(\w)")
     assert {s.group for s in by_pattern} == {"a", "b"}
+
+
+def test_blocks_are_neighbours_in_number(tmp_path: Path) -> None:
+    names = [f"{k}/{k[0]}{n}.mp4" for k in ("fight", "calm") for n in range(1, 12)]
+    samples = read_folder(_tree(tmp_path, names), "blocks:3")
+    for label in ("fight", "calm"):
+        numbered = sorted(
+            (int(Path(s.path).stem[1:]), s.group) for s in samples if s.label == label
+        )
+        blocks = [group for _, group in numbered]
+        assert blocks == sorted(blocks)
+        assert Counter(blocks) == {"block-01": 4, "block-02": 4, "block-03": 3}
+    assert len(samples) == 22
+    for pattern, message in (("blocks:12", "only 11 videos"), ("blocks:1", "at least 2")):
+        with pytest.raises(UsageError, match=message):
+            read_folder(tmp_path, pattern)
+    with pytest.raises(UsageError, match=r"no number in the name of .*end\.mp4"):
+        read_folder(_tree(tmp_path, ["fight/end.mp4"]), "blocks:3")
 
 
 def test_folder_errors_name_the_flag(tmp_path: Path) -> None:
@@ -96,9 +115,35 @@ def test_table_errors_say_where(tmp_path: Path, text: str, message: str) -> None
 
 
 def test_data_argument(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nonsense"):
-        read_data("nonsense", tmp_path)
-    assert len(read_data(str(_tree(tmp_path, ["a/x.mp4", "b/y.mp4"])), tmp_path)) == 2
+    with pytest.raises(UsageError, match=r"nonsense: no such folder; .* hmdb51:ROOT, ucf101:ROOT"):
+        open_dataset("nonsense", tmp_path)
+    root = _tree(tmp_path / "set", ["b/x_1.mp4", "a/y.mp4"])
+    data = open_dataset(str(root), tmp_path)
+    assert (data.name, data.classes, data.official) == ("folder", ("a", "b"), {})
+    assert [s.id for s in data.samples] == ["a/y.mp4", "b/x_1.mp4"]
+    assert data.missing == data.extra == ()
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,split\na.mp4,walk,train\nb.mp4,run,\n")
+    listed = open_dataset(str(table), tmp_path)
+    assert (listed.name, [s.split for s in listed.samples]) == ("table", ["train", ""])
+    for other in (str(table), "synthetic"):
+        with pytest.raises(UsageError, match="--group-pattern goes with a folder"):
+            open_dataset(other, tmp_path, group_pattern="x")
+
+
+def test_synthetic_data_tells_of_each_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidlabel.datasets import generate
+    from vidlabel.datasets.synthetic import ACTIONS
+
+    monkeypatch.setattr(generate, "write_clip", lambda sample: None)
+    monkeypatch.setattr("vidlabel.workers.worker_count", lambda _: 1)
+    told: list[int] = []
+    data = open_dataset("synthetic", tmp_path, per_class=2, seed=5, on_clip=lambda: told.append(1))
+    assert (data.name, len(told)) == ("synthetic", 2 * len(ACTIONS))
+    assert data.classes == tuple(sorted(ACTIONS))
+    assert data.samples[0].path == str(
+        tmp_path / "synthetic" / ACTIONS[0] / f"{ACTIONS[0]}_00005.mp4"
+    )
 
 
 _groups = st.lists(

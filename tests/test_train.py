@@ -6,7 +6,6 @@ import csv
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from fakes import CLIP, colour_video
@@ -16,7 +15,6 @@ from vidlabel.augment import Augment
 from vidlabel.checkpoint import load_checkpoint, read_header
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import CheckpointError, RunError, UsageError
-from vidlabel.metrics import calibration_error, fit_temperature, top1
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.train import Epoch, TrainResult, TrainSpec, train
 
@@ -70,7 +68,9 @@ def test_the_run_folder_tells_what_was_done(
 ) -> None:
     result, _, out = trained
     names = {p.name for p in out.iterdir()}
-    assert names == {"best.safetensors", "last.safetensors", "log.csv", "split.csv", "spec.json"}
+    assert names == {
+        "best.safetensors", "last.safetensors", "log.csv", "split.csv", "spec.json", "result.json",
+    }  # fmt: skip
     log = _table(out / "log.csv")
     assert [int(line["epoch"]) for line in log] == list(range(1, SPEC.epochs + 1))
     split = _table(out / "split.csv")
@@ -215,17 +215,6 @@ def test_augmentation_keeps_time_in_order() -> None:
         assert (moments.diff() >= 0).all()
         assert moments[0] >= 0
         assert moments[-1] < 12
-
-
-def test_metrics() -> None:
-    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 0.0]])
-    labels = torch.tensor([0, 1, 0, 1])
-    assert top1(logits, labels) == 0.75
-    # Right 3 times in 4, so the best temperature makes the confidence 0.75: 2 / T = log 3.
-    temperature = fit_temperature(logits, labels)
-    assert temperature == pytest.approx(2 / np.log(3), rel=0.02)
-    assert calibration_error((logits / temperature).softmax(1), labels) < 0.01
-    assert calibration_error((logits * 50).softmax(1), labels) == pytest.approx(0.25, abs=1e-3)
 
 
 def test_wrong_settings_name_their_flag() -> None:

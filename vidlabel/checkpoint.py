@@ -34,6 +34,7 @@ FORMAT = 1
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 MAX_CLIP_BYTES = 64 * 1024**2
 MAX_CLASS_NAME = 255  # what a folder can be called
+_LATER = {"sources", "selected_on"}  # which the first checkpoints do not have
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "I64": torch.int64}
 
@@ -44,7 +45,9 @@ class Header:
 
     `temperature` divides the logits so that probabilities are calibrated (Guo et al. 2017,
     arXiv 1706.04599). `training` says what on and how; `metrics` what was measured, and on what;
-    `trained_on` lists the ids of the training clips, for the leak check.
+    `trained_on` lists the ids of the training clips (`Sample.id`), `sources` the groups they come
+    from, and `selected_on` the ids of the clips that the epoch was chosen on: what the leak check
+    of `eval` needs. Where a model does not say its sources or selection, they are empty.
     """
 
     model: ModelSpec
@@ -54,6 +57,8 @@ class Header:
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     trained_on: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    selected_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.model.classes:
@@ -88,6 +93,8 @@ class Header:
                 "training": self.training,
                 "metrics": self.metrics,
                 "trained_on": list(self.trained_on),
+                "sources": list(self.sources),
+                "selected_on": list(self.selected_on),
             },
             sort_keys=True,
             ensure_ascii=False,
@@ -99,7 +106,7 @@ class Header:
         values = _object("the description", _parse(text))
         if values.get("format") != FORMAT:
             raise UsageError(f"its format is {values.get('format')}; this vidlabel reads {FORMAT}")
-        absent = sorted({f.name for f in fields(cls)} - values.keys())
+        absent = sorted({f.name for f in fields(cls)} - _LATER - values.keys())
         if absent:
             raise UsageError(f"{', '.join(absent)} missing")
         temperature = values["temperature"]
@@ -113,6 +120,8 @@ class Header:
             training=_object("training", values["training"]),
             metrics=_object("metrics", values["metrics"]),
             trained_on=_texts("trained_on", values["trained_on"]),
+            sources=_texts("sources", values.get("sources", [])),
+            selected_on=_texts("selected_on", values.get("selected_on", [])),
         )
 
 

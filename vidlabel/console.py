@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 from rich import box
 from rich.cells import cell_len
@@ -23,7 +24,7 @@ from rich.text import Text
 from vidlabel.specs import Prediction, Status
 from vidlabel.text import safe
 
-__all__ = ["Progress", "Tally", "error", "note", "safe", "summary", "table", "warn"]
+__all__ = ["Progress", "Tally", "error", "evaluation", "note", "safe", "summary", "table", "warn"]
 
 _LABELS_SHOWN = 10
 
@@ -206,6 +207,73 @@ def _headline(tally: Tally, elapsed_s: float, model: str, device: str, before: i
     done = f"{before} done before, {now} in " if before else ""
     speed = f" ({now / elapsed_s:.1f} videos/s)" if elapsed_s > 0 else ""
     return f"{what}: {states}; {done}{elapsed_s:.1f} s{speed} with {model} on {device}"
+
+
+def evaluation(values: Mapping[str, Any], mistakes: Sequence[Sequence[str]], out: str = "") -> None:
+    """The figures of an evaluation, on stdout.
+
+    Args:
+        values: as `report.summarise` gives them, with `folds` and `across_folds` if there are.
+        mistakes: path, truth, label and confidence of the surest mistakes.
+        out: the folder of the report; "" says nothing about it.
+    """
+    unreadable = len(values["unreadable"])
+    left_out = f", {unreadable} of them unreadable and in no figure" if unreadable else ""
+    title = f"{values['fold']}: {values['model']} on {values['videos']} videos{left_out}"
+    across = values.get("across_folds", {})
+    columns = ["video level", "value", "95 % interval"]
+    columns += ["mean of folds", "std"] if across else []
+    rows = []
+    for name, figure in values["video_level"].items():
+        row = [name, _figure(figure["value"]), _interval(figure)]
+        if across:
+            row += [_figure(across[name]["mean"]), _figure(across[name]["std"])]
+        rows.append(row)
+    table(title, columns, rows)
+    if values["clip_level"]:
+        columns = [f"clip level ({values['views_per_video']} views a video)", *columns[1:3]]
+        figures = values["clip_level"].items()
+        table("", columns, [[n, _figure(f["value"]), _interval(f)] for n, f in figures])
+    if "folds" in values:
+        rows = [
+            [name, _figure(f["top1"]["value"]), _interval(f["top1"])]
+            for name, f in values["folds"].items()
+        ]
+        table("", ["fold", "top1", "95 % interval"], rows)
+    if "by_kind" in values:
+        told = {
+            "seen": "trained on",
+            "sibling": "of a source trained on",
+            "selected": "choosing the epoch",
+            "new": "new",
+        }
+        rows = [
+            [told[kind], f["videos"], _figure(f["top1"]["value"]), _interval(f["top1"])]
+            for kind, f in values["by_kind"].items()
+        ]
+        table("", ["test videos that are", "videos", "top1", "95 % interval"], rows)
+    if mistakes:
+        table("", ["surest mistakes", "truth", "label", "confidence"], mistakes)
+    calibration = values["calibration"]
+    used = ", ".join(f"{temperature:g}" for temperature in calibration["temperatures"])
+    note(
+        f"calibration error {calibration['error_before_temperature']:.3f} before temperature "
+        f"scaling, {calibration['error_after_temperature']:.3f} after (temperature {used})"
+    )
+    for line in values["notes"]:
+        note(line)
+    if out:
+        note(f"report written to {out}")
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _interval(figure: Mapping[str, float | None]) -> str:
+    if figure["low"] is None:
+        return ""
+    return f"{_figure(figure['low'])} to {_figure(figure['high'])}"
 
 
 def _plural(count: int, noun: str) -> str:

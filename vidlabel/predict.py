@@ -122,8 +122,22 @@ class Labeller:
         """
         spec = spec or PredictSpec()
         items = (v if isinstance(v, VideoItem) else VideoItem(i, v) for i, v in enumerate(videos))
-        predictions = self._predict(items, spec, stop)
+        predictions = ((i, p) for i, p, _ in self._predict(items, spec, stop))
         return _in_order(predictions) if ordered else (p for _, p in predictions)
+
+    def predict_views(
+        self,
+        videos: Iterable[VideoItem],
+        spec: PredictSpec | None = None,
+        *,
+        stop: StopAsked = never,
+    ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:
+        """As `predict`, unordered: (index of the item, prediction, probabilities of each view).
+
+        The probabilities are (V, K) in the order of `classes`, None for a video that failed; the
+        prediction is made of their mean.
+        """
+        return self._predict(videos, spec or PredictSpec(), stop)
 
     def embed(
         self, videos: Iterable[str | VideoItem], spec: PredictSpec | None = None
@@ -135,7 +149,7 @@ class Labeller:
 
     def _predict(
         self, items: Iterable[VideoItem], spec: PredictSpec, stop: StopAsked
-    ) -> Iterator[tuple[int, Prediction]]:
+    ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:
         clip = self.checkpoint.header.clip
         job = DecodeJob(clip, spec.views, spec.limits)
         on_gpu = self._runner.device.type != "cpu"
@@ -146,7 +160,7 @@ class Labeller:
         with DecoderPool(job, workers) as pool, beside_decoders(self._runner.device):
             for decoded in pool.run(items, stop):
                 if decoded.data is None:
-                    yield decoded.item.index, self._failed(decoded)
+                    yield decoded.item.index, self._failed(decoded), None
                     continue
                 batch.add(decoded)
                 if batch.full:
@@ -161,7 +175,7 @@ class Labeller:
 
     def _rows(
         self, members: list[_Labelled], spec: PredictSpec
-    ) -> Iterator[tuple[int, Prediction]]:
+    ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:
         output = self._runner.collect()
         views = view_count(spec.views)
         for place, member in enumerate(members):
@@ -171,7 +185,8 @@ class Labeller:
                 again = self._runner.in_fp32()
                 again.submit(member.clips)
                 one = again.collect()
-            yield member.item.index, self._row(member, one, spec)
+            row = self._row(member, one, spec)
+            yield member.item.index, row, one.probabilities if row.ok else None
 
     def _row(self, member: _Labelled, output: Output, spec: PredictSpec) -> Prediction:
         mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)

@@ -7,11 +7,11 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,24 +19,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidlabel.augment import Augment
-from vidlabel.checkpoint import Header, load_checkpoint, save_checkpoint
+from vidlabel.checkpoint import (
+    Header,
+    find_checkpoint,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
 from vidlabel.clips import crop
 from vidlabel.datasets.samples import Sample, class_names, hold_out
-from vidlabel.decoder import DecodeJob
 from vidlabel.errors import OutputError, RunError, UsageError
+from vidlabel.files import write_bytes
 from vidlabel.inference import pick_device
 from vidlabel.metrics import calibration_error, fit_temperature, top1
 from vidlabel.models import build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.models.trunks import load_trunk
-from vidlabel.specs import ClipSpec, Limits, ModelSpec, VideoItem
-from vidlabel.workers import DecoderPool, worker_count
+from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.stepcache import OVERSAMPLE, Counting, StepCache
 
 SETTLE_BATCHES = 16
 """Training batches over which BatchNorm's statistics are measured before each evaluation."""
 
-OVERSAMPLE = 2
-"""Steps kept per video for each step of a clip, so that training can choose among moments."""
+RESULT = "result.json"
+"""Written last: a run folder that has it is complete."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +95,6 @@ class TrainResult:
     header: Header
 
 
-class Counting(Protocol):
-    """Something that counts, such as a progress bar."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: Any) -> None: ...
-
-    def advance(self) -> None:
-        """One more."""
-
-
 class _Silent:
     def __enter__(self) -> Self:
         return self
@@ -107,41 +102,6 @@ class _Silent:
     def __exit__(self, *error: object) -> None: ...
 
     def advance(self) -> None: ...
-
-
-class StepCache:
-    """The decoded steps of all videos, on disk, so that memory does not grow with the data.
-
-    Each video is one array (K, 3, H, W) uint8 with the shorter side `spec.resize_px`.
-    """
-
-    def __init__(self, folder: Path, clip: ClipSpec) -> None:
-        self._folder = folder
-        self._clip = clip
-
-    def fill(
-        self, paths: Sequence[str], workers: int | None, decoding: Callable[[int], Counting]
-    ) -> dict[str, str]:
-        """Decode every path; those that cannot be read, with why."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        dense = replace(self._clip, frames=self._clip.frames * OVERSAMPLE)
-        items = [VideoItem(number, path) for number, path in enumerate(paths)]
-        unreadable = {}
-        job = DecodeJob(dense, limits=Limits(), cropped=False)
-        with DecoderPool(job, worker_count(workers)) as pool, decoding(len(paths)) as progress:
-            for done in pool.run(items):
-                if done.data is None:
-                    unreadable[done.item.path] = str(done.error)
-                else:
-                    np.save(self._file(done.item.index), done.data.clips[0])
-                progress.advance()
-        return unreadable
-
-    def __getitem__(self, number: int) -> Tensor:
-        return torch.from_numpy(np.load(self._file(number)))
-
-    def _file(self, number: int) -> Path:
-        return self._folder / f"{number:06}.npy"
 
 
 def train(
@@ -153,13 +113,15 @@ def train(
     *,
     device: str = "auto",
     workers: int | None = None,
+    about: Mapping[str, Any] | None = None,
+    leaky: bool = False,
     decoding: Callable[[int], Counting] = lambda _: _Silent(),
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> TrainResult:
     """Train on the samples' training part and keep the epoch that is best on the held-out part.
 
     Writes to the folder `out`: best.safetensors, last.safetensors, log.csv, split.csv (which
-    video was in which part) and spec.json.
+    video was in which part), spec.json, and at the very end result.json (the best epoch).
 
     Args:
         samples: labelled videos; those without a split are divided by group.
@@ -167,6 +129,8 @@ def train(
             set from the samples.
         device: auto, cpu, cuda, cuda:N or mps.
         workers: decoder processes; None for one per core.
+        about: kept in the checkpoint's description of its training: data set, protocol, fold.
+        leaky: take the parts as they are, though a group, or a clip, is in both.
         decoding: makes, from the number of videos, a context whose `advance` counts them.
         on_epoch: told of each finished epoch.
 
@@ -176,7 +140,7 @@ def train(
         OutputError: `out` cannot be written.
     """
     torch.manual_seed(spec.seed)
-    samples = hold_out(samples, spec.val_fraction, spec.seed)
+    samples = list(samples) if leaky else hold_out(samples, spec.val_fraction, spec.seed)
     classes = class_names(samples)
     model = replace(model, classes=len(classes))
     Header(model, clip, classes)  # refuses, before any work, names that no checkpoint may hold
@@ -193,13 +157,14 @@ def train(
         _check_unreadable(unreadable, len(paths), spec.max_bad)
         network = build_model(model, clip)
         _initialise(network, spec, classes)
-        run = _Run(samples, paths, classes, unreadable, cache, spec, clip, target)
+        run = _Run(samples, paths, classes, unreadable, cache, spec, clip, target, about or {})
         (out / "spec.json").write_text(
             json.dumps({"train": asdict(spec), "clip": asdict(clip), "model": asdict(model)})
         )
         best, header = run.fit(network.to(target), model, out, on_epoch)
     finally:
         shutil.rmtree(out / "cache", ignore_errors=True)
+    write_bytes(out / RESULT, [json.dumps(asdict(best)).encode()])
     return TrainResult(out / "best.safetensors", best, tuple(unreadable), header)
 
 
@@ -216,6 +181,7 @@ class _Run:
         spec: TrainSpec,
         clip: ClipSpec,
         device: torch.device,
+        about: Mapping[str, Any],
     ) -> None:
         number = {path: i for i, path in enumerate(paths)}
         rows = [
@@ -225,9 +191,17 @@ class _Run:
         ]
         self._train = [(i, label) for i, label, split in rows if split == "train"]
         self._val = sorted({(i, label) for i, label, split in rows if split == "val"})
-        self._seen = tuple(
-            sorted({f"{s.label}/{Path(s.path).name}" for s in samples if s.split == "train"})
-        )
+        # What a model started from has been trained on, this one has been trained on.
+        start = read_header(find_checkpoint(spec.init)) if spec.init else None
+        self._seen = {s.id for s in samples if s.split == "train"}
+        self._sources = {s.group for s in samples if s.split == "train"}
+        self._selected = {s.id for s in samples if s.split == "val"}
+        self._videos = len(self._seen)
+        if start is not None:
+            self._seen |= set(start.trained_on)
+            self._sources |= set(start.sources)
+            self._selected |= set(start.selected_on)
+        self._about = about
         self._classes = classes
         self._cache = cache
         self._spec = spec
@@ -350,14 +324,21 @@ class _Run:
             clip=self._clip,
             classes=self._classes,
             temperature=temperature,
-            training={"spec": asdict(self._spec), "epoch": line.epoch, "videos": len(self._seen)},
+            training={
+                **self._about,
+                "spec": asdict(self._spec),
+                "epoch": line.epoch,
+                "videos": self._videos,
+            },
             metrics={
                 "held_out_videos": len(labels),
                 "held_out_top1": round(line.val_top1, 4),
                 "held_out_loss": round(line.val_loss, 4),
                 "held_out_calibration_error": round(error, 4),
             },
-            trained_on=self._seen,
+            trained_on=tuple(sorted(self._seen)),
+            sources=tuple(sorted(self._sources)),
+            selected_on=tuple(sorted(self._selected)),
         )
 
 

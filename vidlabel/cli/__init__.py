@@ -12,6 +12,8 @@ from contextlib import suppress
 import click
 
 from vidlabel import __version__
+from vidlabel.cli.data import data
+from vidlabel.cli.eval import evaluate
 from vidlabel.cli.look import completion, doctor, info, models
 from vidlabel.cli.predict import export, predict
 from vidlabel.cli.train import train
@@ -25,7 +27,7 @@ def cli(debug: bool) -> None:
     """Label folders of videos with what people do in them."""
 
 
-for command in (predict, export, train, models, info, doctor, completion):
+for command in (predict, export, train, evaluate, data, models, info, doctor, completion):
     cli.add_command(command)
 
 

@@ -24,3 +24,24 @@ EXCEL_SAFE = click.option(
     help="In CSV, put ' before texts that a spreadsheet would run as a formula.",
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
+PROTOCOL = click.option(
+    "--protocol",
+    metavar="NAME",
+    help="official, group-kfold, leave-one-group-out, or by name one that leaks: leaky-123, "
+    "random-80-20, split1-select-on-test.",
+)
+SPLIT = click.option(
+    "--split", metavar="N|all", help="Which official split of HMDB51 or UCF-101.  [default: 1]"
+)
+FOLDS = click.option("--folds", default=5, show_default=True, help="Of group-kfold.")
+SPLITS = click.option(
+    "--splits",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The official split lists, if not beside or under ROOT.",
+)
+GROUP_PATTERN = click.option(
+    "--group-pattern",
+    metavar="REGEX",
+    help="What in a video's path names its group (person, film, camera).",
+)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vidlabel.cli.options import DEVICE, WORKERS
+from vidlabel.cli.options import DEVICE, FOLDS, GROUP_PATTERN, PROTOCOL, SPLIT, SPLITS, WORKERS
 from vidlabel.errors import ExitCode
 from vidlabel.specs import ClipSpec, ModelSpec
 
@@ -20,7 +20,7 @@ from vidlabel.specs import ClipSpec, ModelSpec
     required=True,
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where checkpoints, log.csv and split.csv go.",
+    help="Where checkpoints, log.csv, split.csv and reports go.",
 )
 @click.option("--epochs", default=40, show_default=True)
 @click.option("--batch-size", default=16, show_default=True)
@@ -32,11 +32,11 @@ from vidlabel.specs import ClipSpec, ModelSpec
     show_default=True,
     help="Share of each class to hold out, by whole groups.",
 )
-@click.option(
-    "--group-pattern",
-    metavar="REGEX",
-    help="What in a video's path names its group (person, film, camera).",
-)
+@PROTOCOL
+@SPLIT
+@FOLDS
+@SPLITS
+@GROUP_PATTERN
 @click.option(
     "--input",
     "frame_input",
@@ -79,18 +79,24 @@ def train(
     val_fraction: float, group_pattern: str | None, frame_input: Any, frames: int, size: int,
     resize: int | None, cell: Any, hidden: int, dropout: float, init: str, trunk_weights: str,
     per_class: int, max_bad: float, seed: int, device: str, workers: int | None, quiet: bool,
+    protocol: str | None, split: str | None, folds: int, splits: Path | None,
 ) -> int:  # fmt: skip
     """Train a model on DATA and keep its best checkpoint.
 
-    DATA is a folder with one sub-folder per class, a CSV file `path,label[,group][,split]`, or
-    `synthetic` for generated clips. Videos of one group are never divided between the training
-    part and the held-out part that accuracy is measured on.
+    DATA is `hmdb51:ROOT`, `ucf101:ROOT`, a folder with one sub-folder per class, a CSV file
+    `path,label[,group][,split]`, or `synthetic` for generated clips. Videos of one group are never
+    divided between the training part and the held-out part that the epoch is chosen on. With a
+    --protocol or --split, each of its folds is trained and then tested on its test clips; the same
+    command again goes on with the folds that are not done.
     """
     from vidlabel import console
-    from vidlabel.datasets import read_data
+    from vidlabel.cli.eval import choose_folds, evaluate_and_show, say_found
+    from vidlabel.datasets import open_dataset
+    from vidlabel.predict import PredictSpec
     from vidlabel.signals import interruptible
-    from vidlabel.train import Epoch, TrainSpec
+    from vidlabel.train import Epoch, TrainResult, TrainSpec
     from vidlabel.train import train as run_training
+    from vidlabel.trials import Plan, leak_lines, train_folds
 
     clip = ClipSpec(
         frames=frames, size_px=size, resize_px=resize or round(size * 8 / 7), input=frame_input
@@ -109,22 +115,52 @@ def train(
                 f"{line.val_loss:.3f}, top-1 {line.val_top1:.1%}  {line.seconds:.0f} s"
             )
 
+    def decoding(total: int) -> console.Progress:
+        return console.Progress(total, quiet=quiet)
+
+    def finish(result: TrainResult) -> None:
+        for path in result.unreadable:
+            console.warn(f"not trained on, cannot be read: {path}")
+        if not quiet:
+            best = result.best
+            console.note(
+                f"best: epoch {best.epoch}, top-1 {best.val_top1:.1%} on "
+                f"{result.header.metrics['held_out_videos']} held-out videos; {result.checkpoint}"
+            )
+
+    unreadable = False
     with interruptible() as stop:
         try:
-            samples = read_data(data, out, group_pattern, per_class, seed)
-            result = run_training(
-                samples, out, spec, clip, model, device=device, workers=workers, on_epoch=on_epoch,
-                decoding=lambda total: console.Progress(total, quiet=quiet),
+            dataset = open_dataset(
+                data, out, group_pattern=group_pattern, splits=splits, per_class=per_class,
+                seed=seed,
+            )  # fmt: skip
+            say_found(dataset)
+            if protocol is None and split is None and not dataset.official:
+                result = run_training(
+                    dataset.samples, out, spec, clip, model, device=device, workers=workers,
+                    decoding=decoding, on_epoch=on_epoch,
+                )  # fmt: skip
+                finish(result)
+                return ExitCode.SOME_FAILED if result.unreadable else ExitCode.OK
+            chosen, protocol = choose_folds(data, dataset, protocol, split, folds, seed)
+            for fold in chosen:
+                for line in leak_lines(fold, protocol):
+                    console.warn(line)
+            plan = Plan(data, protocol, tuple(chosen), spec, clip, model)
+            for result in train_folds(
+                plan, out, device=device, workers=workers, decoding=decoding, on_epoch=on_epoch,
+                on_fold=lambda fold, done: None if quiet else console.note(
+                    f"{fold.name}: {'trained before' if done else 'training'}"
+                ),
+            ):  # fmt: skip
+                finish(result)
+                unreadable |= bool(result.unreadable)
+            unreadable |= evaluate_and_show(
+                chosen, protocol, data, str(out), PredictSpec(workers=workers), out / "report",
+                device=device, quiet=quiet,
             )  # fmt: skip
         except KeyboardInterrupt:
-            console.warn(f"stopped; the best checkpoint so far, if any, is in {out}")
+            console.warn(f"stopped; what is trained so far is in {out}; the same command goes on")
             return ExitCode(stop.exit_code)
-    for path in result.unreadable:
-        console.warn(f"not trained on, cannot be read: {path}")
-    if not quiet:
-        best = result.best
-        console.note(
-            f"best: epoch {best.epoch}, top-1 {best.val_top1:.1%} on "
-            f"{result.header.metrics['held_out_videos']} held-out videos; {result.checkpoint}"
-        )
-    return ExitCode.SOME_FAILED if result.unreadable else ExitCode.OK
+    return ExitCode.SOME_FAILED if unreadable else ExitCode.OK

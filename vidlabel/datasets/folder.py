@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from vidlabel.datasets.hmdb51 import film_of
 from vidlabel.datasets.samples import Sample
+from vidlabel.datasets.ucf101 import group_of
 from vidlabel.errors import UsageError
 from vidlabel.files import find_videos
 
-_HMDB51 = re.compile(r"^(?P<film>.+)_[a-z_]+_[a-z]_[a-z]{2}_np\d_[a-z]{2}_[a-z]{3}_\d+$")
-_UCF101 = re.compile(r"^v_\w+_(?P<group>g\d+)_c\d+$")
+_BLOCKS = re.compile(r"blocks:(\d+)")
 
 
 def read_folder(root: Path, group_pattern: str | None = None) -> list[Sample]:
@@ -19,15 +23,20 @@ def read_folder(root: Path, group_pattern: str | None = None) -> list[Sample]:
     Args:
         root: the folder.
         group_pattern: a regular expression searched in a video's path below `root`; the text that
-            its groups match, joined, is the video's group. Without one, `guess_group`.
+            its groups match, joined, is the video's group. `blocks:N` is for names that hold
+            nothing but running numbers, where neighbours may come from one camera: the videos of
+            each class, in the order of their numbers, are cut into N groups, `block-01` and so
+            on, each with its part of every class. Without either, `guess_group`.
 
     Raises:
-        UsageError: no folder, no class in it, a bad pattern, or a video it does not match.
+        UsageError: no folder, no class in it, a bad pattern, a video it does not match, or
+            blocks of videos that are too few or have no numbers.
     """
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")
+    blocks = _BLOCKS.fullmatch(group_pattern or "")
     try:
-        pattern = re.compile(group_pattern) if group_pattern else None
+        pattern = re.compile(group_pattern) if group_pattern and not blocks else None
     except re.error as error:
         raise UsageError(f"--group-pattern: {error}") from error
     samples = []
@@ -39,7 +48,7 @@ def read_folder(root: Path, group_pattern: str | None = None) -> list[Sample]:
                 samples.append(Sample(item.path, folder.name, group))
     if not samples:
         raise UsageError(f"{root}: no videos in its sub-folders; there must be one for each class")
-    return samples
+    return _in_blocks(samples, int(blocks[1])) if blocks else samples
 
 
 def guess_group(path: str, label: str) -> str:
@@ -50,10 +59,8 @@ def guess_group(path: str, label: str) -> str:
     (`anna_walk_03` and `anna_run_1`: `anna`). A name that is nothing but those is its own group.
     """
     stem = Path(path).stem
-    if match := _HMDB51.match(stem):
-        return match["film"]
-    if match := _UCF101.match(stem):
-        return match["group"]
+    if known := film_of(label, Path(path).name) or group_of(path):
+        return known
     rest = re.sub(r"[_\-. ]+\d+$", "", stem)
     rest = re.sub(rf"(^|[_\-. ]){re.escape(label)}([_\-. ]|$)", " ", rest, flags=re.IGNORECASE)
     return re.sub(r"[_\-. ]+\d+$", "", rest.strip()).strip() or stem
@@ -64,3 +71,31 @@ def _match(pattern: re.Pattern[str], path: str) -> str:
     if match is None:
         raise UsageError(f"--group-pattern {pattern.pattern!r} does not match {path}")
     return "/".join(match.groups("")) or match[0]
+
+
+def _in_blocks(samples: Sequence[Sample], blocks: int) -> list[Sample]:
+    """The samples, each class cut into contiguous blocks of nearly one size by number."""
+    flag = f"--group-pattern blocks:{blocks}"
+    if blocks < 2:
+        raise UsageError(f"{flag}: must be at least 2")
+    classes: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if not re.search(r"\d", Path(sample.path).stem):
+            raise UsageError(f"{flag}: no number in the name of {sample.path}")
+        classes[sample.label].append(sample)
+    done = []
+    for label, members in classes.items():
+        if len(members) < blocks:
+            raise UsageError(f"{flag}: class {label} has only {len(members)} videos")
+        members.sort(key=lambda s: _by_number(s.path))
+        done += [
+            replace(sample, group=f"block-{i * blocks // len(members) + 1:02}")
+            for i, sample in enumerate(members)
+        ]
+    return done
+
+
+def _by_number(path: str) -> list[tuple[int, str]]:
+    """Sorts names with their numbers as numbers: a2 before a10."""
+    parts = re.split(r"(\d+)", Path(path).stem)
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)]

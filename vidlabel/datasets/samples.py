@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,31 @@ class Sample:
     label: str
     group: str
     split: Split = ""
+
+    @property
+    def id(self) -> str:
+        """`label/name`: the same for the same clip, wherever the data set lies. A checkpoint keeps
+        the ids of its training clips for the leak check."""
+        return f"{self.label}/{Path(self.path).name}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All clips of one data set, and what its official lists say of them."""
+
+    name: str
+    """hmdb51, ucf101, folder, table or synthetic."""
+    samples: tuple[Sample, ...]
+    """Every clip found; their split is empty except where a table gives one."""
+    official: Mapping[int, Mapping[str, str]]
+    """Split number -> {sample id: `train` or `test`}, without the clips that a split does not use.
+    Empty where there are no official splits."""
+    missing: tuple[str, ...]
+    """Ids that the lists name and that were not found, sorted."""
+    extra: tuple[str, ...]
+    """Ids found that no list names, sorted. They are in `samples` and in no official split."""
+    classes: tuple[str, ...]
+    """Class names, sorted; with official lists, all that the lists name."""
 
 
 def class_names(samples: Sequence[Sample]) -> tuple[str, ...]:

@@ -1,0 +1,188 @@
+"""`vidlabel eval`: how good a model is on clips that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vidlabel.cli.options import DEVICE, FOLDS, GROUP_PATTERN, PROTOCOL, SPLIT, SPLITS, WORKERS
+from vidlabel.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from vidlabel.datasets.protocols import Fold
+    from vidlabel.datasets.samples import Dataset
+    from vidlabel.predict import PredictSpec
+
+
+@click.command("eval")
+@click.argument("data")
+@click.option(
+    "-m",
+    "--model",
+    required=True,
+    metavar="FILE|RUN",
+    help="A checkpoint, a shipped model, or the run folder of `vidlabel train`.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where the report goes.  [default: RUN/report]",
+)
+@PROTOCOL
+@SPLIT
+@FOLDS
+@SPLITS
+@GROUP_PATTERN
+@click.option(
+    "--allow-leak",
+    is_flag=True,
+    help="Test on clips the model knows, and report seen and unseen ones apart.",
+)
+@click.option(
+    "--views",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="As in predict: over 1, average N stretches of each video through three crops.",
+)
+@DEVICE
+@click.option(
+    "--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "bf16"])
+)
+@WORKERS
+@click.option("--seed", default=0, show_default=True, help="Of random protocols.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+def evaluate(
+    data: str, model: str, out: Path | None, protocol: str | None, split: str | None,
+    folds: int, splits: Path | None, group_pattern: str | None, allow_leak: bool, views: int,
+    device: str, precision: Any, workers: int | None, seed: int, quiet: bool,
+) -> int:  # fmt: skip
+    """Measure a model on DATA: accuracy with intervals, calibration, per class, mistakes.
+
+    DATA is as in train. The test clips are those of the --protocol and --split; without one, the
+    official test list of HMDB51 and UCF-101, or all clips that a table does not call `train`. Clips
+    that the model was trained on, or that come from the same source video, are refused.
+    """
+    from vidlabel import console
+    from vidlabel.datasets import open_dataset
+    from vidlabel.predict import PredictSpec
+    from vidlabel.signals import interruptible
+    from vidlabel.trials import read_plan
+
+    plan = read_plan(model)
+    protocol = protocol or plan.get("protocol")
+    dataset = open_dataset(
+        data, Path(model) if Path(model).is_dir() else Path(), group_pattern=group_pattern,
+        splits=splits, seed=seed,
+    )  # fmt: skip
+    say_found(dataset)
+    chosen, protocol = choose_folds(data, dataset, protocol, split, folds, seed)
+    spec = PredictSpec(views=views, workers=workers)
+    report = out or (Path(model) / "report" if Path(model).is_dir() else None)
+    with interruptible() as stop:
+        try:
+            unreadable = evaluate_and_show(
+                chosen, protocol, data, model, spec, report, allow_leak=allow_leak,
+                device=device, precision=precision, quiet=quiet,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            console.warn("stopped")
+            return ExitCode(stop.exit_code)
+    return ExitCode.SOME_FAILED if unreadable else ExitCode.OK
+
+
+def evaluate_and_show(
+    folds: Sequence[Fold], protocol: str, data: str, model: str, spec: PredictSpec,
+    report: Path | None, *, allow_leak: bool = False, device: str = "auto",
+    precision: Any = "auto", quiet: bool = False,
+) -> bool:  # fmt: skip
+    """Test the folds, write their reports, print the figures; True if clips could not be read."""
+    from vidlabel import console
+    from vidlabel.datasets.leaks import describe_leak
+    from vidlabel.evaluate import across, merge
+    from vidlabel.files import text_path
+    from vidlabel.report import mistakes, summarise, write_report
+    from vidlabel.trials import evaluate_folds, leak_lines
+
+    for fold in folds:
+        for line in leak_lines(fold, protocol) if protocol else ():
+            console.warn(line)
+    found, summaries = [], []
+    for each in evaluate_folds(
+        folds, protocol, data, model, spec, allow_leak=allow_leak, device=device,
+        precision=precision, counting=lambda total: console.Progress(total, quiet=quiet),
+    ):  # fmt: skip
+        found.append(each)
+        summaries.append(summarise(each))
+        if report is not None and len(folds) > 1:
+            write_report(report / each.name, each, summaries[-1])
+    whole = merge(found, found[0].name if len(found) == 1 else protocol)
+    values = summarise(whole)
+    if len(found) > 1:
+        values["folds"] = {s["fold"]: s["video_level"] for s in summaries}
+        values["across_folds"] = across(summaries)
+    if report is not None:
+        write_report(report, whole, values)
+    surest = [
+        (text_path(each.row.path), each.sample.label, each.row.label, f"{each.row.confidence:.3f}")
+        for each in mistakes(whole)
+    ]
+    console.evaluation(values, surest, "" if report is None else str(report))
+    if whole.leak.seen:
+        top1 = values["video_level"]["top1"]["value"]
+        console.warn(describe_leak(whole.leak, "test", top1)[-1])
+    return bool(whole.unreadable)
+
+
+def choose_folds(
+    data: str, dataset: Dataset, protocol: str | None, split: str | None, folds: int, seed: int
+) -> tuple[list[Fold], str]:
+    """The folds that the options mean, and the protocol's name, "" where all clips are tested.
+
+    Raises:
+        UsageError: --split does not fit, or as `make_folds`.
+    """
+    from vidlabel.datasets.protocols import PROTOCOLS, Fold, make_folds
+
+    if protocol is None and (dataset.official or split is not None):
+        protocol = "official"
+    if protocol is None:
+        test = tuple(s for s in dataset.samples if s.split != "train")
+        known = tuple(s for s in dataset.samples if s.split == "train")
+        return [Fold(Path(data).stem or "all", known, (), test)], ""
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"--protocol {protocol}: not known; one of {', '.join(PROTOCOLS)}")
+    if protocol != "official" and split is not None:
+        raise UsageError(f"--split is for --protocol official, not for {protocol}")
+    if protocol == "official" and split != "all" and dataset.official:
+        wanted = {n: ids for n, ids in dataset.official.items() if str(n) == (split or "1")}
+        if not wanted:
+            there = ", ".join(map(str, sorted(dataset.official)))
+            raise UsageError(f"--split {split}: there are {there}, or all")
+        dataset = replace(dataset, official=wanted)
+    return make_folds(dataset, protocol, folds=folds, seed=seed), protocol
+
+
+def say_found(dataset: Dataset) -> None:
+    """Warn of clips that lists and disk do not agree on, and of groups that may be none."""
+    from vidlabel import console
+    from vidlabel.datasets.protocols import doubt_groups
+
+    if doubt := doubt_groups(dataset):
+        console.warn(doubt)
+    for what, ids in (
+        ("clips of the official lists are missing", dataset.missing),
+        ("clips are in no official list", dataset.extra),
+    ):
+        if ids:
+            console.warn(f"{dataset.name}: {len(ids)} {what}: {_first(ids)}")
+
+
+def _first(ids: Sequence[str], most: int = 3) -> str:
+    return ", ".join(ids[:most]) + (", ..." if len(ids) > most else "")

@@ -1,0 +1,290 @@
+"""Archives of unknown origin, zip or rar: looked through as a whole before anything is unpacked.
+
+rarfile reads the structure of rars, and what is stored in them without compression, by itself;
+for compressed entries it runs unrar, unar, 7z or bsdtar, whichever is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import unicodedata
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidlabel.errors import OutputError, RunError, VidlabelError
+
+SUFFIXES = (".rar", ".zip")
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_RAR_MAGIC = b"Rar!\x1a\x07"
+MAGIC = (*_ZIP_MAGIC, _RAR_MAGIC)
+"""What archives start with."""
+_BLOCK = 1 << 18
+_SPARE = 64 << 20  # bytes left free on the disk
+_RAR_STORED = 0x30
+_SOLID_MOST = 200  # compressed entries; each one of a solid rar is unpacked from the beginning
+
+
+@dataclass
+class Budget:
+    """What archives may still hold, those inside of others included: no bomb gets past it."""
+
+    entries: int
+    size_bytes: int
+
+    def spend(self, path: Path, entries: int, size_bytes: int) -> None:
+        """Take an archive's contents off.
+
+        Raises:
+            RunError: it holds more than may be.
+        """
+        self.entries -= entries
+        self.size_bytes -= size_bytes
+        if self.entries < 0:
+            raise RunError(f"{path}: refused, holds too many files")
+        if self.size_bytes < 0:
+            raise RunError(f"{path}: refused, far more data than it should hold")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A regular file in an archive, with a path that stays below where it is unpacked."""
+
+    parts: tuple[str, ...]
+    size_bytes: int
+    info: Any  # zipfile's or rarfile's own
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.parts[-1]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An open archive; `entries` are its regular files."""
+
+    path: Path
+    entries: tuple[Entry, ...]
+    _handle: Any
+
+    def copy(self, entry: Entry, target: Path) -> None:
+        """Unpack an entry to a new file; its checksum is verified.
+
+        Raises:
+            RunError: it is damaged, or holds more than it says, or a program is missing.
+            OutputError: the file cannot be written.
+        """
+        done = 0
+        with _plain_errors(self.path), self._handle.open(entry.info) as source:
+            file = _writing(target, "xb")
+            with file:
+                while block := source.read(_BLOCK):
+                    done += len(block)
+                    if done > entry.size_bytes:
+                        break
+                    _write(file, block, target)
+        if done != entry.size_bytes:
+            where = "/".join(entry.parts)
+            raise RunError(f"{self.path}: damaged: {where} is not as long as the archive says")
+
+
+@contextmanager
+def open_archive(path: Path, budget: Budget, scratch: Path | None = None) -> Iterator[Archive]:
+    """A zip or rar, by its content, not its name. All its entries are checked first.
+
+    Args:
+        path: of the archive.
+        budget: what it may hold; that is taken off.
+        scratch: a folder for files in between.
+
+    Raises:
+        RunError: it is no archive, or damaged, or encrypted, or has an entry that must not be
+            unpacked: a path that leaves the folder, a link or device, two entries of one name.
+    """
+    with _plain_errors(path):
+        handle = _open(path, budget.entries)
+    with handle:
+        with _plain_errors(path):
+            entries = tuple(_checked(path, handle))
+        budget.spend(path, len(entries), sum(entry.size_bytes for entry in entries))
+        with _scratch(handle, scratch):
+            yield Archive(path, entries, handle)
+
+
+def room_for(folder: Path, size_bytes: int, what: str) -> None:
+    """Refuse to start what the disk has no room for.
+
+    Raises:
+        OutputError: less is free where `folder` is.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes + _SPARE:
+        raise OutputError(
+            f"{folder}: {what} needs {size_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            "make room, or name another folder"
+        )
+
+
+def _open(path: Path, most: int) -> Any:
+    with path.open("rb") as file:
+        start = file.read(len(_RAR_MAGIC))
+    if start.startswith(_ZIP_MAGIC):
+        return zipfile.ZipFile(path)
+    if not start.startswith(_RAR_MAGIC):
+        raise RunError(f"{path}: neither a zip nor a rar archive")
+    import rarfile
+
+    seen = 0
+
+    def count(info: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 2 * most + 100:  # folders, comments and the like come along
+            raise RunError(f"{path}: refused, holds too many files")
+
+    # "strict": a damaged header is an error, not the end. part_only: look for no further volumes.
+    return rarfile.RarFile(
+        str(path.absolute()), info_callback=count, errors="strict", part_only=True
+    )
+
+
+def _checked(path: Path, handle: Any) -> Iterator[Entry]:
+    files: set[str] = set()
+    folders: set[str] = set()
+    compressed = 0
+    for info in handle.infolist():
+        parts = safe_parts(path, info.filename)
+        is_folder = info.is_dir()
+        if not is_folder:
+            _check_plain(path, info)
+            compressed += info.compress_type != _RAR_STORED
+        key = unicodedata.normalize("NFC", "/".join(parts)).casefold()
+        folders.update(key[: match.start()] for match in re.finditer("/", key))
+        if is_folder:
+            folders.add(key)
+            continue
+        if key in files:
+            raise RunError(f"{path}: refused, two entries are called {'/'.join(parts)}")
+        files.add(key)
+        yield Entry(parts, info.file_size, info)
+    if clash := files & folders:
+        raise RunError(f"{path}: refused, both a file and a folder are called {min(clash)}")
+    is_rar = not isinstance(handle, zipfile.ZipFile)
+    if is_rar and compressed > _SOLID_MOST and handle.is_solid():
+        raise RunError(
+            f"{path}: a solid rar, which would take hours file by file; unpack it by hand in the "
+            "--root folder, with `unrar x`, and run the same command again to have it counted"
+        )
+
+
+def safe_parts(path: Path, name: str) -> tuple[str, ...]:
+    """The parts of an entry's path.
+
+    Raises:
+        RunError: it would lead out of the folder that it is unpacked to, or is no good name.
+    """
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    try:
+        lengths = [len(part.encode()) for part in parts]
+    except UnicodeEncodeError:
+        lengths = []
+    bad = (
+        not lengths
+        or name.startswith("/")
+        or ".." in parts
+        or re.match("[A-Za-z]:", parts[0])
+        or re.search(r"[\x00-\x1f\x7f\\]", name)
+        or max(lengths) > 255
+        or len(name) > 1000
+    )
+    if bad:
+        raise RunError(f"{path}: refused, an entry is called {name[:200]!r}")
+    return parts
+
+
+def _check_plain(path: Path, info: Any) -> None:
+    name = info.filename
+    if isinstance(info, zipfile.ZipInfo):
+        kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where files have no mode
+        plain = True
+        encrypted = bool(info.flag_bits & 1)
+    else:
+        kind = stat.S_IFMT(info.mode or 0) if info.host_os == 3 else 0
+        plain = info.is_file() and not info.file_redir  # else a link, a copy, a junction
+        encrypted = info.needs_password()
+    if not plain or kind not in (0, stat.S_IFREG):
+        raise RunError(f"{path}: refused, {name} is a link or a device, not a file")
+    if encrypted:
+        raise RunError(f"{path}: {name} is encrypted")
+
+
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    """What zipfile and rarfile raise on damaged files, which may be anything, as a RunError."""
+    try:
+        yield
+    except VidlabelError:
+        raise
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        if type(error).__name__ == "RarCannotExec":
+            raise RunError(
+                f"{path}: to unpack this rar a program is needed that is not installed: unrar, "
+                "unar, 7zip or bsdtar (`apt install unar`, `brew install unar`); then run the "
+                "same command again"
+            ) from error
+        why = str(error) or type(error).__name__
+        raise RunError(f"{path}: damaged{_or_program(error)}: {why}; get it again") from error
+
+
+def _or_program(error: Exception) -> str:
+    """Of a rar, the program may be to blame: some builds of 7z and bsdtar unpack only a few."""
+    if type(error).__module__ != "rarfile":
+        return ""
+    import rarfile
+
+    if rarfile.CURRENT_SETUP is None:
+        return ""
+    name = getattr(rarfile, rarfile.CURRENT_SETUP.setup["open_cmd"][0])
+    return f", or {name} cannot unpack it (install unrar or unar)"
+
+
+def _writing(target: Path, mode: str) -> Any:
+    try:
+        return target.open(mode)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+def _write(file: Any, block: bytes, target: Path) -> None:
+    try:
+        file.write(block)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _scratch(handle: Any, folder: Path | None) -> Iterator[None]:
+    """Have rarfile hand single entries to another program, by way of files in a folder.
+
+    /tmp may be small; and unar finds no entry by its path in a whole archive.
+    """
+    if isinstance(handle, zipfile.ZipFile):
+        yield
+        return
+    import rarfile
+
+    before = rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT
+    rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT = folder and os.fspath(folder), 1 << 62
+    try:
+        yield
+    finally:
+        rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT = before

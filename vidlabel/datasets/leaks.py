@@ -1,0 +1,155 @@
+"""Leaks: test clips that a model was trained on, and what its accuracy then says of new ones.
+
+With M right of the clips it was trained on and A right of the others, a model shows the accuracy
+(seen M + (tested - seen) A) / tested. Turned round, a reported accuracy bounds A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from vidlabel.datasets.hmdb51 import film_of
+from vidlabel.datasets.samples import Sample
+from vidlabel.datasets.ucf101 import group_of
+from vidlabel.errors import UsageError
+
+MEMORISED = (0.95, 1.0)
+"""The range of M that a report allows for: a trained model is right on most clips it has seen."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Numbers of test clips."""
+
+    tested: int
+    seen: int
+    """That were trained on."""
+    siblings: int
+    """That were not, and share their source video (group) with a clip that was."""
+
+    def __post_init__(self) -> None:
+        if min(self.tested, self.seen, self.siblings, self.new) < 0:
+            raise UsageError(f"more test clips leak than there are: {self}")
+
+    @property
+    def unseen(self) -> int:
+        """Not trained on: siblings and new ones."""
+        return self.tested - self.seen
+
+    @property
+    def new(self) -> int:
+        """Of sources that were not trained on at all."""
+        return self.tested - self.seen - self.siblings
+
+    @property
+    def share(self) -> float:
+        """0 to 1; 0 of nothing."""
+        return self.seen / self.tested if self.tested else 0.0
+
+    @property
+    def leaky(self) -> bool:
+        return self.seen + self.siblings > 0
+
+
+def find_leak(
+    trained_on: Collection[str], sources: Collection[str], test: Sequence[Sample]
+) -> tuple[Leak, dict[str, str]]:
+    """Which test clips, or others of their source, a model was trained on.
+
+    Names of HMDB51's and UCF-101's form tell the source by themselves, so that a model that was
+    trained on these clips as a plain folder, with other groups, is found out too.
+
+    Args:
+        trained_on: ids of its training clips.
+        sources: groups of its training clips.
+        test: the clips to test it on.
+
+    Returns:
+        The numbers, and for each test clip's id `seen`, `sibling` or `new`.
+    """
+    ids, groups = frozenset(trained_on), frozenset(sources)
+    named = {source for source in map(_named_source, ids) if source}
+
+    def kind_of(sample: Sample) -> str:
+        if sample.id in ids:
+            return "seen"
+        sibling = sample.group in groups or _named_source(sample.id) in named
+        return "sibling" if sibling else "new"
+
+    kinds = [kind_of(sample) for sample in test]
+    leak = Leak(len(kinds), kinds.count("seen"), kinds.count("sibling"))
+    return leak, {s.id: kind for s, kind in zip(test, kinds, strict=True)}
+
+
+def _named_source(clip: str) -> str | None:
+    """Class and source video that an id tells, in the form of HMDB51 or UCF-101."""
+    label, _, name = clip.partition("/")
+    source = film_of(label, name) or group_of(name)
+    return f"{label}/{source}" if source else None
+
+
+def unseen_accuracy(leak: Leak, accuracy: float, memorised: float = 1.0) -> float:
+    """A: share right of the unseen test clips, behind an accuracy on all of them.
+
+    Below 0 or above 1 where no model can show that accuracy with that M.
+
+    Args:
+        leak: of the test.
+        accuracy: on all test clips, 0 to 1.
+        memorised: M, share right of the clips trained on, 0 to 1.
+
+    Raises:
+        UsageError: no test clip is unseen.
+    """
+    if not leak.unseen:
+        raise UsageError("every test clip was trained on: the accuracy says nothing of new clips")
+    return (leak.tested * accuracy - leak.seen * memorised) / leak.unseen
+
+
+def expected_accuracy(leak: Leak, unseen: float, memorised: float = 1.0) -> float:
+    """Accuracy on all test clips, 0 to 1, of a model right on `unseen` (A) of the unseen ones.
+
+    Raises:
+        UsageError: there are no test clips.
+    """
+    if not leak.tested:
+        raise UsageError("there are no test clips")
+    return (leak.seen * memorised + leak.unseen * unseen) / leak.tested
+
+
+def describe_leak(leak: Leak, what: str, accuracy: float | None = None) -> list[str]:
+    """The leak in plain lines.
+
+    Args:
+        leak: the numbers.
+        what: `test` or `validation`.
+        accuracy: one that was reported, 0 to 1; adds the range of A that it allows.
+    """
+    lines = [
+        f"{leak.seen} of {leak.tested} {what} clips ({leak.share:.1%}) were trained on",
+        f"of the {'other ' if leak.seen else ''}{leak.unseen}, {leak.siblings} share a source video"
+        f" (group) with a training clip and {leak.new} are new",
+    ]
+    if not leak.seen:
+        return lines
+    formula = f"{what} accuracy = ({leak.seen} M + {leak.unseen} A) / {leak.tested}"
+    lines.append(f"{formula}, with M right of the clips trained on and A right of the others")
+    if not leak.unseen:
+        return [*lines, f"so {what} accuracy says nothing of new clips"]
+    low, high = MEMORISED
+    floor = expected_accuracy(leak, 0.0, high)
+    lines.append(f"a model that only memorises (M = 1, A = 0) shows {floor:.1%}")
+    if accuracy is not None:
+        lines.append(f"{accuracy:.2%} means {_range(leak, accuracy, low, high)}")
+    return lines
+
+
+def _range(leak: Leak, accuracy: float, low: float, high: float) -> str:
+    """A at M = high and at M = low, or that there is none."""
+    least, most = (unseen_accuracy(leak, accuracy, m) for m in (high, low))
+    if most < 0 or least > 1:
+        needed = accuracy * leak.tested / leak.seen if most < 0 else 1.0
+        why = f"M is at most {needed:.1%}" if most < 0 else "no model is that good"
+        return f"no A between 0 and 1 (M from {low:.0%} to {high:.0%}): {why}"
+    return f"A from {max(0.0, least):.1%} (M = {high:.0%}) to {min(1.0, most):.1%} (M = {low:.0%})"

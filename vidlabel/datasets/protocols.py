@@ -1,0 +1,244 @@
+"""Protocols: which clips to train on, which to select the model by, and which to test on."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vidlabel.datasets.samples import Dataset, Sample
+from vidlabel.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training and its test. No sample here has a split; a clip may be in several parts only
+    under a leaky protocol."""
+
+    name: str
+    """Good as a folder's name, and no other fold has it, in small or capital letters."""
+    train: tuple[Sample, ...]
+    """To be divided further, by group, where `val` is empty."""
+    val: tuple[Sample, ...]
+    """What the protocol prescribes to select the model by; usually nothing."""
+    test: tuple[Sample, ...]
+    """Each clip once."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to divide a data set."""
+
+    name: str
+    leaky: bool
+    """Tested, or selected, on clips or source videos that are trained on or tested on."""
+    summary: str
+    """One line: what it does and whose it was."""
+
+
+_ALL = (
+    Protocol("official", False, "train on split k, test on split k; validation by source video"),
+    Protocol(
+        "leaky-123", True,
+        "train on split 1, select on the test part of split 2, test on that of split 3: as "
+        "reshalfahsi/action-recognition",
+    ),
+    Protocol(
+        "random-80-20", True,
+        "test on a random fifth of the clips, whatever their source video: as "
+        "eriklindernoren/Action-Recognition",
+    ),
+    Protocol(
+        "split1-select-on-test", True,
+        "train on split 1, select and test on its test part: as "
+        "giocoal/hmdb51-two-stream-action-recognition",
+    ),
+    Protocol("group-kfold", False, "k folds of whole groups, classes balanced"),
+    Protocol("leave-one-group-out", False, "as many folds as groups, each tested on one of them"),
+)  # fmt: skip
+
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
+
+
+def make_folds(dataset: Dataset, protocol: str, *, folds: int = 5, seed: int = 0) -> list[Fold]:
+    """The folds of a data set under a protocol; the same for the same arguments.
+
+    A split that a table gives is set aside.
+
+    Args:
+        dataset: of which only the clips that were found are used.
+        protocol: a name among `PROTOCOLS`.
+        folds: of group-kfold, at least 2.
+        seed: of group-kfold and random-80-20.
+
+    Raises:
+        UsageError: there is no such protocol, or it does not fit the data set: no official splits,
+            a part without clips, too few groups, or a class to test on that is not trained on.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"--protocol {protocol}: must be one of {', '.join(PROTOCOLS)}")
+    plain = replace(dataset, samples=tuple(replace(s, split="") for s in dataset.samples))
+    return _MAKERS[protocol](plain, folds, seed)
+
+
+def doubt_groups(dataset: Dataset) -> str | None:
+    """A line for the user where folds by group would be no better than folds by clip: the names in
+    a folder or table tell nothing of where clips come from. None where there is no such doubt."""
+    clips = {sample.path for sample in dataset.samples}
+    groups = {sample.group for sample in dataset.samples}
+    if dataset.name not in ("folder", "table") or len(groups) < len(clips):
+        return None
+    return (
+        f"each of the {len(clips)} clips is a group of its own: clips of one person, film or "
+        "camera may be trained on and tested on; see --group-pattern"
+    )
+
+
+def _official(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
+    return [
+        Fold(
+            f"split-{number}",
+            _part(dataset, "official", number, "train"),
+            (),
+            _part(dataset, "official", number, "test"),
+        )
+        for number in sorted(dataset.official) or [1]  # for the message
+    ]
+
+
+def _leaky_123(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
+    train, val, test = (
+        _part(dataset, "leaky-123", number, part)
+        for number, part in ((1, "train"), (2, "test"), (3, "test"))
+    )
+    return [Fold("leaky-123", train, val, test)]
+
+
+def _select_on_test(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
+    name = "split1-select-on-test"
+    test = _part(dataset, name, 1, "test")
+    return [Fold(name, _part(dataset, name, 1, "train"), test, test)]
+
+
+def _part(dataset: Dataset, protocol: str, number: int, part: str) -> tuple[Sample, ...]:
+    """The clips on disk of one part of one official split."""
+    if number not in dataset.official:
+        what = f"official split {number}" if dataset.official else "official splits"
+        raise UsageError(
+            f"--protocol {protocol}: {dataset.name} data has no {what}; group-kfold and "
+            "leave-one-group-out need none"
+        )
+    parts = dataset.official[number]
+    samples = tuple(s for s in dataset.samples if parts.get(s.id) == part)
+    if not samples:
+        listed = sum(p == part for p in parts.values())
+        raise UsageError(
+            f"--protocol {protocol}: none of the {listed} {part} clips of {dataset.name} split "
+            f"{number} is on disk"
+        )
+    return samples
+
+
+def _random(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
+    paths = sorted({sample.path for sample in dataset.samples})
+    count = round(len(paths) / 5)
+    order = np.random.default_rng(seed).permutation(len(paths))
+    return [_fold(dataset, "random-80-20", "random-80-20", {paths[i] for i in order[:count]})]
+
+
+def _group_kfold(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
+    counts = _groups(dataset, "group-kfold")
+    if not 2 <= folds <= len(counts):
+        raise UsageError(f"--folds must be 2 to {len(counts)} (groups in the data), got {folds}")
+    fold_of = _deal(counts, folds, seed)
+    tested: list[set[str]] = [set() for _ in range(folds)]
+    for sample in dataset.samples:
+        tested[fold_of[sample.group]].add(sample.path)
+    return [_fold(dataset, "group-kfold", f"fold-{n}", paths) for n, paths in enumerate(tested, 1)]
+
+
+def _deal(counts: Mapping[str, Counter[str]], folds: int, seed: int) -> dict[str, int]:
+    """The fold of each group: large groups first, each to the fold with least of its classes.
+
+    Much like scikit-learn's StratifiedGroupKFold, with the squares of the classes' shares in the
+    place of their deviations.
+    """
+    labels = sorted({label for group in counts.values() for label in group})
+    table = np.array([[group[label] for label in labels] for group in counts.values()], float)
+    shares = table / table.sum(axis=0)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    order = order[np.argsort(-table[order].sum(axis=1), kind="stable")]
+    held, size = np.zeros((folds, len(labels))), np.zeros(folds)
+    fold_of, names = {}, list(counts)
+    for i in order:
+        cost = 2 * held @ shares[i]  # growth of the squares, less what is the same in each fold
+        best = min(range(folds), key=lambda n: (round(float(cost[n]), 12), size[n], n))
+        held[best] += shares[i]
+        size[best] += table[i].sum()
+        fold_of[names[i]] = best
+    return fold_of
+
+
+def _leave_one_out(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
+    name = "leave-one-group-out"
+    groups = _groups(dataset, name)
+    tested: dict[str, set[str]] = {group: set() for group in groups}
+    for sample in dataset.samples:
+        tested[sample.group].add(sample.path)
+    return [
+        _fold(dataset, name, folder, tested[group])
+        for group, folder in zip(groups, _folder_names(groups), strict=True)
+    ]
+
+
+def _groups(dataset: Dataset, protocol: str) -> dict[str, Counter[str]]:
+    """Clips of each class in each group, groups sorted."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in dict.fromkeys(dataset.samples):
+        counts[sample.group][sample.label] += 1
+    if len(counts) < 2:
+        raise UsageError(f"--protocol {protocol}: all clips are of one group; see --group-pattern")
+    return dict(sorted(counts.items()))
+
+
+def _folder_names(groups: Iterable[str]) -> list[str]:
+    """A short, harmless, unique file name for each group."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for group in groups:
+        stem = re.sub(r"[^A-Za-z0-9_+.-]+", "-", group)[:80].strip("-.") or "group"
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _fold(dataset: Dataset, protocol: str, name: str, tested: Collection[str]) -> Fold:
+    """The fold that tests the clips with these paths and trains on the others."""
+    test = tuple(dict.fromkeys(s for s in dataset.samples if s.path in tested))
+    train = tuple(s for s in dataset.samples if s.path not in tested)
+    if not test or not train:
+        raise UsageError(f"--protocol {protocol}: {len(dataset.samples)} clips are too few")
+    unknown = sorted({s.label for s in test} - {s.label for s in train})
+    if unknown:
+        raise UsageError(
+            f"--protocol {protocol}: fold {name} tests class {unknown[0]} and has no other clips "
+            "to train it on; a class needs clips of at least 2 groups, see --group-pattern"
+        )
+    return Fold(name, train, (), test)
+
+
+_MAKERS: dict[str, Callable[[Dataset, int, int], list[Fold]]] = {
+    "official": _official,
+    "leaky-123": _leaky_123,
+    "random-80-20": _random,
+    "split1-select-on-test": _select_on_test,
+    "group-kfold": _group_kfold,
+    "leave-one-group-out": _leave_one_out,
+}
