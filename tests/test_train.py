@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fakes import CLIP, colour_video
@@ -14,7 +17,8 @@ from vidlabel import load_labeller
 from vidlabel.augment import Augment
 from vidlabel.checkpoint import load_checkpoint, read_header
 from vidlabel.datasets.samples import Sample
-from vidlabel.errors import CheckpointError, RunError, UsageError
+from vidlabel.errors import CheckpointError, OutputError, RunError, UsageError
+from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.train import Epoch, TrainResult, TrainSpec, train
 
@@ -222,3 +226,112 @@ def test_wrong_settings_name_their_flag() -> None:
         TrainSpec(batch_size=1)
     with pytest.raises(UsageError, match="--lr"):
         TrainSpec(lr=0)
+
+
+def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
+    tmp_path: Path,
+) -> None:
+    """Ended after an epoch, in the middle of one, and while its state was being written."""
+    samples = _samples(tmp_path)
+    spec = replace(SPEC, epochs=5)
+    whole = train(samples, tmp_path / "whole", spec, CLIP, MODEL, device="cpu")
+
+    def ended_after(epoch: int) -> Callable[[Epoch], None]:
+        def end(line: Epoch) -> None:
+            if line.epoch == epoch:
+                raise KeyboardInterrupt
+
+        return end
+
+    out = tmp_path / "broken"
+    with pytest.raises(KeyboardInterrupt):
+        train(samples, out, spec, CLIP, MODEL, device="cpu", on_epoch=ended_after(1))
+    calls = []
+    forward = CnnBiRnn.forward
+
+    def ends_within(self: CnnBiRnn, clips: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return forward(self, clips)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CnnBiRnn, "forward", ends_within)
+        with pytest.raises(KeyboardInterrupt):
+            train(samples, out, spec, CLIP, MODEL, device="cpu")
+
+    def torn(*arguments: object) -> None:
+        raise OutputError("no space left")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidlabel.trainstate.write_bytes", torn)
+        with pytest.raises(OutputError):
+            train(samples, out, spec, CLIP, MODEL, device="cpu")
+    assert len(_table(out / "log.csv")) == 2, "the epoch was done, but not its state"
+    result = train(samples, out, spec, CLIP, MODEL, device="cpu")
+
+    def losses(folder: Path) -> np.ndarray:
+        keys = ("lr", "train_loss", "train_top1", "val_loss", "val_top1")
+        return np.array([[float(row[key]) for key in keys] for row in _table(folder / "log.csv")])
+
+    np.testing.assert_allclose(losses(out), losses(tmp_path / "whole"), atol=1e-6)
+    assert replace(result.best, seconds=0.0) == replace(whole.best, seconds=0.0)
+    ours, theirs = (load_checkpoint(str(folder / "last.safetensors")).network.state_dict()
+                    for folder in (out, tmp_path / "whole"))  # fmt: skip
+    for name, values in ours.items():
+        assert torch.equal(values, theirs[name]), name
+    assert not (out / "state.pt").exists()
+    # Complete: nothing is done again.
+    again = train(samples, out, spec, CLIP, MODEL, device="cpu", on_epoch=ended_after(1))
+    assert again.best == result.best
+    assert again.header == result.header
+
+
+def test_a_folder_with_another_training_is_left_alone(tmp_path: Path) -> None:
+    samples = _samples(tmp_path)
+    spec = replace(SPEC, epochs=1)
+    first = train(samples, tmp_path / "run", spec, CLIP, MODEL, device="cpu")
+    data = first.checkpoint.read_bytes()
+    with pytest.raises(UsageError, match=r"train\.lr was 0\.002, is 0\.001.*--restart"):
+        train(samples, tmp_path / "run", replace(spec, lr=1e-3), CLIP, MODEL, device="cpu")
+    with pytest.raises(UsageError, match=r"samples\.count was 16, is 15"):
+        train(samples[1:], tmp_path / "run", spec, CLIP, MODEL, device="cpu")
+    assert first.checkpoint.read_bytes() == data
+    other = train(
+        samples, tmp_path / "run", replace(spec, lr=1e-3), CLIP, MODEL, device="cpu", restart=True
+    )
+    assert other.checkpoint.read_bytes() != data
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100])
+def test_a_broken_state_is_one_clear_line(content: bytes, tmp_path: Path) -> None:
+    samples = _samples(tmp_path)
+
+    def end(line: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", on_epoch=end)
+    (tmp_path / "run" / "state.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"state\.pt: corrupt; --restart"):
+        train(samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu")
+
+
+def test_b2_54_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = _samples(tmp_path)
+    forward = CnnBiRnn.forward
+    broken = []
+
+    def fails_later(self: CnnBiRnn, clips: torch.Tensor) -> torch.Tensor:
+        return forward(self, clips) * (float("nan") if broken and self.training else 1.0)
+
+    monkeypatch.setattr(CnnBiRnn, "forward", fails_later)
+    with pytest.raises(RunError, match="no longer a finite number"):
+        train(
+            samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", on_epoch=broken.append
+        )  # fmt: skip
+    assert broken[0].epoch == 1
+    assert load_checkpoint(str(tmp_path / "run" / "best.safetensors"))
+    assert not (tmp_path / "run" / "result.json").exists()

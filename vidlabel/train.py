@@ -29,20 +29,32 @@ from vidlabel.checkpoint import (
 from vidlabel.clips import crop
 from vidlabel.datasets.samples import Sample, class_names, hold_out
 from vidlabel.errors import OutputError, RunError, UsageError
-from vidlabel.files import write_bytes
+from vidlabel.files import text_path, write_bytes
 from vidlabel.inference import pick_device
 from vidlabel.metrics import calibration_error, fit_temperature, top1
 from vidlabel.models import build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.models.trunks import load_trunk
+from vidlabel.schedule import cosine, make_optimiser
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.stepcache import OVERSAMPLE, Counting, StepCache
+from vidlabel.trainstate import (
+    RESULT,
+    SPEC,
+    STATE,
+    describe,
+    forget,
+    keep_description,
+    load_state,
+    random_state,
+    read_description,
+    restore_random_state,
+    save_state,
+)
 
+BEST = "best.safetensors"
 SETTLE_BATCHES = 16
 """Training batches over which BatchNorm's statistics are measured before each evaluation."""
-
-RESULT = "result.json"
-"""Written last: a run folder that has it is complete."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +127,17 @@ def train(
     workers: int | None = None,
     about: Mapping[str, Any] | None = None,
     leaky: bool = False,
+    restart: bool = False,
     decoding: Callable[[int], Counting] = lambda _: _Silent(),
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> TrainResult:
     """Train on the samples' training part and keep the epoch that is best on the held-out part.
 
     Writes to the folder `out`: best.safetensors, last.safetensors, log.csv, split.csv (which
-    video was in which part), spec.json, and at the very end result.json (the best epoch).
+    video was in which part), spec.json, and at the very end result.json (the best epoch). After
+    each epoch all of the training's state is kept in state.pt: a training that was ended at any
+    moment goes on from there, and on the CPU ends with the same numbers as without the break. One
+    that is complete is not done again.
 
     Args:
         samples: labelled videos; those without a split are divided by group.
@@ -131,11 +147,13 @@ def train(
         workers: decoder processes; None for one per core.
         about: kept in the checkpoint's description of its training: data set, protocol, fold.
         leaky: take the parts as they are, though a group, or a clip, is in both.
+        restart: begin anew, whatever `out` holds.
         decoding: makes, from the number of videos, a context whose `advance` counts them.
         on_epoch: told of each finished epoch.
 
     Raises:
-        UsageError: the samples cannot be divided, or an argument is wrong.
+        UsageError: the samples cannot be divided, an argument is wrong, or `out` holds a training
+            with other settings or samples.
         RunError: too many videos cannot be read, or the loss is no longer finite.
         OutputError: `out` cannot be written.
     """
@@ -148,6 +166,11 @@ def train(
     paths = sorted({sample.path for sample in samples})
     try:
         out.mkdir(parents=True, exist_ok=True)
+        if restart:
+            forget(out)
+        keep_description(out / SPEC, describe(spec, clip, model, samples))
+        if (out / RESULT).is_file():
+            return _finished(out)
         _write_split(out / "split.csv", samples)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
@@ -158,14 +181,13 @@ def train(
         network = build_model(model, clip)
         _initialise(network, spec, classes)
         run = _Run(samples, paths, classes, unreadable, cache, spec, clip, target, about or {})
-        (out / "spec.json").write_text(
-            json.dumps({"train": asdict(spec), "clip": asdict(clip), "model": asdict(model)})
-        )
         best, header = run.fit(network.to(target), model, out, on_epoch)
     finally:
         shutil.rmtree(out / "cache", ignore_errors=True)
-    write_bytes(out / RESULT, [json.dumps(asdict(best)).encode()])
-    return TrainResult(out / "best.safetensors", best, tuple(unreadable), header)
+    result = {"best": asdict(best), "unreadable": list(map(text_path, unreadable))}
+    write_bytes(out / RESULT, [json.dumps(result).encode()])
+    (out / STATE).unlink(missing_ok=True)  # large, and of no more use
+    return TrainResult(out / BEST, best, tuple(unreadable), header)
 
 
 class _Run:
@@ -215,13 +237,19 @@ class _Run:
     ) -> tuple[Epoch, Header]:
         """All epochs; the best one's figures and the header of its checkpoint."""
         network = network.to(memory_format=torch.channels_last)
-        optimiser = _optimiser(network, self._spec)
+        optimiser = make_optimiser(network, self._spec.lr, self._spec.weight_decay)
         steps = self._spec.epochs * math.ceil(len(self._train) / self._spec.batch_size)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _cosine(steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, cosine(steps))
         log: list[Epoch] = []
-        best: tuple[float, float] | None = None
-        kept: tuple[Epoch, Header] | None = None
-        for number in range(1, self._spec.epochs + 1):
+        best = -1  # place in the log
+        if state := load_state(out, self._device):
+            network.load_state_dict(state["network"])
+            optimiser.load_state_dict(state["optimiser"])
+            schedule.load_state_dict(state["schedule"])
+            self._random.set_state(state["order"].cpu())
+            restore_random_state(state["random"])
+            log, best = [Epoch(**line) for line in state["log"]], state["best"]
+        for number in range(len(log) + 1, self._spec.epochs + 1):
             started = time.monotonic()
             rate = float(schedule.get_last_lr()[0])
             loss, accuracy = self._train_epoch(network, optimiser, schedule)
@@ -236,13 +264,24 @@ class _Run:
             _write_log(out / "log.csv", log)
             header = self._header(model, line, logits, labels)
             save_checkpoint(out / "last.safetensors", header, network)
-            score = (line.val_top1, -line.val_loss)
-            if best is None or score > best:
-                best, kept = score, (line, header)
-                save_checkpoint(out / "best.safetensors", header, network)
+            if best < 0 or _score(line) > _score(log[best]):
+                best = len(log) - 1
+                save_checkpoint(out / BEST, header, network)
+            # Last: a kill before this repeats the epoch, and writes the same files again.
+            save_state(
+                out,
+                {
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "order": self._random.get_state(),
+                    "random": random_state(),
+                    "log": [asdict(each) for each in log],
+                    "best": best,
+                },
+            )
             on_epoch(line)
-        assert kept is not None  # there is at least one epoch
-        return kept
+        return log[best], read_header(out / BEST)
 
     def _train_epoch(
         self,
@@ -342,28 +381,19 @@ class _Run:
         )
 
 
-def _optimiser(network: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
-    # Norms and biases are not decayed: shrinking them regularises nothing.
-    decay = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decay, "weight_decay": spec.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=spec.lr)
+def _score(line: Epoch) -> tuple[float, float]:
+    """What makes an epoch the best: its accuracy on the held-out part, then its loss."""
+    return line.val_top1, -line.val_loss
 
 
-def _cosine(steps: int) -> Callable[[int], float]:
-    """Linear warm-up over a twentieth of the steps, then half a cosine down to a hundredth."""
-    warm = max(1, steps // 20)
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        part = min(1.0, (step - warm) / max(1, steps - warm))
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * part))
-
-    return factor
+def _finished(out: Path) -> TrainResult:
+    """What a training that is complete ended with."""
+    values = read_description(out / RESULT)
+    try:
+        best = Epoch(**values["best"])
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{out / RESULT}: cannot be read; --restart begins anew") from error
+    return TrainResult(out / BEST, best, tuple(values["unreadable"]), read_header(out / BEST))
 
 
 def _initialise(network: CnnBiRnn, spec: TrainSpec, classes: tuple[str, ...]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,15 @@ from vidlabel.datasets.protocols import PROTOCOLS, Fold
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import OutputError, UsageError
 from vidlabel.evaluate import Evaluation, check_classes, evaluate
-from vidlabel.files import write_bytes
 from vidlabel.inference import Precision
 from vidlabel.predict import PredictSpec, load_labeller
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.stepcache import Counting
-from vidlabel.train import RESULT, Epoch, TrainResult, TrainSpec, train
+from vidlabel.train import BEST, Epoch, TrainResult, TrainSpec, train
+from vidlabel.trainstate import RESULT, keep_description
 
 PLAN = "plan.json"
-BEST = "best.safetensors"
+"""What a run folder is for."""
 
 
 @dataclass(frozen=True)
@@ -82,28 +81,33 @@ def train_folds(
     *,
     device: str = "auto",
     workers: int | None = None,
+    restart: bool = False,
     decoding: Callable[[int], Counting],
     on_fold: Callable[[Fold, bool], None],
     on_epoch: Callable[[Epoch], None],
 ) -> Iterator[TrainResult]:
-    """Train every fold that is not complete yet.
+    """Train every fold; one that is complete is not trained again.
 
     Args:
         plan: what to do; kept in `out`, which may not hold another.
         out: the run folder.
+        restart: begin anew, whatever `out` holds.
         on_fold: told of each fold, and whether it was complete before.
 
     Raises:
         UsageError: `out` holds a run with other settings.
         RunError: as `train.train`.
     """
-    _keep_plan(plan, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if restart:
+            (out / PLAN).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
+    keep_description(out / PLAN, plan.describe())
     for fold in plan.folds:
         place = place_of(out, plan.folds, fold)
-        complete = (place / RESULT).is_file() and (place / BEST).is_file()
-        on_fold(fold, complete)
-        if complete:
-            continue
+        on_fold(fold, (place / RESULT).is_file() and not restart)
         yield train(
             parts_of(fold),
             place,
@@ -113,6 +117,7 @@ def train_folds(
             device=device,
             workers=workers,
             about={"data": plan.data, "protocol": plan.protocol, "fold": fold.name},
+            restart=restart,
             leaky=PROTOCOLS[plan.protocol].leaky and bool(fold.val),
             decoding=decoding,
             on_epoch=on_epoch,
@@ -206,46 +211,3 @@ def evaluate_folds(
             yield evaluate(
                 labeller, fold.test, spec, name=fold.name, data=data, on_clip=progress.advance
             )
-
-
-def read_plan(run: str) -> Mapping[str, Any]:
-    """The plan of a run folder; empty where there is none.
-
-    Raises:
-        UsageError: there is one that cannot be read.
-    """
-    path = Path(run) / PLAN
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
-    return values if isinstance(values, dict) else {}
-
-
-def _keep_plan(plan: Plan, out: Path) -> None:
-    """Write the plan, or see that the one there is the same."""
-    before = read_plan(str(out))
-    now = json.loads(json.dumps(plan.describe()))
-    if before:
-        changed = sorted(_differences(before, now))
-        if changed:
-            raise UsageError(
-                f"{out}: holds a run with other settings ({'; '.join(changed[:3])}); "
-                "name another --out, or remove it"
-            )
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made: {error.strerror}") from error
-    write_bytes(out / PLAN, [json.dumps(now, indent=1).encode()])
-
-
-def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
-            yield from _differences(before.get(key), now.get(key), f"{name}.{key}".strip("."))
-    elif before != now:
-        yield f"{name} was {before}, is {now}"

@@ -73,10 +73,10 @@ def evaluate(
     from vidlabel.datasets import open_dataset
     from vidlabel.predict import PredictSpec
     from vidlabel.signals import interruptible
-    from vidlabel.trials import read_plan
+    from vidlabel.trainstate import read_description
+    from vidlabel.trials import PLAN
 
-    plan = read_plan(model)
-    protocol = protocol or plan.get("protocol")
+    protocol = protocol or read_description(Path(model) / PLAN).get("protocol")
     dataset = open_dataset(
         data, Path(model) if Path(model).is_dir() else Path(), group_pattern=group_pattern,
         splits=splits, seed=seed,

@@ -73,6 +73,11 @@ from vidlabel.specs import ClipSpec, ModelSpec
 @click.option("--seed", default=0, show_default=True)
 @DEVICE
 @WORKERS
+@click.option(
+    "--resume/--restart",
+    default=True,
+    help="Go on with the run that the folder holds (the default), or begin anew.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Only errors.")
 def train(
     data: str, out: Path, epochs: int, batch_size: int, lr: float, weight_decay: float,
@@ -80,6 +85,7 @@ def train(
     resize: int | None, cell: Any, hidden: int, dropout: float, init: str, trunk_weights: str,
     per_class: int, max_bad: float, seed: int, device: str, workers: int | None, quiet: bool,
     protocol: str | None, split: str | None, folds: int, splits: Path | None,
+    resume: bool,
 ) -> int:  # fmt: skip
     """Train a model on DATA and keep its best checkpoint.
 
@@ -139,7 +145,7 @@ def train(
             if protocol is None and split is None and not dataset.official:
                 result = run_training(
                     dataset.samples, out, spec, clip, model, device=device, workers=workers,
-                    decoding=decoding, on_epoch=on_epoch,
+                    restart=not resume, decoding=decoding, on_epoch=on_epoch,
                 )  # fmt: skip
                 finish(result)
                 return ExitCode.SOME_FAILED if result.unreadable else ExitCode.OK
@@ -149,7 +155,8 @@ def train(
                     console.warn(line)
             plan = Plan(data, protocol, tuple(chosen), spec, clip, model)
             for result in train_folds(
-                plan, out, device=device, workers=workers, decoding=decoding, on_epoch=on_epoch,
+                plan, out, device=device, workers=workers, restart=not resume,
+                decoding=decoding, on_epoch=on_epoch,
                 on_fold=lambda fold, done: None if quiet else console.note(
                     f"{fold.name}: {'trained before' if done else 'training'}"
                 ),
