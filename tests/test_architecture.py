@@ -33,7 +33,7 @@ LAYERS: list[set[str]] = [
     {"clips", "models", "augment", "exports", "console"},
     {"decoder"},
     {"workers", "checkpoint", "inference", "datasets", "ledger"},
-    {"stepcache", "trainstate"},
+    {"stepcache", "trainlog", "trainstate"},
     {"predict", "train", "doctor"},
     {"evaluate"},
     {"report"},

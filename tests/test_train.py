@@ -20,7 +20,8 @@ from vidlabel.datasets.samples import Sample
 from vidlabel.errors import CheckpointError, OutputError, RunError, UsageError
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.train import Epoch, TrainResult, TrainSpec, train
+from vidlabel.train import TrainResult, TrainSpec, train
+from vidlabel.trainlog import Epoch
 
 MODEL = ModelSpec(hidden=16, features=32, dropout=0.0)
 SPEC = TrainSpec(epochs=8, batch_size=4, lr=2e-3, val_fraction=0.3)
@@ -74,6 +75,7 @@ def test_the_run_folder_tells_what_was_done(
     names = {p.name for p in out.iterdir()}
     assert names == {
         "best.safetensors", "last.safetensors", "log.csv", "split.csv", "spec.json", "result.json",
+        "curves.png",
     }  # fmt: skip
     log = _table(out / "log.csv")
     assert [int(line["epoch"]) for line in log] == list(range(1, SPEC.epochs + 1))

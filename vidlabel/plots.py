@@ -94,6 +94,31 @@ def plot_reliability(
     _save(figure, path)
 
 
+def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[float]]], best: int) -> None:
+    """Values of each epoch, as they are: no running average, nothing smoothed.
+
+    Args:
+        path: a .png file.
+        panels: what a panel shows -> name of a curve -> its value for each epoch, from 1.
+        best: the epoch that was kept, marked in each panel.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    figure = _figure(5.0 * len(panels), 3.8)
+    for axes, (what, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for name, values in curves.items():
+            axes.plot(range(1, len(values) + 1), values, ".-", label=name)
+        axes.axvline(best, linestyle=":", color="0.4", label=f"kept: epoch {best}")
+        axes.set(xlabel="epoch", ylabel=what)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(color="0.9")
+        axes.legend()
+    _save(figure, path)
+
+
 def _figure(width_in: float, height_in: float) -> Figure:
     # Not pyplot: it keeps every figure alive and asks for a display.
     figure = Figure(figsize=(width_in, height_in), layout="constrained")

@@ -38,6 +38,7 @@ from vidlabel.models.trunks import load_trunk
 from vidlabel.schedule import cosine, make_optimiser
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.stepcache import OVERSAMPLE, Counting, StepCache
+from vidlabel.trainlog import Epoch, write_curves, write_log
 from vidlabel.trainstate import (
     RESULT,
     SPEC,
@@ -85,19 +86,6 @@ class TrainSpec:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """One line of the log."""
-
-    epoch: int
-    lr: float
-    train_loss: float
-    train_top1: float
-    val_loss: float
-    val_top1: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class TrainResult:
     """What training ended with: the best epoch's figures, and its checkpoint."""
 
@@ -134,7 +122,7 @@ def train(
     """Train on the samples' training part and keep the epoch that is best on the held-out part.
 
     Writes to the folder `out`: best.safetensors, last.safetensors, log.csv, split.csv (which
-    video was in which part), spec.json, and at the very end result.json (the best epoch). After
+    video was in which part), spec.json, curves.png, and at the very end result.json. After
     each epoch all of the training's state is kept in state.pt: a training that was ended at any
     moment goes on from there, and on the CPU ends with the same numbers as without the break. One
     that is complete is not done again.
@@ -261,10 +249,10 @@ class _Run:
                 time.monotonic() - started,
             )  # fmt: skip
             log.append(line)
-            _write_log(out / "log.csv", log)
+            write_log(out / "log.csv", log)
             header = self._header(model, line, logits, labels)
             save_checkpoint(out / "last.safetensors", header, network)
-            if best < 0 or _score(line) > _score(log[best]):
+            if best < 0 or line.score > log[best].score:
                 best = len(log) - 1
                 save_checkpoint(out / BEST, header, network)
             # Last: a kill before this repeats the epoch, and writes the same files again.
@@ -281,6 +269,7 @@ class _Run:
                 },
             )
             on_epoch(line)
+        write_curves(out / "curves.png", log, best)
         return log[best], read_header(out / BEST)
 
     def _train_epoch(
@@ -381,11 +370,6 @@ class _Run:
         )
 
 
-def _score(line: Epoch) -> tuple[float, float]:
-    """What makes an epoch the best: its accuracy on the held-out part, then its loss."""
-    return line.val_top1, -line.val_loss
-
-
 def _finished(out: Path) -> TrainResult:
     """What a training that is complete ended with."""
     values = read_description(out / RESULT)
@@ -418,16 +402,6 @@ def _check_unreadable(unreadable: dict[str, str], total: int, share: float) -> N
             f"{len(unreadable)} of {total} videos cannot be read (more than --max-bad {share:g}); "
             f"the first: {first}"
         )
-
-
-def _write_log(path: Path, log: list[Epoch]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(asdict(log[0])))
-        writer.writeheader()
-        for line in log:
-            writer.writerow(
-                {k: v if isinstance(v, int) else f"{v:.6g}" for k, v in asdict(line).items()}
-            )
 
 
 def _write_split(path: Path, samples: Sequence[Sample]) -> None:

@@ -23,7 +23,8 @@ STATE = "state.pt"
 RESULT = "result.json"
 """Written last: a run folder that has it is complete."""
 
-_MADE = (SPEC, STATE, RESULT, "best.safetensors", "last.safetensors", "log.csv", "split.csv")
+_MADE = (SPEC, STATE, RESULT, "best.safetensors", "last.safetensors", "log.csv", "split.csv",
+         "curves.png")  # fmt: skip
 
 
 def save_state(out: Path, values: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ from vidlabel.inference import Precision
 from vidlabel.predict import PredictSpec, load_labeller
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.stepcache import Counting
-from vidlabel.train import BEST, Epoch, TrainResult, TrainSpec, train
+from vidlabel.train import BEST, TrainResult, TrainSpec, train
+from vidlabel.trainlog import Epoch
 from vidlabel.trainstate import RESULT, keep_description
 
 PLAN = "plan.json"

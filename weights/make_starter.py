@@ -26,7 +26,8 @@ from vidlabel.datasets.samples import Sample
 from vidlabel.datasets.table import read_table
 from vidlabel.predict import PredictSpec
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.train import Epoch, TrainSpec, train
+from vidlabel.train import TrainSpec, train
+from vidlabel.trainlog import Epoch
 
 # Weizmann's names -> ours: HMDB51's where the action is the same.
 NAMES = {

@@ -98,10 +98,12 @@ def train(
     from vidlabel import console
     from vidlabel.cli.eval import choose_folds, evaluate_and_show, say_found
     from vidlabel.datasets import open_dataset
+    from vidlabel.datasets.synthetic import ACTIONS
     from vidlabel.predict import PredictSpec
     from vidlabel.signals import interruptible
-    from vidlabel.train import Epoch, TrainResult, TrainSpec
+    from vidlabel.train import TrainResult, TrainSpec
     from vidlabel.train import train as run_training
+    from vidlabel.trainlog import Epoch
     from vidlabel.trials import Plan, leak_lines, train_folds
 
     clip = ClipSpec(
@@ -121,7 +123,7 @@ def train(
                 f"{line.val_loss:.3f}, top-1 {line.val_top1:.1%}  {line.seconds:.0f} s"
             )
 
-    def decoding(total: int) -> console.Progress:
+    def counting(total: int) -> console.Progress:
         return console.Progress(total, quiet=quiet)
 
     def finish(result: TrainResult) -> None:
@@ -137,15 +139,16 @@ def train(
     unreadable = False
     with interruptible() as stop:
         try:
-            dataset = open_dataset(
-                data, out, group_pattern=group_pattern, splits=splits, per_class=per_class,
-                seed=seed,
-            )  # fmt: skip
+            with counting(per_class * len(ACTIONS) if data == "synthetic" else 0) as making:
+                dataset = open_dataset(
+                    data, out, group_pattern=group_pattern, splits=splits, per_class=per_class,
+                    seed=seed, on_clip=making.advance,
+                )  # fmt: skip
             say_found(dataset)
             if protocol is None and split is None and not dataset.official:
                 result = run_training(
                     dataset.samples, out, spec, clip, model, device=device, workers=workers,
-                    restart=not resume, decoding=decoding, on_epoch=on_epoch,
+                    restart=not resume, decoding=counting, on_epoch=on_epoch,
                 )  # fmt: skip
                 finish(result)
                 return ExitCode.SOME_FAILED if result.unreadable else ExitCode.OK
@@ -156,7 +159,7 @@ def train(
             plan = Plan(data, protocol, tuple(chosen), spec, clip, model)
             for result in train_folds(
                 plan, out, device=device, workers=workers, restart=not resume,
-                decoding=decoding, on_epoch=on_epoch,
+                decoding=counting, on_epoch=on_epoch,
                 on_fold=lambda fold, done: None if quiet else console.note(
                     f"{fold.name}: {'trained before' if done else 'training'}"
                 ),
