@@ -104,7 +104,7 @@ def test_table(tmp_path: Path) -> None:
         ("path\na.mp4\n", "no column label"),
         ("path,label\n", "no rows"),
         ("path,label\na.mp4,\n", ":2:"),
-        ("path,label,split\na.mp4,walk,test\n", "split is 'test'"),
+        ("path,label,split\na.mp4,walk,tset\n", "split is 'tset'"),
     ],
 )
 def test_table_errors_say_where(tmp_path: Path, text: str, message: str) -> None:

@@ -178,3 +178,28 @@ def test_a_model_that_only_memorises_shines_under_the_leaky_protocol_alone(tmp_p
     assert apart["sibling"]["videos"] == 162
     assert apart["new"]["videos"] == 218
     assert apart["new"]["top1"]["value"] < 0.1
+
+
+def test_a_table_with_a_test_part_is_trained_and_tested(
+    vidlabel: Run, people: Path, tmp_path: Path
+) -> None:
+    parts = {"ada": "train", "bo": "val", "cy": "test"}
+    table = tmp_path / "clips.csv"
+    with table.open("w") as file:
+        file.write("path,label,group,split\n")
+        for path in sorted(people.glob("*/*.mp4")):
+            person = path.name.split("_")[0]
+            file.write(f"{path},{path.parent.name},{person},{parts[person]}\n")
+    out = tmp_path / "run"
+    code, stdout, stderr = vidlabel("train", table, "--out", out, *SMALL)
+    assert code == 0, stderr
+    assert "on 6 videos" in stdout
+    assert json.loads((out / "report" / "metrics.json").read_text())["leak"]["new"] == 6
+    code, again, stderr = vidlabel("eval", table, "--model", out, "--device", "cpu")
+    assert code == 0, stderr
+    assert again == stdout
+    # Another clip of a person who was trained on, in the test part, is refused.
+    table.write_text(table.read_text().replace("cy,test", "ada,test"))
+    code, _, stderr = vidlabel("eval", table, "--model", out)
+    assert code == 2
+    assert "6 share a source with clips that were" in stderr

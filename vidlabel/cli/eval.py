@@ -66,8 +66,9 @@ def evaluate(
     """Measure a model on DATA: accuracy with intervals, calibration, per class, mistakes.
 
     DATA is as in train. The test clips are those of the --protocol and --split; without one, the
-    official test list of HMDB51 and UCF-101, or all clips that a table does not call `train`. Clips
-    that the model was trained on, or that come from the same source video, are refused.
+    official test list of HMDB51 and UCF-101, the rows that a table calls `test` (or, if it has
+    none, does not call `train`), or all clips. Clips that the model was trained on, or that come
+    from the same source video, are refused.
     """
     from vidlabel import console
     from vidlabel.datasets import open_dataset
@@ -153,9 +154,11 @@ def choose_folds(
     if protocol is None and (dataset.official or split is not None):
         protocol = "official"
     if protocol is None:
-        test = tuple(s for s in dataset.samples if s.split != "train")
-        known = tuple(s for s in dataset.samples if s.split == "train")
-        return [Fold(Path(data).stem or "all", known, (), test)], ""
+        marked = any(s.split == "test" for s in dataset.samples)
+        test = tuple(
+            s for s in dataset.samples if s.split == "test" or not (marked or s.split == "train")
+        )
+        return [Fold(Path(data).stem or "all", (), (), test)], ""
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: not known; one of {', '.join(PROTOCOLS)}")
     if protocol != "official" and split is not None:

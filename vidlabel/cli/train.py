@@ -90,10 +90,10 @@ def train(
     """Train a model on DATA and keep its best checkpoint.
 
     DATA is `hmdb51:ROOT`, `ucf101:ROOT`, a folder with one sub-folder per class, a CSV file
-    `path,label[,group][,split]`, or `synthetic` for generated clips. Videos of one group are never
-    divided between the training part and the held-out part that the epoch is chosen on. With a
-    --protocol or --split, each of its folds is trained and then tested on its test clips; the same
-    command again goes on with the folds that are not done.
+    `path,label[,group][,split]` with split train, val, test or empty, or `synthetic` for generated
+    clips. Videos of one group are never divided between the training part and the held-out part
+    that the epoch is chosen on. With a --protocol or --split, each of its folds is trained and then
+    tested on its test clips; the same command again goes on with the folds that are not done.
     """
     from vidlabel import console
     from vidlabel.cli.eval import choose_folds, evaluate_and_show, say_found
@@ -146,12 +146,20 @@ def train(
                 )  # fmt: skip
             say_found(dataset)
             if protocol is None and split is None and not dataset.official:
+                learned = [sample for sample in dataset.samples if sample.split != "test"]
                 result = run_training(
-                    dataset.samples, out, spec, clip, model, device=device, workers=workers,
+                    learned, out, spec, clip, model, device=device, workers=workers,
                     restart=not resume, decoding=counting, on_epoch=on_epoch,
                 )  # fmt: skip
                 finish(result)
-                return ExitCode.SOME_FAILED if result.unreadable else ExitCode.OK
+                unreadable = bool(result.unreadable)
+                if len(learned) < len(dataset.samples):
+                    chosen, _ = choose_folds(data, dataset, None, None, folds, seed)
+                    unreadable |= evaluate_and_show(
+                        chosen, "", data, str(out), PredictSpec(workers=workers), out / "report",
+                        device=device, quiet=quiet,
+                    )  # fmt: skip
+                return ExitCode.SOME_FAILED if unreadable else ExitCode.OK
             chosen, protocol = choose_folds(data, dataset, protocol, split, folds, seed)
             for fold in chosen:
                 for line in leak_lines(fold, protocol):

@@ -12,7 +12,7 @@ import numpy as np
 
 from vidlabel.errors import UsageError
 
-Split = Literal["train", "val", ""]
+Split = Literal["train", "val", "test", ""]
 
 
 @dataclass(frozen=True)

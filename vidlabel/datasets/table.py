@@ -14,8 +14,8 @@ from vidlabel.errors import UsageError
 def read_table(table: Path) -> list[Sample]:
     """The samples of a CSV file with a header line.
 
-    Relative paths are relative to the table's folder. `split` is `train`, `val` or empty; a row
-    may stand several times, to be seen as many times as often in training.
+    Relative paths are relative to the table's folder. `split` is `train`, `val`, `test` or empty; a
+    row may stand several times, to be seen as many times as often in training.
 
     Raises:
         UsageError: the file cannot be read, a column or value is missing or wrong; with the line.
@@ -39,7 +39,9 @@ def _sample(table: Path, line: int, row: dict[str, str | None]) -> Sample:
     split = row.get("split") or ""
     if not path or not label:
         raise UsageError(f"{table}:{line}: path or label is empty")
-    if split not in ("train", "val", ""):
-        raise UsageError(f"{table}:{line}: split is {split!r}; it must be train, val or empty")
+    if split not in ("train", "val", "test", ""):
+        raise UsageError(
+            f"{table}:{line}: split is {split!r}; it must be train, val, test or empty"
+        )
     group = row.get("group") or guess_group(path, label)
     return Sample(str(table.parent / path), label, group, cast(Split, split))
