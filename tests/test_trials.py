@@ -87,6 +87,17 @@ def test_eval_of_a_run_folder_gives_the_same_figures(
     assert json.loads((tmp_path / "r" / "metrics.json").read_text()) == before
 
 
+def test_eval_divides_the_data_as_the_run_did(vidlabel: Run, people: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    made = ("--protocol", "group-kfold", "--folds", 2, "--seed", 3)
+    groups = ("--group-pattern", "([a-z]+)_[a-z]+_([01])")
+    code, stdout, stderr = vidlabel("train", people, "--out", out, *made, *groups, *SMALL)
+    assert code == 0, stderr
+    code, again, stderr = vidlabel("eval", people, "--model", out, "--device", "cpu")
+    assert code == 0, stderr
+    assert again == stdout
+
+
 def test_other_settings_in_the_same_folder_are_refused(
     vidlabel: Run, trained: Path, people: Path
 ) -> None:

@@ -30,6 +30,7 @@ class Plan:
     """What a run folder is for: data, protocol, folds, and how each is trained."""
 
     data: str
+    group_pattern: str | None
     protocol: str
     folds: tuple[Fold, ...]
     spec: TrainSpec
@@ -40,6 +41,7 @@ class Plan:
         """Everything that decides the outcome, as plain values."""
         return {
             "data": self.data,
+            "group_pattern": self.group_pattern,
             "protocol": self.protocol,
             "folds": {
                 fold.name: [len(fold.train), len(fold.val), len(fold.test)] for fold in self.folds
@@ -139,7 +141,7 @@ def parts_of(fold: Fold) -> list[Sample]:
 
 def leak_lines(fold: Fold, protocol: str) -> list[str]:
     """What a leaky protocol has to say before it runs: nothing for a clean one."""
-    if not PROTOCOLS[protocol].leaky:
+    if not protocol or not PROTOCOLS[protocol].leaky:
         return []
     ids = {sample.id for sample in fold.train}
     sources = {sample.group for sample in fold.train}

@@ -119,7 +119,9 @@ def test_b2_23_mutations_never_crash(tmp_path: Path) -> None:
 @pytest.mark.fuzz
 @pytest.mark.timeout(3600)
 def test_b2_23_many_mutations_never_crash(tmp_path: Path) -> None:
-    fuzz(seeds(SEED, COUNT), tmp_path)
+    outcomes = fuzz(seeds(SEED, COUNT), tmp_path)
+    assert sum(outcomes.values()) == 2 * COUNT  # each file is read twice
+    assert outcomes["labelled"] > COUNT / 2
 
 
 if __name__ == "__main__":

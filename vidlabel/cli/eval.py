@@ -75,15 +75,23 @@ def evaluate(
     from vidlabel.predict import PredictSpec
     from vidlabel.signals import interruptible
     from vidlabel.trainstate import read_description
-    from vidlabel.trials import PLAN
+    from vidlabel.trials import PLAN, leak_lines
 
-    protocol = protocol or read_description(Path(model) / PLAN).get("protocol")
+    plan = read_description(Path(model) / PLAN)
+    if plan and protocol in (None, plan.get("protocol")):  # divide the data as the run did
+        protocol, made = plan["protocol"], list(plan["folds"])
+        folds, seed = len(made), plan["train"]["seed"]
+        group_pattern = group_pattern or plan.get("group_pattern")
+        if protocol == "official" and split is None:
+            split = "all" if len(made) > 1 else made[0].removeprefix("split-")
     dataset = open_dataset(
         data, Path(model) if Path(model).is_dir() else Path(), group_pattern=group_pattern,
         splits=splits, seed=seed,
     )  # fmt: skip
     say_found(dataset)
     chosen, protocol = choose_folds(data, dataset, protocol, split, folds, seed)
+    for line in (line for fold in chosen for line in leak_lines(fold, protocol)):
+        console.warn(line)
     spec = PredictSpec(views=views, workers=workers)
     report = out or (Path(model) / "report" if Path(model).is_dir() else None)
     with interruptible() as stop:
@@ -109,11 +117,8 @@ def evaluate_and_show(
     from vidlabel.evaluate import across, merge
     from vidlabel.files import text_path
     from vidlabel.report import mistakes, summarise, write_report
-    from vidlabel.trials import evaluate_folds, leak_lines
+    from vidlabel.trials import evaluate_folds
 
-    for fold in folds:
-        for line in leak_lines(fold, protocol) if protocol else ():
-            console.warn(line)
     found, summaries = [], []
     for each in evaluate_folds(
         folds, protocol, data, model, spec, allow_leak=allow_leak, device=device,
@@ -123,9 +128,11 @@ def evaluate_and_show(
         summaries.append(summarise(each))
         if report is not None and len(folds) > 1:
             write_report(report / each.name, each, summaries[-1])
-    whole = merge(found, found[0].name if len(found) == 1 else protocol)
-    values = summarise(whole)
-    if len(found) > 1:
+    if len(found) == 1:
+        whole, values = found[0], summaries[0]
+    else:
+        whole = merge(found, protocol)
+        values = summarise(whole)
         values["folds"] = {s["fold"]: s["video_level"] for s in summaries}
         values["across_folds"] = across(summaries)
     if report is not None:

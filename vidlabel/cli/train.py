@@ -164,7 +164,7 @@ def train(
             for fold in chosen:
                 for line in leak_lines(fold, protocol):
                     console.warn(line)
-            plan = Plan(data, protocol, tuple(chosen), spec, clip, model)
+            plan = Plan(data, group_pattern, protocol, tuple(chosen), spec, clip, model)
             for result in train_folds(
                 plan, out, device=device, workers=workers, restart=not resume,
                 decoding=counting, on_epoch=on_epoch,
