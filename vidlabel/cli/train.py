@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vidlabel.cli.options import DEVICE, FOLDS, GROUP_PATTERN, PROTOCOL, SPLIT, SPLITS, WORKERS
 from vidlabel.errors import ExitCode
 from vidlabel.specs import ClipSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from vidlabel.console import Progress
+    from vidlabel.datasets.protocols import Fold
+    from vidlabel.datasets.samples import Dataset
+    from vidlabel.train import TrainResult, TrainSpec
+    from vidlabel.trainlog import Epoch
 
 
 @click.command()
@@ -96,15 +105,11 @@ def train(
     tested on its test clips; the same command again goes on with the folds that are not done.
     """
     from vidlabel import console
-    from vidlabel.cli.eval import choose_folds, evaluate_and_show, say_found
+    from vidlabel.cli.eval import say_found
     from vidlabel.datasets import open_dataset
     from vidlabel.datasets.synthetic import ACTIONS
-    from vidlabel.predict import PredictSpec
     from vidlabel.signals import interruptible
-    from vidlabel.train import TrainResult, TrainSpec
-    from vidlabel.train import train as run_training
-    from vidlabel.trainlog import Epoch
-    from vidlabel.trials import Plan, leak_lines, train_folds
+    from vidlabel.train import TrainSpec
 
     clip = ClipSpec(
         frames=frames, size_px=size, resize_px=resize or round(size * 8 / 7), input=frame_input
@@ -115,70 +120,119 @@ def train(
         val_fraction=val_fraction, max_bad=max_bad, seed=seed, init=init,
         trunk_weights=trunk_weights,
     )  # fmt: skip
-
-    def on_epoch(line: Epoch) -> None:
-        if not quiet:
-            console.note(
-                f"epoch {line.epoch}/{epochs}  loss {line.train_loss:.3f}  held out: loss "
-                f"{line.val_loss:.3f}, top-1 {line.val_top1:.1%}  {line.seconds:.0f} s"
-            )
-
-    def counting(total: int) -> console.Progress:
-        return console.Progress(total, quiet=quiet)
-
-    def finish(result: TrainResult) -> None:
-        for path in result.unreadable:
-            console.warn(f"not trained on, cannot be read: {path}")
-        if not quiet:
-            best = result.best
-            console.note(
-                f"best: epoch {best.epoch}, top-1 {best.val_top1:.1%} on "
-                f"{result.header.metrics['held_out_videos']} held-out videos; {result.checkpoint}"
-            )
-
-    unreadable = False
+    job = _Job(data, out, spec, clip, model, device, workers, restart=not resume, quiet=quiet)
     with interruptible() as stop:
         try:
-            with counting(per_class * len(ACTIONS) if data == "synthetic" else 0) as making:
+            with job.counting(per_class * len(ACTIONS) if data == "synthetic" else 0) as making:
                 dataset = open_dataset(
                     data, out, group_pattern=group_pattern, splits=splits, per_class=per_class,
                     seed=seed, on_clip=making.advance,
                 )  # fmt: skip
             say_found(dataset)
             if protocol is None and split is None and not dataset.official:
-                learned = [sample for sample in dataset.samples if sample.split != "test"]
-                result = run_training(
-                    learned, out, spec, clip, model, device=device, workers=workers,
-                    restart=not resume, decoding=counting, on_epoch=on_epoch,
-                )  # fmt: skip
-                finish(result)
-                unreadable = bool(result.unreadable)
-                if len(learned) < len(dataset.samples):
-                    chosen, _ = choose_folds(data, dataset, None, None, folds, seed)
-                    unreadable |= evaluate_and_show(
-                        chosen, "", data, str(out), PredictSpec(workers=workers), out / "report",
-                        device=device, quiet=quiet,
-                    )  # fmt: skip
-                return ExitCode.SOME_FAILED if unreadable else ExitCode.OK
-            chosen, protocol = choose_folds(data, dataset, protocol, split, folds, seed)
-            for fold in chosen:
-                for line in leak_lines(fold, protocol):
-                    console.warn(line)
-            plan = Plan(data, group_pattern, protocol, tuple(chosen), spec, clip, model)
-            for result in train_folds(
-                plan, out, device=device, workers=workers, restart=not resume,
-                decoding=counting, on_epoch=on_epoch,
-                on_fold=lambda fold, done: None if quiet else console.note(
-                    f"{fold.name}: {'trained before' if done else 'training'}"
-                ),
-            ):  # fmt: skip
-                finish(result)
-                unreadable |= bool(result.unreadable)
-            unreadable |= evaluate_and_show(
-                chosen, protocol, data, str(out), PredictSpec(workers=workers), out / "report",
-                device=device, quiet=quiet,
-            )  # fmt: skip
+                unreadable = job.one_model(dataset)
+            else:
+                unreadable = job.folds(dataset, group_pattern, protocol, split, folds)
         except KeyboardInterrupt:
             console.warn(f"stopped; what is trained so far is in {out}; the same command goes on")
             return ExitCode(stop.exit_code)
     return ExitCode.SOME_FAILED if unreadable else ExitCode.OK
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is trained, and what is said of it. Its methods say whether videos were unreadable."""
+
+    data: str
+    out: Path
+    spec: TrainSpec
+    clip: ClipSpec
+    model: ModelSpec
+    device: str
+    workers: int | None
+    restart: bool
+    quiet: bool
+
+    def one_model(self, dataset: Dataset) -> bool:
+        """Train on all that is not called `test`, and test on that, if there is any."""
+        from vidlabel.cli.eval import choose_folds
+        from vidlabel.train import train as run_training
+
+        learned = [sample for sample in dataset.samples if sample.split != "test"]
+        result = run_training(
+            learned, self.out, self.spec, self.clip, self.model, device=self.device,
+            workers=self.workers, restart=self.restart, decoding=self.counting,
+            on_epoch=self.on_epoch,
+        )  # fmt: skip
+        unreadable = self.finish(result)
+        if len(learned) < len(dataset.samples):
+            chosen, _ = choose_folds(self.data, dataset, None, None, 0, self.spec.seed)
+            unreadable |= self.test(chosen, "")
+        return unreadable
+
+    def folds(
+        self, dataset: Dataset, group_pattern: str | None, protocol: str | None,
+        split: str | None, count: int,
+    ) -> bool:  # fmt: skip
+        """Train and test the folds of a protocol; a leaky one says so first."""
+        from vidlabel import console
+        from vidlabel.cli.eval import choose_folds
+        from vidlabel.trials import Plan, leak_lines, train_folds
+
+        chosen, protocol = choose_folds(self.data, dataset, protocol, split, count, self.spec.seed)
+        for line in (line for fold in chosen for line in leak_lines(fold, protocol)):
+            console.warn(line)
+        plan = Plan(
+            self.data, group_pattern, protocol, tuple(chosen), self.spec, self.clip, self.model
+        )
+        unreadable = False
+        for result in train_folds(
+            plan, self.out, device=self.device, workers=self.workers, restart=self.restart,
+            decoding=self.counting, on_fold=self.on_fold, on_epoch=self.on_epoch,
+        ):  # fmt: skip
+            unreadable |= self.finish(result)
+        return self.test(chosen, protocol) or unreadable
+
+    def test(self, folds: Sequence[Fold], protocol: str) -> bool:
+        """Test what was trained."""
+        from vidlabel.cli.eval import evaluate_and_show
+        from vidlabel.predict import PredictSpec
+
+        return evaluate_and_show(
+            folds, protocol, self.data, str(self.out), PredictSpec(workers=self.workers),
+            self.out / "report", device=self.device, quiet=self.quiet,
+        )  # fmt: skip
+
+    def counting(self, total: int) -> Progress:
+        """A bar for so many videos."""
+        from vidlabel.console import Progress
+
+        return Progress(total, quiet=self.quiet)
+
+    def on_fold(self, fold: Fold, complete: bool) -> None:
+        self.note(f"{fold.name}: {'trained before' if complete else 'training'}")
+
+    def on_epoch(self, line: Epoch) -> None:
+        self.note(
+            f"epoch {line.epoch}/{self.spec.epochs}  loss {line.train_loss:.3f}  held out: loss "
+            f"{line.val_loss:.3f}, top-1 {line.val_top1:.1%}  {line.seconds:.0f} s"
+        )
+
+    def finish(self, result: TrainResult) -> bool:
+        """Name the unreadable videos and the best epoch."""
+        from vidlabel import console
+
+        for path in result.unreadable:
+            console.warn(f"not trained on, cannot be read: {path}")
+        videos = result.header.metrics["held_out_videos"]
+        self.note(
+            f"best: epoch {result.best.epoch}, top-1 {result.best.val_top1:.1%} on {videos} "
+            f"held-out videos; {result.checkpoint}"
+        )
+        return bool(result.unreadable)
+
+    def note(self, line: str) -> None:
+        from vidlabel import console
+
+        if not self.quiet:
+            console.note(line)
