@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vidlabel.checkpoint import Checkpoint, Header, save_checkpoint
 from vidlabel.encode import write_video
 from vidlabel.models import build_model
+from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.specs import ClipSpec, ModelSpec
 
 COLOURS = ("blue", "green", "red")
@@ -41,6 +42,16 @@ class MeanColour(nn.Module):
 def colour_checkpoint() -> Checkpoint:
     header = Header(ModelSpec(classes=3), CLIP, COLOURS)
     return Checkpoint("colours", header, MeanColour(), "0" * 64)  # type: ignore[arg-type]
+
+
+def settled_network() -> CnnBiRnn:
+    """A real network of 5 classes, random weights, whose BatchNorm has statistics that matter."""
+    torch.manual_seed(0)
+    network = build_model(ModelSpec(classes=5), CLIP)
+    network.train()
+    with torch.no_grad():
+        network(torch.randint(0, 255, (4, *CLIP.shape), dtype=torch.uint8))
+    return network.eval()
 
 
 def random_checkpoint(path: Path, classes: tuple[str, ...] = COLOURS, seed: int = 0) -> Path:

@@ -5,27 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fakes import CLIP
+from fakes import CLIP, settled_network
 from numpy.typing import NDArray
 from torch import nn
 
 from vidlabel.errors import UsageError
 from vidlabel.inference import CPU_CHUNK, Runner, fold_batchnorm, pick_device
-from vidlabel.models import build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
-from vidlabel.specs import ModelSpec
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def network() -> CnnBiRnn:
-    torch.manual_seed(0)
-    network = build_model(ModelSpec(classes=5), CLIP)
-    network.train()
-    with torch.no_grad():  # give BatchNorm statistics that matter
-        network(torch.randint(0, 255, (4, *CLIP.shape), dtype=torch.uint8))
-    return network.eval()
+    return settled_network()
 
 
 def _clips(count: int, seed: int = 0) -> NDArray[np.uint8]:

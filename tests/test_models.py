@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fakes import CLIP
+from fakes import CLIP, settled_network
 from torch import nn
 
 from vidlabel.errors import UsageError
@@ -19,12 +19,7 @@ def _count(module: nn.Module) -> int:
 
 @pytest.fixture(scope="module")
 def network() -> CnnBiRnn:
-    torch.manual_seed(0)
-    network = build_model(ModelSpec(classes=5), CLIP)
-    network.train()
-    with torch.no_grad():  # give BatchNorm statistics that matter
-        network(torch.randint(0, 255, (4, *CLIP.shape), dtype=torch.uint8))
-    return network.eval()
+    return settled_network()
 
 
 def test_published_parameter_counts(network: CnnBiRnn) -> None:

@@ -198,19 +198,24 @@ SCRIPTS = {
 }
 
 
+@pytest.fixture
+def beside_good_files(
+    make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files that the scripts name are there, and could be opened."""
+    monkeypatch.chdir(tmp_path)
+    Path("good.mp4").write_bytes(make_video().read_bytes())
+    Path("good.ts").write_bytes(make_video(suffix=".ts").read_bytes())
+
+
 @pytest.mark.parametrize("kind", SCRIPTS)
 @pytest.mark.parametrize("suffix", [".mp4", ".ts", ".asf", ".m3u8", ".mpd"])
 def test_b2_30_scripts_and_playlists_are_refused(
     kind: str,
     suffix: str,
-    make_video: MakeVideo,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    beside_good_files: None,
     listener: socket.socket,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("good.mp4").write_bytes(make_video().read_bytes())
-    Path("good.ts").write_bytes(make_video(suffix=".ts").read_bytes())
     path = Path(f"x{suffix}")
     path.write_text(SCRIPTS[kind].replace("{server}", f"127.0.0.1:{listener.getsockname()[1]}"))
     assert refused(path).reason is Reason.NOT_VIDEO
@@ -220,14 +225,9 @@ def test_b2_30_scripts_and_playlists_are_refused(
 @pytest.mark.parametrize("name", EXTRA_CONTAINERS)
 def test_b2_30_an_allowed_format_opens_nothing_else(
     name: str,
-    make_video: MakeVideo,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    beside_good_files: None,
     listener: socket.socket,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("good.mp4").write_bytes(make_video().read_bytes())
-    Path("good.ts").write_bytes(make_video(suffix=".ts").read_bytes())
     server = f"127.0.0.1:{listener.getsockname()[1]}"
     for kind, script in SCRIPTS.items():
         for suffix in (".mp4", *EXTRA_CONTAINERS[name].split()):
