@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import videos
+from program import Program
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps tests out of the user's cache of decoded frames."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDLABEL_CACHE", str(tmp_path_factory.mktemp("frames")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def program(_frame_cache: None) -> Iterator[Program]:
+    """The command line, each run a process of its own."""
+    with Program() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

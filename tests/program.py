@@ -16,7 +16,7 @@ from pathlib import Path
 
 SERVER = """
 import json, os, signal, sys
-import vidlabel.batch, vidlabel.cli
+import vidlabel.batch, vidlabel.cli, vidlabel.report, vidlabel.trials
 import torch
 torch.set_num_threads(1)
 

@@ -8,12 +8,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from vidlabel import console
 from vidlabel.specs import Prediction, Status
+from vidlabel.trainview import Pace, TrainView
+from vidlabel.watch import Epoch
 
 ROWS = [
     Prediction("a.mp4", Status.OK, "wave", 0.9),
@@ -242,3 +245,124 @@ def test_progress_counts_what_an_earlier_run_did(terminal: Callable[..., Termina
     with console.Progress(10, done=7) as progress:
         progress.advance()
     assert "8/10" in stream.getvalue()
+
+
+def test_progress_says_what_it_does_and_counts_videos(terminal: Callable[..., Terminal]) -> None:
+    stream = terminal("stderr", 100)
+    with console.Progress(10, done=7, doing="[decoding]") as progress:
+        progress.advance()
+    assert "[decoding] " in stream.text()
+    assert re.search(r"8/10 [0-9.]+ videos/s", stream.text())
+
+
+EPOCHS = [
+    Epoch(1, 5e-4, 2.9, 0.1, 2.8, 0.125, 61.0),
+    Epoch(2, 2.5e-4, 1.4512, 0.5, 1.9, 1.0, 3725.0),
+    Epoch(3, 0.0, 0.7, 0.9, 2.0, 0.3, 9.4),
+]
+
+
+def train_on(view: TrainView, before: int = 0, epochs: int = 3) -> None:
+    """Tell the view of a training, from after epoch `before` to its end."""
+    with view.decoding(2) as decoding:
+        decoding.advance()
+    view.begin(Path("run"), epochs, 2, EPOCHS[:before])
+    for line in EPOCHS[before:]:
+        view.step(line.train_loss - 0.5, 16)
+        view.step(line.train_loss + 0.5, 16)
+        view.epoch(line, best=line.epoch != 3)
+    view.note("[/] noted")
+    view.end()
+    view.end()
+
+
+@pytest.mark.parametrize("width", [24, 48, 60, 80, 200])
+def test_a_training_is_a_table_over_a_bar(terminal: Callable[..., Terminal], width: int) -> None:
+    stream = terminal("stderr", width)
+    train_on(TrainView())
+    lines = stream.text().splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert not any("goes on" in line for line in lines)
+    if width < 60:
+        return
+    wanted = """\
+                    training       held out
+epoch       lr   loss   top-1    loss   top-1    time
+  1/3  5.0e-04  2.900   10.0%   2.800   12.5%    1:01  best
+  2/3  2.5e-04  1.451   50.0%   1.900  100.0%  1:02:05  best
+  3/3  0.0e+00  0.700   90.0%   2.000   30.0%    0:09
+[/] noted
+"""
+    shown = [line.rstrip() for line in lines]
+    assert [line for line in wanted.splitlines() if line not in shown] == []
+    assert stream.text().count("training") == 1
+    assert stream.getvalue().rstrip().endswith("\x1b[2K"), "the bar is gone"
+
+
+def test_the_bar_tells_how_far_it_is(terminal: Callable[..., Terminal]) -> None:
+    stream = terminal("stderr", 100)
+    view = TrainView()
+    view.begin(Path("run"), 4, 2, EPOCHS[:1])
+    view.step(1.5, 16)
+    view.end()
+    assert stream.text().startswith("goes on after epoch 1\n")
+    shown = [line for line in stream.text().splitlines() if line.startswith("epoch 2/4")]
+    assert re.search(r" 3/8  loss 1\.500  [0-9.]+ clips/s  0:00  0:00 left$", shown[-1])
+
+
+def test_what_is_left_is_told_by_the_speed_of_this_start() -> None:
+    now = [100.0]
+    pace = Pace(epochs=4, steps=10, done=2, clock=lambda: now[0])
+    assert (pace.place, pace.left) == ("epoch 3/4", "")
+    assert pace.figures(99) == "20/40  0.0 clips/s  0:00"
+    now[0] += 60
+    for loss in (1.0, 2.0):
+        pace.step(loss, 15)
+    whole = "22/40  loss 1.500  0.5 clips/s  1:00  9:00 left"
+    assert pace.figures(len(whole)) == whole
+    assert pace.figures(len(whole) - 1) == "22/40  loss 1.500  0.5 clips/s  9:00 left"
+    assert pace.figures(35) == "22/40  loss 1.500  9:00 left"
+    assert pace.figures(25) == "loss 1.500  9:00 left"
+    assert pace.figures(0) == "9:00 left"
+    now[0] += 90 * 60
+    pace.epoch(3)
+    assert (pace.place, pace.left) == ("epoch 4/4", "1:31:00 left")
+    assert "loss" not in pace.figures(99)
+    pace.epoch(4)
+    assert (pace.place, pace.left) == ("epoch 4/4", "")
+
+
+def test_a_training_without_a_terminal_is_a_line_per_epoch(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train_on(TrainView(), before=1)
+    assert capsys.readouterr() == (
+        "",
+        "goes on after epoch 1\n"
+        "epoch 2/3  loss 1.451  held out: loss 1.900, top-1 100.0%  3725 s, 0:00 left\n"
+        "epoch 3/3  loss 0.700  held out: loss 2.000, top-1 30.0%  9 s\n"
+        "[/] noted\n",
+    )
+    train_on(TrainView(quiet=True), before=1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_quiet_training_is_silent_on_a_terminal_too(terminal: Callable[..., Terminal]) -> None:
+    stream = terminal("stderr")
+    train_on(TrainView(quiet=True))
+    assert stream.getvalue() == ""
+
+
+def test_a_training_outlives_its_terminal(
+    terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = terminal("stderr")
+    monkeypatch.setattr(Terminal, "write", refuse)
+    monkeypatch.setattr(Terminal, "flush", refuse)
+    train_on(TrainView())
+    assert stream.getvalue() == ""
+
+
+def refuse(self: Terminal, *arguments: object) -> int:
+    """What a terminal that was closed answers."""
+    raise OSError(5, "Input/output error")

@@ -98,7 +98,7 @@ def test_calibration() -> None:
     labels = torch.tensor([0, 1, 0, 1])
     assert top1(logits, labels) == 0.75
     # Right 3 times in 4, so the best temperature makes the confidence 0.75: 2 / T = log 3.
-    temperature = fit_temperature(logits, labels)
+    temperature = fit_temperature(logits.repeat(1000, 1), labels.repeat(1000))
     assert temperature == pytest.approx(2 / np.log(3), rel=0.02)
     assert calibration_error((logits / temperature).softmax(1), labels) < 0.01
     assert calibration_error((logits * 50).softmax(1), labels) == pytest.approx(0.25, abs=1e-3)
@@ -106,6 +106,14 @@ def test_calibration() -> None:
     # 0.7 and 0.8 alone, 0.5 twice (right once), 0.6 and 0.4 alone and wrong.
     expected = (0.3 + 2 * 0.0 + 0.6 + 0.2 + 0.4) / 6
     assert calibration_error(PROBABILITIES, LABELS) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_temperature_of_few_clips_stays_near_1() -> None:
+    logits = torch.tensor([[2.0, 0.0]])
+    labels = torch.tensor([0])
+    few, many = (fit_temperature(logits.repeat(n, 1), labels.repeat(n)) for n in (4, 4000))
+    assert many < 0.25, "all are right: as sure as can be"
+    assert 0.7 < few < 1
 
 
 def test_retempered_undoes_a_temperature() -> None:

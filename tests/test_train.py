@@ -14,17 +14,27 @@ import torch
 from fakes import CLIP, colour_video
 
 from vidlabel import load_labeller
-from vidlabel.augment import Augment
 from vidlabel.checkpoint import load_checkpoint, read_header
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import CheckpointError, OutputError, RunError, UsageError
 from vidlabel.models.cnn_birnn import CnnBiRnn
-from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.train import TrainResult, TrainSpec, train
-from vidlabel.trainlog import Epoch
+from vidlabel.recipes import TrainSpec
+from vidlabel.specs import ModelSpec
+from vidlabel.train import TrainResult, train
+from vidlabel.watch import Epoch, Watch
 
 MODEL = ModelSpec(hidden=16, features=32, dropout=0.0)
 SPEC = TrainSpec(epochs=8, batch_size=4, lr=2e-3, val_fraction=0.3)
+
+
+class _Each(Watch):
+    """Calls a function after each epoch."""
+
+    def __init__(self, call: Callable[[Epoch], object]) -> None:
+        self._call = call
+
+    def epoch(self, line: Epoch, best: bool) -> None:
+        self._call(line)
 
 
 def _samples(folder: Path) -> list[Sample]:
@@ -53,7 +63,7 @@ def trained(
 ) -> tuple[TrainResult, list[Epoch], Path]:
     out = tmp_path_factory.mktemp("runs") / "first"
     log: list[Epoch] = []
-    return train(samples, out, SPEC, CLIP, MODEL, device="cpu", on_epoch=log.append), log, out
+    return train(samples, out, SPEC, CLIP, MODEL, device="cpu", watch=_Each(log.append)), log, out
 
 
 def test_it_learns_what_tells_the_classes_apart(
@@ -197,32 +207,6 @@ def test_trunk_weights_are_put_into_the_trunk(tmp_path: Path) -> None:
         load_trunk(network, str(tmp_path / "wrong.pth"))
 
 
-@pytest.mark.parametrize("kind", ["rgb", "motion"])
-def test_augmented_clips_keep_shape_range_and_stillness(kind: str) -> None:
-    clip = ClipSpec(frames=4, size_px=32, resize_px=40, input=kind)  # type: ignore[arg-type]
-    augment = Augment(clip, torch.Generator().manual_seed(1))
-    picture = torch.randint(0, 255, (1, 1, 40, 60), dtype=torch.uint8)
-    steps = picture.expand(8, 3, 40, 60)
-    results = [augment(steps) for _ in range(20)]
-    for result in results:
-        assert result.shape == clip.shape
-        assert result.min() >= 0
-        assert result.max() <= 255
-        # One change for all frames: a still video stays still, but for the noise (6 at most).
-        assert (result - result[:1]).abs().mean() < 12
-    assert not torch.equal(results[0], results[1])
-
-
-def test_augmentation_keeps_time_in_order() -> None:
-    clip = ClipSpec(frames=6, size_px=32, resize_px=32)
-    augment = Augment(clip, torch.Generator().manual_seed(2))
-    for _ in range(50):
-        moments = augment._moments(12)
-        assert (moments.diff() >= 0).all()
-        assert moments[0] >= 0
-        assert moments[-1] < 12
-
-
 def test_wrong_settings_name_their_flag() -> None:
     with pytest.raises(UsageError, match="--batch-size"):
         TrainSpec(batch_size=1)
@@ -247,18 +231,18 @@ def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
 
     out = tmp_path / "broken"
     with pytest.raises(KeyboardInterrupt):
-        train(samples, out, spec, CLIP, MODEL, device="cpu", on_epoch=ended_after(1))
+        train(samples, out, spec, CLIP, MODEL, device="cpu", watch=_Each(ended_after(1)))
     calls = []
-    forward = CnnBiRnn.forward
+    head = CnnBiRnn.head
 
-    def ends_within(self: CnnBiRnn, clips: torch.Tensor) -> torch.Tensor:
+    def ends_within(self: CnnBiRnn, frames: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return forward(self, clips)
+        return head(self, frames)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CnnBiRnn, "forward", ends_within)
+        patch.setattr(CnnBiRnn, "head", ends_within)
         with pytest.raises(KeyboardInterrupt):
             train(samples, out, spec, CLIP, MODEL, device="cpu")
 
@@ -284,7 +268,7 @@ def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
         assert torch.equal(values, theirs[name]), name
     assert not (out / "state.pt").exists()
     # Complete: nothing is done again.
-    again = train(samples, out, spec, CLIP, MODEL, device="cpu", on_epoch=ended_after(1))
+    again = train(samples, out, spec, CLIP, MODEL, device="cpu", watch=_Each(ended_after(1)))
     assert again.best == result.best
     assert again.header == result.header
 
@@ -313,7 +297,7 @@ def test_a_broken_state_is_one_clear_line(content: bytes, tmp_path: Path) -> Non
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", on_epoch=end)
+        train(samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", watch=_Each(end))
     (tmp_path / "run" / "state.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"state\.pt: corrupt; --restart"):
         train(samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu")
@@ -323,17 +307,17 @@ def test_b2_54_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = _samples(tmp_path)
-    forward = CnnBiRnn.forward
+    head = CnnBiRnn.head
     broken = []
 
-    def fails_later(self: CnnBiRnn, clips: torch.Tensor) -> torch.Tensor:
-        return forward(self, clips) * (float("nan") if broken and self.training else 1.0)
+    def fails_later(self: CnnBiRnn, frames: torch.Tensor) -> torch.Tensor:
+        return head(self, frames) * (float("nan") if broken and self.training else 1.0)
 
-    monkeypatch.setattr(CnnBiRnn, "forward", fails_later)
+    monkeypatch.setattr(CnnBiRnn, "head", fails_later)
     with pytest.raises(RunError, match="no longer a finite number"):
         train(
-            samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", on_epoch=broken.append
-        )  # fmt: skip
+            samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", watch=_Each(broken.append)
+        )
     assert broken[0].epoch == 1
     assert load_checkpoint(str(tmp_path / "run" / "best.safetensors"))
     assert not (tmp_path / "run" / "result.json").exists()

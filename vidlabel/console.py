@@ -16,7 +16,14 @@ from typing import Any
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 from rich.text import Text
@@ -24,7 +31,10 @@ from rich.text import Text
 from vidlabel.specs import Prediction, Status
 from vidlabel.text import safe
 
-__all__ = ["Progress", "Tally", "error", "evaluation", "note", "safe", "summary", "table", "warn"]
+__all__ = [
+    "Progress", "Tally", "bar", "error", "evaluation", "line", "note", "safe", "summary", "table",
+    "warn", "watched", "width",
+]  # fmt: skip
 
 _LABELS_SHOWN = 10
 
@@ -46,6 +56,35 @@ def warn(message: str) -> None:
 def note(message: str) -> None:
     """One line, without a prefix."""
     _print(Text(safe(message)))
+
+
+def line(text: Text) -> None:
+    """One line in colours, cut off where the terminal ends."""
+    with suppress(OSError):  # as in `_print`
+        _stderr.print(text, no_wrap=True, overflow="crop")
+
+
+def watched() -> bool:
+    """Whether stderr is a terminal that can show a bar."""
+    return _is_terminal(_stderr) and not _stderr.is_dumb_terminal
+
+
+def width() -> int:
+    """Characters in a line of stderr's terminal, as it is now."""
+    return _stderr.width
+
+
+def bar(*columns: ProgressColumn, quiet: bool = False) -> RichProgress:
+    """A line at the foot of stderr's terminal, gone when it ends; hidden when `quiet`, or when
+    there is no terminal."""
+    return RichProgress(
+        *columns,
+        console=_stderr,
+        disable=quiet or not watched(),
+        transient=True,  # what is said last follows
+        redirect_stdout=False,  # stdout is data; rich would send it to stderr
+        expand=True,
+    )
 
 
 def _say(kind: str, style: str, message: str) -> None:
@@ -70,20 +109,17 @@ class Progress:
         total: videos of the run.
         quiet: show nothing.
         done: videos of the run that an earlier one has finished; they do not count for the speed.
+        doing: what is done with the videos, where it is no labelling; the speed is then in videos.
     """
 
-    def __init__(self, total: int, quiet: bool = False, done: int = 0) -> None:
-        hidden = quiet or not _is_terminal(_stderr) or _stderr.is_dumb_terminal
-        self._bar = RichProgress(
+    def __init__(self, total: int, quiet: bool = False, done: int = 0, doing: str = "") -> None:
+        self._bar = bar(
+            *([TextColumn(doing, markup=False)] if doing else []),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            _Counts(table_column=Column(no_wrap=True)),  # narrow terminals cut it off
+            _Counts(done, doing, Column(no_wrap=True)),  # narrow terminals cut it off
             TimeRemainingColumn(compact=True),
-            console=_stderr,
-            disable=hidden,
-            transient=True,  # the summary follows
-            redirect_stdout=False,  # stdout is data; rich would send it to stderr
-            expand=True,
+            quiet=quiet,
         )
         self._task = self._bar.add_task("", total=total, completed=done, clips=0, failed=0)
 
@@ -113,10 +149,17 @@ class Progress:
 
 
 class _Counts(ProgressColumn):
-    """Clips per second since the start, and failed videos if there are any."""
+    """Clips (or videos) per second since the start, and failed videos if there are any."""
+
+    def __init__(self, before: int, doing: str, table_column: Column) -> None:
+        super().__init__(table_column)
+        self._before = before
+        self._doing = doing
 
     def render(self, task: Task) -> Text:
-        text = Text(f"{task.fields['clips'] / max(task.elapsed or 0.0, 1e-3):.1f} clips/s")
+        count = task.completed - self._before if self._doing else task.fields["clips"]
+        speed = count / max(task.elapsed or 0.0, 1e-3)
+        text = Text(f"{speed:.1f} {'videos' if self._doing else 'clips'}/s")
         if task.fields["failed"]:
             text.append(f", {task.fields['failed']} failed", style="red")
         return text

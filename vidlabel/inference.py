@@ -19,7 +19,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -29,8 +28,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidlabel.errors import CheckpointError, DeviceError, UsageError
 from vidlabel.models.cnn_birnn import CnnBiRnn
-
-Precision = Literal["auto", "fp32", "bf16"]
+from vidlabel.specs import Precision
 
 CPU_CHUNK = 4
 
@@ -140,7 +138,8 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
     return folded
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that a device has too little memory left."""
     return isinstance(error, torch.OutOfMemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
@@ -163,7 +162,7 @@ class _Health:
         try:
             yield
         except RuntimeError as error:
-            failed = isinstance(error, torch.AcceleratorError) or _out_of_memory(error)
+            failed = isinstance(error, torch.AcceleratorError) or out_of_memory(error)
             if not failed and not _FAILED_DEVICE.search(str(error)):
                 raise
             why = str(error).strip().partition("\n")[0]
@@ -300,7 +299,7 @@ class Runner:
         try:
             return self._on_gpu(clips) if self.device.type == "cuda" else self._on_cpu(clips)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             return None
 
@@ -349,7 +348,7 @@ def _buffer(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     try:
         return torch.empty(shape, dtype=dtype, pin_memory=True)
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
     return torch.empty(shape, dtype=dtype)
 

@@ -13,9 +13,9 @@ from vidlabel.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.clips import view_count
 from vidlabel.decoder import DecodeJob
 from vidlabel.errors import CheckpointError, Reason, UsageError
-from vidlabel.inference import Output, Precision, Runner, beside_decoders, pick_device
+from vidlabel.inference import Output, Runner, beside_decoders, pick_device
 from vidlabel.ranking import UNCERTAIN, ranked, shown
-from vidlabel.specs import Limits, Prediction, Status, VideoItem
+from vidlabel.specs import Limits, Precision, Prediction, Status, VideoItem
 from vidlabel.workers import Decoded, DecoderPool, StopAsked, never, worker_count
 
 __all__ = ["UNCERTAIN", "Labeller", "PredictSpec", "load_labeller"]

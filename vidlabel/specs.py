@@ -15,12 +15,27 @@ from vidlabel.errors import Reason, UsageError
 
 FrameInput = Literal["rgb", "motion"]
 RnnCell = Literal["rnn", "gru", "lstm"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 SHIPPED = {
     "starter": "starter.safetensors",
 }
 """Names that --model knows, and the files in weights/ behind them."""
+
+
+T = TypeVar("T")
+
+
+def setting(default: T, doc: str, key: str = "") -> T:
+    """A field that users can set: the flag `--key` of `vidlabel train`, and a key of its TOML file.
+
+    Args:
+        default: the field's value if nothing else is said.
+        doc: what the field is, said here once for readers and for the help of the flag.
+        key: name of flag and key, where it is not the field's.
+    """
+    return field(default=default, metadata={"doc": doc, "key": key})
 
 
 def _check(ok: bool, message: str) -> None:
@@ -65,14 +80,15 @@ class ClipSpec:
     even a single step tells what moves, however long the video is.
     """
 
-    frames: int = 16
-    size_px: int = 112
-    """Height and width of the square crop."""
-    resize_px: int = 128
-    """Length of the frame's shorter side before cropping."""
-    input: FrameInput = "rgb"
-    step_s: float = 0.08
-    """Time between the three frames of a `motion` step."""
+    frames: int = setting(16, "Time steps per clip.")
+    size_px: int = setting(112, "Height and width of the square crop, pixels.", key="size")
+    resize_px: int = setting(
+        128, "Length of the frame's shorter side before cropping, pixels.", key="resize"
+    )
+    input: FrameInput = setting("rgb", "What a time step shows: a frame, or what moves around it.")
+    step_s: float = setting(
+        0.08, "Time between the three frames of a `motion` step, seconds.", key="step"
+    )
 
     def __post_init__(self) -> None:
         _check(1 <= self.frames <= 1024, f"--frames must be 1 to 1024, got {self.frames}")
@@ -95,18 +111,16 @@ class ClipSpec:
 class ModelSpec:
     """Which network, and its sizes. `arch` is a key of `vidlabel.models.MODELS`."""
 
-    arch: str = "cnn-birnn"
+    arch: str = setting("cnn-birnn", "The network.", key="model")
     classes: int = 51
-    cell: RnnCell = "gru"
-    embed: int = 256
-    """Features per frame that the trunk is reduced to."""
-    hidden: int = 128
-    """Hidden units of the RNN, per direction."""
-    features: int = 256
-    """Channels after the temporal convolution: the length of an embedding."""
-    kernel: int = 3
-    """Time steps that the temporal convolution sees; odd."""
-    dropout: float = 0.3
+    cell: RnnCell = setting("gru", "Kind of the RNN.")
+    embed: int = setting(256, "Features per frame that the trunk is reduced to.")
+    hidden: int = setting(128, "Hidden units of the RNN, per direction.")
+    features: int = setting(
+        256, "Channels after the temporal convolution: the length of an embedding."
+    )
+    kernel: int = setting(3, "Time steps that the temporal convolution sees; odd.")
+    dropout: float = setting(0.3, "Share of features left out at random in training.")
 
     def __post_init__(self) -> None:
         _check(self.classes >= 2, f"a model needs at least 2 classes, got {self.classes}")

@@ -1,33 +1,16 @@
-"""What each epoch of a training came to: a line, a table, a picture."""
+"""What the epochs of a training came to, as a table and a picture."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from vidlabel.files import write_bytes
 from vidlabel.plots import plot_curves
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of the log."""
-
-    epoch: int
-    lr: float
-    train_loss: float
-    train_top1: float
-    val_loss: float
-    val_top1: float
-    seconds: float
-
-    @property
-    def score(self) -> tuple[float, float]:
-        """What makes an epoch the best: its accuracy on the held-out part, then its loss."""
-        return self.val_top1, -self.val_loss
+from vidlabel.watch import Epoch
 
 
 def write_log(path: Path, log: Sequence[Epoch]) -> None:

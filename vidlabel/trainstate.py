@@ -15,7 +15,7 @@ import torch
 
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import CheckpointError, UsageError
-from vidlabel.files import text_path, write_bytes
+from vidlabel.files import remove_leftovers, text_path, write_bytes
 from vidlabel.specs import ClipSpec, ModelSpec
 
 SPEC = "spec.json"
@@ -24,7 +24,7 @@ RESULT = "result.json"
 """Written last: a run folder that has it is complete."""
 
 _MADE = (SPEC, STATE, RESULT, "best.safetensors", "last.safetensors", "log.csv", "split.csv",
-         "curves.png")  # fmt: skip
+         "curves.png", "run.json", "recipe.toml")  # fmt: skip
 
 
 def save_state(out: Path, values: Mapping[str, Any]) -> None:
@@ -51,19 +51,6 @@ def load_state(out: Path, device: torch.device) -> dict[str, Any] | None:
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: corrupt; --restart begins anew")
     return values
-
-
-def random_state() -> dict[str, Any]:
-    """Torch's own generators, of the CPU and of the GPUs."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Set them as `random_state` found them."""
-    torch.set_rng_state(state["cpu"].cpu())
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
 
 
 def describe(
@@ -121,6 +108,15 @@ def forget(out: Path) -> None:
     """Remove what a training has left in `out`, and nothing else."""
     for name in _MADE:
         (out / name).unlink(missing_ok=True)
+    for events in (out / "tensorboard").glob("events.out.tfevents.*"):
+        events.unlink(missing_ok=True)
+
+
+def remove_torn(out: Path) -> None:
+    """Remove what trainings that were killed while they wrote have left in `out`. Only for who
+    holds the folder."""
+    for name in _MADE:
+        remove_leftovers(out / name)
 
 
 def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -13,13 +13,12 @@ from vidlabel.datasets.protocols import PROTOCOLS, Fold
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import OutputError, UsageError
 from vidlabel.evaluate import Evaluation, check_classes, evaluate
-from vidlabel.inference import Precision
 from vidlabel.predict import PredictSpec, load_labeller
-from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.stepcache import Counting
-from vidlabel.train import BEST, TrainResult, TrainSpec, train
-from vidlabel.trainlog import Epoch
+from vidlabel.recipes import TrainSpec
+from vidlabel.specs import ClipSpec, ModelSpec, Precision
+from vidlabel.train import BEST, TrainResult, train
 from vidlabel.trainstate import RESULT, keep_description
+from vidlabel.watch import Counting, Watch
 
 PLAN = "plan.json"
 """What a run folder is for."""
@@ -85,9 +84,9 @@ def train_folds(
     device: str = "auto",
     workers: int | None = None,
     restart: bool = False,
-    decoding: Callable[[int], Counting],
+    cache: Path | None = None,
+    watch: Watch = Watch(),  # noqa: B008 - it has no state
     on_fold: Callable[[Fold, bool], None],
-    on_epoch: Callable[[Epoch], None],
 ) -> Iterator[TrainResult]:
     """Train every fold; one that is complete is not trained again.
 
@@ -95,6 +94,8 @@ def train_folds(
         plan: what to do; kept in `out`, which may not hold another.
         out: the run folder.
         restart: begin anew, whatever `out` holds.
+        cache: folder of the decoded frames, as for `train.train`.
+        watch: told how each training goes.
         on_fold: told of each fold, and whether it was complete before.
 
     Raises:
@@ -122,8 +123,8 @@ def train_folds(
             about={"data": plan.data, "protocol": plan.protocol, "fold": fold.name},
             restart=restart,
             leaky=PROTOCOLS[plan.protocol].leaky and bool(fold.val),
-            decoding=decoding,
-            on_epoch=on_epoch,
+            cache=cache,
+            watch=watch,
         )
 
 

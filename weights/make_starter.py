@@ -25,9 +25,10 @@ from vidlabel.datasets.generate import generate_clips
 from vidlabel.datasets.samples import Sample
 from vidlabel.datasets.table import read_table
 from vidlabel.predict import PredictSpec
+from vidlabel.recipes import TrainSpec
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.train import TrainSpec, train
-from vidlabel.trainlog import Epoch
+from vidlabel.train import train
+from vidlabel.watch import Epoch, Watch
 
 # Weizmann's names -> ours: HMDB51's where the action is the same.
 NAMES = {
@@ -104,7 +105,7 @@ def train_starter(data: Path, work: Path, epochs: tuple[int, int]) -> None:
         table = work / f"{name}.csv"
         write_table(table, sets, times)
         spec = replace(spec, init=init)
-        result = train(read_table(table), work / name, spec, clip, MODEL, on_epoch=_show)
+        result = train(read_table(table), work / name, spec, clip, MODEL, watch=_Shown())
         # The last epoch, not the best on the held-out groups: their accuracy stays unbiased.
         init = str(result.checkpoint.with_name("last.safetensors"))
     shipped = Path(__file__).parent / "starter.safetensors"
@@ -163,12 +164,15 @@ def _report(name: str, samples: list[Sample], rows: Iterable) -> None:  # type: 
     print("   " + ", ".join(f"{k} {sum(v)}/{len(v)}" for k, v in sorted(per_class.items())))
 
 
-def _show(line: Epoch) -> None:
-    print(
-        f"{line.epoch}: loss {line.train_loss:.3f} top-1 {line.train_top1:.3f}; held out "
-        f"{line.val_loss:.3f} {line.val_top1:.3f}; {line.seconds:.0f} s",
-        flush=True,
-    )
+class _Shown(Watch):
+    """A line for each epoch."""
+
+    def epoch(self, line: Epoch, best: bool) -> None:
+        print(
+            f"{line.epoch}: loss {line.train_loss:.3f} top-1 {line.train_top1:.3f}; held out "
+            f"{line.val_loss:.3f} {line.val_top1:.3f}; {line.seconds:.0f} s",
+            flush=True,
+        )
 
 
 def main() -> None:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes import COLOURS, colour_video, random_checkpoint
-from program import Program
-
-
-@pytest.fixture(scope="session")
-def program() -> Iterator[Program]:
-    with Program() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from contextlib import suppress
 import click
 
 from vidlabel import __version__
+from vidlabel.cli.cache import cache
 from vidlabel.cli.data import data
 from vidlabel.cli.eval import evaluate
 from vidlabel.cli.look import completion, doctor, info, models
@@ -27,7 +28,9 @@ def cli(debug: bool) -> None:
     """Label folders of videos with what people do in them."""
 
 
-for command in (predict, export, train, evaluate, data, models, info, doctor, completion):
+for command in (
+    predict, export, train, evaluate, data, cache, models, info, doctor, completion,
+):  # fmt: skip
     cli.add_command(command)
 
 

@@ -122,7 +122,8 @@ def evaluate_and_show(
     found, summaries = [], []
     for each in evaluate_folds(
         folds, protocol, data, model, spec, allow_leak=allow_leak, device=device,
-        precision=precision, counting=lambda total: console.Progress(total, quiet=quiet),
+        precision=precision,
+        counting=lambda total: console.Progress(total, quiet=quiet, doing="testing"),
     ):  # fmt: skip
         found.append(each)
         summaries.append(summarise(each))

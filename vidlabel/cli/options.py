@@ -1,10 +1,14 @@
-"""Options that several commands share."""
+"""Options that several commands share, and those that are made from the settings of a training."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+
+from vidlabel.settings import SETTINGS, Setting, by_section, gather, show_value
 
 DEVICE = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps."
@@ -45,3 +49,51 @@ GROUP_PATTERN = click.option(
     metavar="REGEX",
     help="What in a video's path names its group (person, film, camera).",
 )
+
+_METAVARS = {"init": "NAME|FILE", "trunk_weights": "imagenet|FILE|none"}
+
+
+class SectionedCommand(click.Command):
+    """A command whose help shows its options under the headings of `SettingOption`s."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
+                heading = getattr(option, "section", "Options")
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class SettingOption(click.Option):
+    """The flag of a setting; None where it is not given, so that something else can say it."""
+
+    def __init__(self, declarations: list[str], setting: Setting, **how: Any) -> None:
+        super().__init__(declarations, default=None, **how)
+        self.section = setting.section
+
+
+def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add a flag for every setting, with its text and what it is if nothing is said."""
+    usual = gather({}).values
+    shown = {key: f"  [default: {show_value(value)}]" for key, value in usual.items()}
+    shown |= {"resize": "  [default: 8/7 of --size]", "init": ""}
+    for key in reversed([key for keys in by_section().values() for key in keys]):
+        each = SETTINGS[key]
+        name, kind, metavar = each.flag, each.kind, _METAVARS.get(key)
+        if kind is bool:
+            name = f"{each.flag}/--no-{each.flag[2:]}"
+        elif not each.choices:
+            metavar = metavar or ("N" if kind is int else "X")
+        command = click.option(
+            name,
+            key,
+            cls=SettingOption,
+            setting=each,
+            type=click.Choice(each.choices) if each.choices else kind,
+            metavar=metavar,
+            help=each.doc + shown[key],
+        )(command)
+    return command

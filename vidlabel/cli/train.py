@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,37 +10,53 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidlabel.cli.options import DEVICE, FOLDS, GROUP_PATTERN, PROTOCOL, SPLIT, SPLITS, WORKERS
-from vidlabel.errors import ExitCode
+from vidlabel.cli.options import (
+    DEVICE,
+    FOLDS,
+    GROUP_PATTERN,
+    PROTOCOL,
+    SPLIT,
+    SPLITS,
+    WORKERS,
+    SectionedCommand,
+    setting_options,
+)
+from vidlabel.errors import ExitCode, UsageError
+from vidlabel.recipes import DEFAULT_RECIPE
+from vidlabel.settings import RECIPE_NAMES, Settings, gather
 from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.watch import Watch
 
 if TYPE_CHECKING:
-    from vidlabel.console import Progress
     from vidlabel.datasets.protocols import Fold
     from vidlabel.datasets.samples import Dataset
-    from vidlabel.train import TrainResult, TrainSpec
-    from vidlabel.trainlog import Epoch
+    from vidlabel.distributed import Team
+    from vidlabel.train import TrainResult
 
 
-@click.command()
-@click.argument("data")
+@click.command(cls=SectionedCommand)
+@click.argument("data", required=False, metavar="DATA")
 @click.option(
     "-o",
     "--out",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="FOLDER",
     help="Where checkpoints, log.csv, split.csv and reports go.",
 )
-@click.option("--epochs", default=40, show_default=True)
-@click.option("--batch-size", default=16, show_default=True)
-@click.option("--lr", default=5e-4, show_default=True, help="Peak learning rate of AdamW.")
-@click.option("--weight-decay", default=0.05, show_default=True)
 @click.option(
-    "--val-fraction",
-    default=0.2,
-    show_default=True,
-    help="Share of each class to hold out, by whole groups.",
+    "--recipe",
+    type=click.Choice(RECIPE_NAMES),
+    help="Settings that go together: the best we know, or what is published of the original."
+    f"  [default: {DEFAULT_RECIPE}]",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Settings from a TOML file, such as the recipe.toml of a run; flags go before it.",
+)
+@click.option(
+    "--show-recipe", is_flag=True, help="Print all settings and where each is from, and stop."
 )
 @PROTOCOL
 @SPLIT
@@ -47,39 +64,19 @@ if TYPE_CHECKING:
 @SPLITS
 @GROUP_PATTERN
 @click.option(
-    "--input",
-    "frame_input",
-    default="rgb",
-    show_default=True,
-    type=click.Choice(["rgb", "motion"]),
-    help="What the model sees of a frame.",
-)
-@click.option("--frames", default=16, show_default=True, help="Time steps per clip.")
-@click.option("--size", default=112, show_default=True, help="Height and width of a clip, px.")
-@click.option("--resize", type=int, help="Shorter side before cropping, px.  [default: 8/7 size]")
-@click.option("--cell", default="gru", show_default=True, type=click.Choice(["rnn", "gru", "lstm"]))
-@click.option("--hidden", default=128, show_default=True, help="RNN units per direction.")
-@click.option("--dropout", default=0.3, show_default=True)
-@click.option("--init", default="", metavar="NAME|FILE", help="Start from a checkpoint's weights.")
-@click.option(
-    "--trunk-weights",
-    default="",
-    metavar="imagenet|FILE",
-    help="Start the CNN from torchvision's ImageNet weights.",
-)
-@click.option(
     "--per-class",
     default=100,
     show_default=True,
+    metavar="N",
     help="With DATA `synthetic`: clips to generate of each class.",
 )
 @click.option(
-    "--max-bad",
-    default=0.01,
-    show_default=True,
-    help="Stop if a larger share of the videos cannot be read.",
+    "--cache",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where decoded frames are kept for later runs.  [default: the user's cache folder]",
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option("--tensorboard", is_flag=True, help="Also write the epochs for TensorBoard.")
 @DEVICE
 @WORKERS
 @click.option(
@@ -87,14 +84,13 @@ if TYPE_CHECKING:
     default=True,
     help="Go on with the run that the folder holds (the default), or begin anew.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Only errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors and warnings.")
+@setting_options
 def train(
-    data: str, out: Path, epochs: int, batch_size: int, lr: float, weight_decay: float,
-    val_fraction: float, group_pattern: str | None, frame_input: Any, frames: int, size: int,
-    resize: int | None, cell: Any, hidden: int, dropout: float, init: str, trunk_weights: str,
-    per_class: int, max_bad: float, seed: int, device: str, workers: int | None, quiet: bool,
-    protocol: str | None, split: str | None, folds: int, splits: Path | None,
-    resume: bool,
+    data: str | None, out: Path | None, recipe: str | None, config: Path | None,
+    show_recipe: bool, protocol: str | None, split: str | None, folds: int, splits: Path | None,
+    group_pattern: str | None, per_class: int, cache: Path | None, tensorboard: bool, device: str,
+    workers: int | None, resume: bool, quiet: bool, **said: Any,
 ) -> int:  # fmt: skip
     """Train a model on DATA and keep its best checkpoint.
 
@@ -103,40 +99,69 @@ def train(
     clips. Videos of one group are never divided between the training part and the held-out part
     that the epoch is chosen on. With a --protocol or --split, each of its folds is trained and then
     tested on its test clips; the same command again goes on with the folds that are not done.
+
+    Every setting under a heading of its own is a key of a --config file too. What is not said as
+    a flag or there is taken from the checkpoint of --init (clips and network), then from the
+    --recipe.
     """
     from vidlabel import console
-    from vidlabel.cli.eval import say_found
-    from vidlabel.datasets import open_dataset
-    from vidlabel.datasets.synthetic import ACTIONS
+    from vidlabel.distributed import join_team
+    from vidlabel.inference import pick_device
     from vidlabel.signals import interruptible
-    from vidlabel.train import TrainSpec
 
-    clip = ClipSpec(
-        frames=frames, size_px=size, resize_px=resize or round(size * 8 / 7), input=frame_input
-    )
-    model = ModelSpec(cell=cell, hidden=hidden, dropout=dropout)
-    spec = TrainSpec(
-        epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
-        val_fraction=val_fraction, max_bad=max_bad, seed=seed, init=init,
-        trunk_weights=trunk_weights,
+    settings = gather({**said, "recipe": recipe}, config, _specs_of)
+    if show_recipe:
+        console.table(f"recipe {settings.recipe}", ["setting", "value", "from"], settings.rows())
+        return ExitCode.OK
+    if data is None or out is None:
+        missing = "DATA" if data is None else "--out FOLDER"
+        raise UsageError(f"{missing} is missing; see `vidlabel train --help`")
+    team = join_team(pick_device(device))
+    quiet = quiet or not team.leads
+    watch = _watch(out, settings, device, quiet, tensorboard, not resume) if team.leads else Watch()
+    job = _Job(
+        data, out, settings, device, workers, cache, restart=not resume, quiet=quiet, team=team,
+        watch=watch,
     )  # fmt: skip
-    job = _Job(data, out, spec, clip, model, device, workers, restart=not resume, quiet=quiet)
     with interruptible() as stop:
         try:
-            with job.counting(per_class * len(ACTIONS) if data == "synthetic" else 0) as making:
-                dataset = open_dataset(
-                    data, out, group_pattern=group_pattern, splits=splits, per_class=per_class,
-                    seed=seed, on_clip=making.advance,
-                )  # fmt: skip
-            say_found(dataset)
+            dataset = job.open(group_pattern, splits, per_class)
             if protocol is None and split is None and not dataset.official:
                 unreadable = job.one_model(dataset)
             else:
                 unreadable = job.folds(dataset, group_pattern, protocol, split, folds)
         except KeyboardInterrupt:
-            console.warn(f"stopped; what is trained so far is in {out}; the same command goes on")
+            if team.leads:
+                console.warn(
+                    f"stopped; what is trained so far is in {out}; the same command goes on"
+                )
             return ExitCode(stop.exit_code)
     return ExitCode.SOME_FAILED if unreadable else ExitCode.OK
+
+
+def _specs_of(name: str) -> tuple[ClipSpec, ModelSpec]:
+    """Clip and network of a checkpoint."""
+    from vidlabel.checkpoint import find_checkpoint, read_header
+
+    header = read_header(find_checkpoint(name))
+    return header.clip, header.model
+
+
+def _watch(
+    out: Path, settings: Settings, device: str, quiet: bool, tensorboard: bool, restart: bool
+) -> Watch:
+    """All who are told how the training goes.
+
+    Raises:
+        UsageError: the package for TensorBoard is missing.
+    """
+    from vidlabel.runinfo import RunInfo
+    from vidlabel.trainboard import TrainBoard
+    from vidlabel.trainview import TrainView
+    from vidlabel.watch import Together
+
+    watches = [RunInfo(out, sys.argv, settings, device, restart), TrainView(quiet)]
+    return Together(*watches, *([TrainBoard()] if tensorboard else []))
 
 
 @dataclass(frozen=True)
@@ -145,13 +170,38 @@ class _Job:
 
     data: str
     out: Path
-    spec: TrainSpec
-    clip: ClipSpec
-    model: ModelSpec
+    settings: Settings
     device: str
     workers: int | None
+    cache: Path | None
     restart: bool
     quiet: bool
+    team: Team
+    watch: Watch
+
+    def open(self, group_pattern: str | None, splits: Path | None, per_class: int) -> Dataset:
+        """Find the videos, or make them; of several processes the first does that alone."""
+        from vidlabel import console
+        from vidlabel.cli.eval import say_found
+        from vidlabel.datasets import open_dataset
+        from vidlabel.datasets.synthetic import ACTIONS
+
+        making = self.data == "synthetic"
+        if making and not self.team.leads:
+            self.team.wait()
+        total = per_class * len(ACTIONS) if making else 0
+        with console.Progress(total, quiet=self.quiet or not making, doing="making") as progress:
+            dataset = open_dataset(
+                self.data, self.out, group_pattern=group_pattern, splits=splits,
+                per_class=per_class, seed=self.settings.train.seed, on_clip=progress.advance,
+            )  # fmt: skip
+        if self.team.leads:
+            say_found(dataset)
+            if making:
+                self.team.wait()
+        if told := self.settings.told:
+            self.note(told)
+        return dataset
 
     def one_model(self, dataset: Dataset) -> bool:
         """Train on all that is not called `test`, and test on that, if there is any."""
@@ -160,13 +210,14 @@ class _Job:
 
         learned = [sample for sample in dataset.samples if sample.split != "test"]
         result = run_training(
-            learned, self.out, self.spec, self.clip, self.model, device=self.device,
-            workers=self.workers, restart=self.restart, decoding=self.counting,
-            on_epoch=self.on_epoch,
+            learned, self.out, self.settings.train, self.settings.clip, self.settings.model,
+            device=self.device, workers=self.workers, restart=self.restart, cache=self.cache,
+            watch=self.watch,
         )  # fmt: skip
         unreadable = self.finish(result)
         if len(learned) < len(dataset.samples):
-            chosen, _ = choose_folds(self.data, dataset, None, None, 0, self.spec.seed)
+            seed = self.settings.train.seed
+            chosen, _ = choose_folds(self.data, dataset, None, None, 0, seed)
             unreadable |= self.test(chosen, "")
         return unreadable
 
@@ -179,50 +230,40 @@ class _Job:
         from vidlabel.cli.eval import choose_folds
         from vidlabel.trials import Plan, leak_lines, train_folds
 
-        chosen, protocol = choose_folds(self.data, dataset, protocol, split, count, self.spec.seed)
-        for line in (line for fold in chosen for line in leak_lines(fold, protocol)):
-            console.warn(line)
-        plan = Plan(
-            self.data, group_pattern, protocol, tuple(chosen), self.spec, self.clip, self.model
-        )
+        spec, clip, model = self.settings.train, self.settings.clip, self.settings.model
+        chosen, protocol = choose_folds(self.data, dataset, protocol, split, count, spec.seed)
+        if self.team.leads:
+            for line in (line for fold in chosen for line in leak_lines(fold, protocol)):
+                console.warn(line)
+        plan = Plan(self.data, group_pattern, protocol, tuple(chosen), spec, clip, model)
         unreadable = False
         for result in train_folds(
             plan, self.out, device=self.device, workers=self.workers, restart=self.restart,
-            decoding=self.counting, on_fold=self.on_fold, on_epoch=self.on_epoch,
+            cache=self.cache, watch=self.watch, on_fold=self.on_fold,
         ):  # fmt: skip
             unreadable |= self.finish(result)
         return self.test(chosen, protocol) or unreadable
 
     def test(self, folds: Sequence[Fold], protocol: str) -> bool:
-        """Test what was trained."""
+        """Test what was trained; of several processes the first does that alone."""
         from vidlabel.cli.eval import evaluate_and_show
         from vidlabel.predict import PredictSpec
 
+        if not self.team.leads:
+            return False
         return evaluate_and_show(
             folds, protocol, self.data, str(self.out), PredictSpec(workers=self.workers),
             self.out / "report", device=self.device, quiet=self.quiet,
         )  # fmt: skip
 
-    def counting(self, total: int) -> Progress:
-        """A bar for so many videos."""
-        from vidlabel.console import Progress
-
-        return Progress(total, quiet=self.quiet)
-
     def on_fold(self, fold: Fold, complete: bool) -> None:
         self.note(f"{fold.name}: {'trained before' if complete else 'training'}")
-
-    def on_epoch(self, line: Epoch) -> None:
-        self.note(
-            f"epoch {line.epoch}/{self.spec.epochs}  loss {line.train_loss:.3f}  held out: loss "
-            f"{line.val_loss:.3f}, top-1 {line.val_top1:.1%}  {line.seconds:.0f} s"
-        )
 
     def finish(self, result: TrainResult) -> bool:
         """Name the unreadable videos and the best epoch."""
         from vidlabel import console
 
-        for path in result.unreadable:
+        for path in result.unreadable if self.team.leads else ():
             console.warn(f"not trained on, cannot be read: {path}")
         videos = result.header.metrics["held_out_videos"]
         self.note(

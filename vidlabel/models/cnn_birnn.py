@@ -88,16 +88,20 @@ class CnnBiRnn(nn.Module):
     def frame_features(self, clips: Tensor) -> Tensor:
         """(B, T, 3, H, W) uint8 to (B, T, 1280): the trunk, averaged over each frame's area."""
         batch, steps = clips.shape[:2]
-        pixels = clips.flatten(0, 1).to(dtype=torch.float32, memory_format=torch.channels_last)
+        exact = self.normalise.mix.dtype
+        pixels = clips.flatten(0, 1).to(dtype=exact, memory_format=torch.channels_last)
         maps = self.trunk(self.normalise(pixels))
-        return cast(Tensor, maps.mean((2, 3)).float().reshape(batch, steps, -1))
+        return cast(Tensor, maps.mean((2, 3)).to(exact).reshape(batch, steps, -1))
 
     def pool(self, frames: Tensor) -> Tensor:
         """(B, T, 1280) frame features to (B, F): the clip's embedding."""
         sequence, _ = self.rnn(F.relu(self.embed(frames)))
         return F.relu(self.mix(sequence.transpose(1, 2))).mean(2)
 
+    def head(self, frames: Tensor) -> Tensor:
+        """(B, T, 1280) frame features to logits (B, K)."""
+        return cast(Tensor, self.classify(self.dropout(self.pool(frames))))
+
     def forward(self, clips: Tensor) -> Tensor:
         """Logits (B, K) of clips (B, T, 3, H, W) uint8."""
-        features = self.pool(self.frame_features(clips))
-        return cast(Tensor, self.classify(self.dropout(features)))
+        return self.head(self.frame_features(clips))

@@ -1,0 +1,148 @@
+"""Training clips: what is drawn, and what it does to the pixels."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from vidlabel.augment import Augment, Draw
+from vidlabel.recipes import TrainSpec
+from vidlabel.specs import ClipSpec
+
+CPU = torch.device("cpu")
+CLIP = ClipSpec(frames=4, size_px=32, resize_px=40)
+PLAIN = TrainSpec(crop=1.0, window=1.0, flip=0.0, colour=0.0, noise=0.0)
+
+
+def _random(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _videos(count: int, clip: ClipSpec = CLIP) -> list[torch.Tensor]:
+    shape = (count, clip.frames, 3, clip.resize_px, clip.resize_px + 20)
+    return list(torch.randint(0, 256, shape, dtype=torch.uint8, generator=_random()))
+
+
+@pytest.mark.parametrize("kind", ["rgb", "motion"])
+def test_clips_keep_shape_range_and_stillness(kind: str) -> None:
+    clip = replace(CLIP, input=kind)
+    spec = TrainSpec()
+    augment = Augment(clip, spec, CPU)
+    draw = augment.draw(20, 8, _random())
+    still = [video[:1, :1].expand(4, 3, -1, -1) for video in _videos(20, clip)]
+    clips = augment(still, draw)
+    assert clips.shape == (20, *clip.shape)
+    assert clips.min() >= 0
+    assert clips.max() <= 255
+    # One change for all frames: a still video stays still, but for the noise.
+    spread = (clips - clips[:, :1]).abs().mean((1, 2, 3, 4))
+    assert spread.max() < 2 * spec.noise
+    assert (spread == 0).any()
+    assert (spread > 0.5).any()
+
+
+def test_with_nothing_to_change_a_clip_is_the_resized_square_of_its_frames() -> None:
+    augment = Augment(CLIP, PLAIN, CPU)
+    draw = replace(augment.draw(1, 8, _random()), box=torch.tensor([[0.8, 0.8, 0.5, 0.5]]))
+    (video,) = _videos(1)
+    assert torch.equal(augment([video], draw)[0], video[..., 4:36, 14:46].float())
+
+
+def test_a_flip_mirrors_left_and_right_of_all_frames() -> None:
+    augment = Augment(CLIP, PLAIN, CPU)
+    draw = augment.draw(1, 8, _random())
+    (video,) = _videos(1)
+    plain = augment([video], draw)
+    mirrored = augment([video], replace(draw, flip=torch.tensor([True])))
+    assert torch.equal(mirrored, plain.flip(-1))
+
+
+def test_light_keeps_black_white_and_order_apart_from_contrast() -> None:
+    """The curve alone moves neither black nor white, and brighter stays brighter."""
+    augment = Augment(CLIP, replace(PLAIN, colour=1.0), CPU)
+    draw = augment.draw(1, 8, _random())
+    draw = replace(
+        draw, light=torch.tensor([[0.35, 0.0, 0.0]]), cast=torch.ones(1, 3),
+        grey=torch.tensor([False]),
+    )  # fmt: skip
+    ramp = torch.linspace(0, 255, 32).to(torch.uint8).expand(4, 3, 32, 32)
+    draw = replace(draw, box=torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    row = augment([ramp], draw)[0, 0, 0, 0]
+    assert row[0] == pytest.approx(0, abs=1e-3)
+    assert row[-1] == pytest.approx(255, abs=1e-3)
+    assert (row.diff() > 0).all()
+    assert row[16] > ramp[0, 0, 0, 16] + 10
+
+
+def test_moments_are_in_order_within_the_video_and_within_their_window() -> None:
+    augment = Augment(replace(CLIP, frames=6), TrainSpec(window=0.5), CPU)
+    moments = augment.draw(500, 12, _random()).moments
+    assert (moments.diff(dim=1) >= 0).all()
+    assert moments.min() == 0
+    assert moments.max() == 11
+    assert len(torch.unique(moments[:, 0])) > 3, "windows begin at different places"
+
+
+def test_what_is_drawn_depends_on_the_seed_and_the_place_in_the_batch_only() -> None:
+    spec = TrainSpec(mixup=0.4, cutmix=1.0)
+    augment = Augment(CLIP, spec, CPU)
+    videos = _videos(8)
+    draw = augment.draw(8, 8, _random(3))
+    again = augment.draw(8, 8, _random(3))
+    other = augment.draw(8, 8, _random(4))
+    for field in fields(Draw):
+        assert torch.equal(getattr(draw, field.name), getattr(again, field.name))
+    assert not torch.equal(draw.moments, other.moments)
+    whole = augment(videos, draw)
+    halves = [augment(videos[:4], draw[:4]), augment(videos[4:], draw[4:])]
+    assert torch.equal(whole, torch.cat(halves))
+
+
+def test_mixup_shares_the_pixels_of_partners() -> None:
+    augment = Augment(CLIP, replace(PLAIN, mixup=0.4), CPU)
+    draw = augment.draw(2, 8, _random())
+    draw = replace(draw, own=torch.tensor([0.7, 0.7]))
+    videos = _videos(2)
+    plain = Augment(CLIP, PLAIN, CPU)(videos, draw)
+    mixed = augment(videos, draw)
+    torch.testing.assert_close(mixed[0], 0.7 * plain[0] + 0.3 * plain[1])
+    torch.testing.assert_close(mixed[1], 0.7 * plain[1] + 0.3 * plain[0])
+
+
+def test_cutmix_takes_a_box_from_the_partner_and_counts_its_pixels() -> None:
+    augment = Augment(CLIP, replace(PLAIN, cutmix=1.0), CPU)
+    draw = augment.draw(40, 8, _random())
+    videos = _videos(40)
+    plain = Augment(CLIP, PLAIN, CPU)(videos, draw)
+    mixed = augment(videos, draw)
+    partner = plain.reshape(20, 2, *CLIP.shape).flip(1).reshape(plain.shape)
+    own = (mixed == plain).all(2).float().mean((1, 2, 3))
+    foreign = (mixed == partner).all(2).float().mean((1, 2, 3))
+    assert ((own + foreign) >= 1).all(), "every pixel is one or the other's"
+    torch.testing.assert_close(own, draw.own, atol=1e-3, rtol=0)
+    assert draw.own.min() < 0.3
+    assert draw.own.max() > 0.7
+
+
+def test_with_mixup_and_cutmix_each_pair_gets_one_of_them() -> None:
+    draw = Augment(CLIP, TrainSpec(mixup=0.4, cutmix=1.0), CPU).draw(400, 8, _random())
+    cut = draw.cut.any(1)
+    assert 0.3 < cut.float().mean() < 0.7
+    assert torch.equal(draw.own[::2], draw.own[1::2])
+    assert draw.own[~cut].min() < 0.5
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_the_same_clips() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    spec = TrainSpec(mixup=0.4, cutmix=1.0)
+    draw = Augment(CLIP, spec, CPU).draw(8, 8, _random())
+    videos = _videos(8)
+    ours = Augment(CLIP, spec, CPU)(videos, draw)
+    cuda = torch.device("cuda")
+    theirs = Augment(CLIP, spec, cuda)([video.to(cuda) for video in videos], draw)
+    # The CPU resizes uint8 in whole steps.
+    torch.testing.assert_close(theirs.cpu(), ours, atol=3, rtol=0)

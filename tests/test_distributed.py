@@ -1,0 +1,157 @@
+"""Several processes train one model: on the CPU, two of them, as `torchrun` starts them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import colour_video
+
+from vidlabel.checkpoint import load_checkpoint
+from vidlabel.distributed import Team, join_team, reduce_gradients
+from vidlabel.errors import UsageError
+
+TWO = [
+    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+]  # fmt: skip
+
+_NORMS = """
+import torch
+from torch import nn
+from vidlabel.distributed import join_team, reduce_gradients, share_batchnorm
+
+team = join_team(torch.device("cpu"))
+torch.manual_seed(0)
+values, wanted = torch.randn(8, 3, 5, 5) * 4 + 100, torch.randn(8, 3, 5, 5)
+for momentum in (0.1, None):
+    plain = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum))
+    plain[0].weight.data.uniform_(0.5, 2)
+    shared = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum))
+    shared.load_state_dict(plain.state_dict())
+    share_batchnorm(shared)
+    part = team.part(8)
+    for _ in range(2):
+        whole = values.clone().requires_grad_()
+        own = values[part].clone().requires_grad_()
+        plain.zero_grad(), shared.zero_grad()
+        expected, found = plain(whole), shared(own)
+        (expected * wanted).sum().backward()
+        (found * wanted[part]).sum().backward()
+        totals = torch.tensor([1.0, team.rank])
+        reduce_gradients(team, list(shared.parameters()), totals)
+        assert totals.tolist() == [2.0, 1.0]
+        torch.testing.assert_close(found, expected[part], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(own.grad, whole.grad[part], atol=1e-4, rtol=1e-3)
+        for one, other in zip(shared.parameters(), plain.parameters()):
+            torch.testing.assert_close(one.grad, other.grad, atol=1e-2, rtol=1e-4)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(shared.state_dict()[name], value, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(shared.eval()(values), plain.eval()(values), atol=1e-3, rtol=1e-4)
+assert team.gather(team.rank) == [0, 1]
+assert team.share(team.rank) == 0
+assert not (team.leads and team.rank)
+team.wait()
+"""
+
+
+def _run(command: list[str]) -> str:
+    """What a command says on its standard error."""
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=100, check=False,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
+
+
+def test_alone_nothing_is_sent() -> None:
+    team = Team()
+    values = torch.ones(2)
+    assert team.add(values) is values
+    assert team.gather("x") == ["x"]
+    assert team.share("x") == "x"
+    assert team.part(6) == slice(0, 6)
+    assert team.leads
+    reduce_gradients(team, [], values)
+    team.wait()
+
+
+def test_variables_that_make_no_sense_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(UsageError, match="WORLD_SIZE"):
+        join_team(torch.device("cpu"))
+
+
+def test_shared_batchnorm_is_batchnorm_over_all_processes(tmp_path: Path) -> None:
+    script = tmp_path / "norms.py"
+    script.write_text(_NORMS)
+    _run([*TWO, str(script)])
+
+
+_TRAIN = """
+import sys
+from dataclasses import replace
+import torch
+import test_trainer as one
+from vidlabel.distributed import Team, join_team
+from vidlabel.models import build_model
+from vidlabel.trainer import Trainer
+
+spec = replace(one.SPEC, mixup=0.3, cutmix=1.0, ema=0.9, lr=3e-3)
+losses = []
+for team in (Team(), join_team(one.CPU)):
+    torch.manual_seed(0)
+    # In single precision rounding decides which side of a ReLU a value is on, and a few of them
+    # are enough to tell two trainings apart after some steps.
+    network = build_model(one.MODEL, one.CLIP).double()
+    watch = one._Notes()
+    trainer = Trainer(
+        network, one._Frames(), one.PARTS, one.CLIP, spec, one.CPU, team, watch
+    )
+    for number in range(1, 4):
+        watch.losses += trainer.epoch(number)
+        trainer.settle(number)
+        logits, labels = trainer.logits()
+        assert labels.tolist() == [0, 1]
+        watch.losses += logits.flatten().tolist()
+    losses.append(watch.losses)
+worst = max(abs(a - b) for a, b in zip(*losses, strict=True))
+assert len(losses[0]) == 3 * (2 + 2 + 4)
+assert worst < 1e-6, (worst, losses)
+assert max(losses[0]) - min(losses[0]) > 0.05, "nothing was learned"
+"""
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    """Every loss, and what the held-out part is given, over three epochs."""
+    script = tmp_path / "train.py"
+    script.write_text(_TRAIN)
+    _run([*TWO, str(script)])
+
+
+def test_the_command_trains_with_two_processes(tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    for colour in ("red", "blue"):
+        for number in range(8):
+            colour_video(clips / colour / f"place{number}_1.mp4", colour, 8, seed=number)
+    arguments = [
+        "-m", "vidlabel", "train", str(clips), "--out", str(tmp_path / "run"), "--epochs", "3",
+        "--batch-size", "8", "--frames", "4", "--size", "32", "--hidden", "16", "--device", "cpu",
+        "--val-fraction", "0.3", "--group-pattern", "(place[0-9])_", "--workers", "1",
+        "--cache", str(tmp_path / "cache"),
+    ]  # fmt: skip
+    done = _run([*TWO, *arguments])
+    assert done.count("epoch 3/3") == 1, "one process speaks"
+    with (tmp_path / "run" / "log.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+    assert load_checkpoint(str(tmp_path / "run" / "best.safetensors")).header.classes == (
+        "blue", "red",
+    )  # fmt: skip
+    assert (tmp_path / "run" / "result.json").is_file()
+    assert len(list((tmp_path / "cache").glob("*/*.npy"))) == 16

@@ -1,0 +1,296 @@
+"""The cache of decoded frames: right pixels, whatever happens to its files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes import CLIP, COLOURS, colour_video
+from program import Program
+
+from vidlabel.cachefolder import UNUSED_DAYS, clear, default_folder, remove_unused, usage
+from vidlabel.clips import read_steps
+from vidlabel.errors import OutputError, RunError
+from vidlabel.framecache import OVERSAMPLE, FrameCache, Frames, places
+from vidlabel.specs import Limits
+
+CPU = torch.device("cpu")
+
+
+class _Counter:
+    """Counts the videos that are decoded."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+
+    @contextmanager
+    def __call__(self, total: int) -> Iterator[_Counter]:
+        self.total += total
+        yield self
+
+    def advance(self) -> None:
+        self.done += 1
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("videos")
+    return [str(colour_video(folder / f"{c}.mp4", c, 14, seed=i)) for i, c in enumerate(COLOURS)]
+
+
+def _expected(path: str) -> np.ndarray:
+    dense = replace(CLIP, frames=CLIP.frames * OVERSAMPLE)
+    return read_steps(path, dense, 1, Limits()).clips[0]
+
+
+def _fill(folder: Path, videos: list[str], clip: object = CLIP) -> tuple[FrameCache, int]:
+    """A filled cache, and how many videos were decoded for it."""
+    cache, counter = FrameCache(folder, clip), _Counter()  # type: ignore[arg-type]
+    assert cache.fill(videos, 1, counter) == {}
+    assert counter.done == counter.total
+    return cache, counter.done
+
+
+def _check(cache: FrameCache, videos: list[str]) -> None:
+    for path in videos:
+        np.testing.assert_array_equal(cache.frames(path).numpy(), _expected(path))
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/*.npy"))
+
+
+def test_videos_are_decoded_once_and_read_as_decoded(videos: list[str], tmp_path: Path) -> None:
+    cache, decoded = _fill(tmp_path, videos)
+    assert decoded == 3
+    _check(cache, videos)
+    again, decoded = _fill(tmp_path, videos)
+    assert decoded == 0
+    _check(again, videos)
+    assert len(_entries(tmp_path)) == 3
+
+
+def test_what_decides_the_pixels_decides_the_entry(videos: list[str], tmp_path: Path) -> None:
+    _fill(tmp_path, videos)
+    assert _fill(tmp_path, videos, replace(CLIP, size_px=34))[1] == 0, "cropped later"
+    assert _fill(tmp_path, videos, replace(CLIP, step_s=0.5))[1] == 0, "of motion only"
+    assert _fill(tmp_path, videos, replace(CLIP, resize_px=40))[1] == 3
+    assert _fill(tmp_path, videos, replace(CLIP, frames=5))[1] == 3
+    motion = replace(CLIP, input="motion")
+    assert _fill(tmp_path, videos, motion)[1] == 3
+    assert _fill(tmp_path, videos, replace(motion, step_s=0.1))[1] == 3
+
+
+def test_a_video_that_has_changed_is_decoded_again(tmp_path: Path) -> None:
+    path = str(colour_video(tmp_path / "x.mp4", "red", 14))
+    _fill(tmp_path / "cache", [path])
+    colour_video(tmp_path / "x.mp4", "blue", 15)
+    cache, decoded = _fill(tmp_path / "cache", [path])
+    assert decoded == 1
+    _check(cache, [path])
+
+
+def test_a_video_that_changes_during_a_training_does_not_matter(tmp_path: Path) -> None:
+    path = colour_video(tmp_path / "x.mp4", "red", 14)
+    cache, _ = _fill(tmp_path / "cache", [str(path)])
+    before = cache.frames(str(path)).clone()
+    path.write_bytes(b"gone")
+    assert torch.equal(cache.frames(str(path)), before)
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "garbage", "empty", "shape", "type", "pickle"])
+def test_a_broken_entry_is_decoded_again(damage: str, videos: list[str], tmp_path: Path) -> None:
+    _fill(tmp_path, videos[:1])
+    (entry,) = _entries(tmp_path)
+    data = entry.read_bytes()
+    if damage in ("shape", "type", "pickle"):
+        values = {
+            "shape": np.zeros((8, 3, 36, 10), np.uint8),
+            "type": np.zeros((8, 3, 36, 48), np.int8),
+            "pickle": np.array([{}], dtype=object),
+        }
+        np.save(entry, values[damage], allow_pickle=True)
+    else:
+        kinds = {"cut": data[:-1], "longer": data + b"x", "garbage": b"x" * 300, "empty": b""}
+        entry.write_bytes(kinds[damage])
+    cache, decoded = _fill(tmp_path, videos[:1])
+    assert decoded == 1
+    _check(cache, videos[:1])
+
+
+def test_an_unreadable_video_is_named_and_tried_again(videos: list[str], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no video")
+    missing = str(tmp_path / "missing.mp4")
+    for _ in range(2):
+        cache, counter = FrameCache(tmp_path / "cache", CLIP), _Counter()
+        found = cache.fill([*videos, str(broken), missing], 1, counter)
+        assert found.keys() == {str(broken), missing}
+        assert all(why and "\n" not in why for why in found.values())
+    assert counter.done == 2
+
+
+_FILL = """
+import sys
+from pathlib import Path
+from fakes import CLIP
+from vidlabel.framecache import FrameCache
+from vidlabel.watch import Watch
+cache = FrameCache(Path(sys.argv[1]), CLIP)
+assert cache.fill(sys.argv[2:], 1, Watch().decoding) == {}
+"""
+
+
+def _start(folder: Path, videos: list[str]) -> subprocess.Popen[bytes]:
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", _FILL, str(folder), *videos]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths})
+
+
+def test_two_processes_fill_one_cache(videos: list[str], tmp_path: Path) -> None:
+    running = [_start(tmp_path, order) for order in (videos, videos[::-1])]
+    assert [process.wait(100) for process in running] == [0, 0]
+    cache, decoded = _fill(tmp_path, videos)
+    assert decoded == 0
+    _check(cache, videos)
+    assert usage(tmp_path).videos == 3
+
+
+def test_a_fill_that_is_killed_leaves_no_wrong_entry(tmp_path: Path) -> None:
+    videos = [str(colour_video(tmp_path / f"{i}.mp4", "red", 14, seed=i)) for i in range(30)]
+    folder = tmp_path / "cache"
+    process = _start(folder, videos)
+    deadline = time.monotonic() + 60
+    while not _entries(folder) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(_entries(folder))
+    assert 0 < done < 30, "the kill came too late"
+    cache, decoded = _fill(folder, videos)
+    assert decoded == 30 - done
+    _check(cache, videos[:3] + videos[-3:])
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(
+    videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file: frames cannot be kept there.*--cache"):
+        _fill(tmp_path / "file", videos)
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OutputError, match=r"No space left on device.*--cache FOLDER"):
+        _fill(tmp_path / "cache", videos)
+    assert usage(tmp_path / "cache").size == 0, "nothing half written stays"
+
+
+def test_a_cache_that_is_removed_in_use_is_one_clear_line(
+    videos: list[str], tmp_path: Path
+) -> None:
+    cache, _ = _fill(tmp_path, videos)
+    clear(tmp_path)
+    with pytest.raises(RunError, match="was the cache removed"):
+        cache.frames(videos[0])
+
+
+def test_what_is_not_used_goes_and_what_is_used_stays(videos: list[str], tmp_path: Path) -> None:
+    _fill(tmp_path, videos)
+    old = time.time() - (UNUSED_DAYS + 1) * 86400
+    for entry in _entries(tmp_path):
+        os.utime(entry, (old, old))
+    torn = _entries(tmp_path)[0].with_suffix(".abc_12.part")
+    for path in (torn, torn.with_suffix(".npy.txt")):
+        path.write_text("")
+        os.utime(path, (old, old))
+    _, decoded = _fill(tmp_path, videos[:1])
+    assert decoded == 0
+    assert len(_entries(tmp_path)) == 1
+    assert not torn.exists()
+    fresh = torn.with_suffix(".xyz.part")
+    fresh.parent.mkdir(exist_ok=True)
+    fresh.write_text("")
+    remove_unused(tmp_path)
+    assert fresh.exists(), "another process is writing it"
+
+
+def test_clear_removes_its_own_files_only(
+    videos: list[str], tmp_path: Path, program: Program
+) -> None:
+    folder = tmp_path / "cache"
+    _fill(folder, videos)
+    shown = program.run("cache", "--folder", folder)
+    assert shown.code == 0
+    assert "videos  3" in shown.out
+    entry = _entries(folder)[0]
+    foreign = [folder / "notes.txt", entry.with_name("mine.npy"), folder / "zz" / entry.name]
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    link = entry.with_name("0" * 64 + ".npy")
+    link.symlink_to(foreign[0])
+    assert program.run("cache", "--folder", folder, "--clear").code == 0
+    assert all(path.read_text() == "mine" for path in foreign)
+    assert link.is_symlink()
+    assert usage(folder).videos == 0
+    nowhere = program.run("cache", "--folder", tmp_path / "none")
+    assert nowhere.code == 0
+    assert "videos  0" in nowhere.out
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDLABEL_CACHE", "/a")
+    assert default_folder() == Path("/a")
+    monkeypatch.delenv("VIDLABEL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert default_folder() == Path("/b/vidlabel/frames")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/c")
+    assert default_folder() == Path("/c/.cache/vidlabel/frames")
+
+
+def test_frames_are_taken_at_moments(videos: list[str], tmp_path: Path) -> None:
+    cache, _ = _fill(tmp_path, videos)
+    frames = Frames(cache, videos, CPU)
+    assert len(frames) == 3
+    assert frames.where == "disk"
+    moments = torch.tensor([0, 2, 2, 7])
+    assert torch.equal(frames.take(1, moments), cache.frames(videos[1])[moments])
+
+
+def test_frames_are_held_where_they_fit() -> None:
+    assert places(50, 100, 1000) == ["GPU memory", "pinned memory"]
+    assert places(70, 100, 1000) == ["pinned memory"]
+    assert places(700, 100, 1000) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("where", ["GPU memory", "pinned memory", "disk"])
+def test_a_gpu_takes_the_same_frames_from_everywhere(
+    where: str, videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, _ = _fill(tmp_path, videos)
+    monkeypatch.setattr(
+        "vidlabel.framecache.places", lambda *sizes: [] if where == "disk" else [where]
+    )
+    frames = Frames(cache, videos, torch.device("cuda"))
+    assert frames.where == where
+    moments = torch.tensor([0, 2, 2, 7])
+    for number, path in enumerate(videos):
+        taken = frames.take(number, moments)
+        assert taken.device.type == "cuda"
+        assert torch.equal(taken.cpu(), cache.frames(path)[moments])

@@ -1,0 +1,142 @@
+"""How to train: the settings, and what is known to work.
+
+A recipe is a set of values for the fields of `TrainSpec`, `ClipSpec` and `ModelSpec`. Every field
+is a flag of `vidlabel train` (`batch_size` is `--batch-size`) and a key of a TOML file;
+`vidlabel.settings` puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from vidlabel.errors import UsageError
+from vidlabel.specs import Precision, setting
+
+Optimiser = Literal["adamw", "adam", "sgd"]
+Schedule = Literal["cosine", "constant"]
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """How to train. The defaults suit a few hundred to a few thousand clips."""
+
+    epochs: int = setting(40, "How often every clip is seen.")
+    batch_size: int = setting(16, "Clips per step, over all processes.")
+    optimiser: Optimiser = setting("adamw", "How the weights follow the gradient.")
+    lr: float = setting(5e-4, "Peak learning rate.")
+    trunk_lr: float = setting(1.0, "The CNN's learning rate, as a share of --lr.")
+    momentum: float = setting(0.9, "Of sgd, which is Nesterov's.")
+    weight_decay: float = setting(0.05, "Of weights; biases and norms are not decayed.")
+    schedule: Schedule = setting("cosine", "How the learning rate falls from its peak.")
+    warmup: float = setting(
+        0.05, "Share of all steps over which the learning rate rises to its peak."
+    )
+    label_smoothing: float = setting(0.1, "Share of a label that is spread over all classes.")
+    clip_norm: float = setting(5.0, "Longest gradient; 0 leaves it as it is.")
+    ema: float = setting(
+        0.0, "Decay per step of the moving average of the weights that is kept; 0 keeps the last."
+    )
+    mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 mixes nothing.")
+    cutmix: float = setting(0.0, "Alpha of CutMix's; with both, each pair of clips gets one.")
+    crop: float = setting(
+        0.7, "Smallest side of the random crop, as a share of the frame's shorter side."
+    )
+    window: float = setting(
+        0.6, "Shortest stretch of a video that a clip is taken from, as a share of its length."
+    )
+    flip: float = setting(0.5, "Share of clips that are mirrored, left to right.")
+    colour: float = setting(1.0, "Strength of changes of light and colour; 0 is none.")
+    noise: float = setting(
+        6.0, "Largest standard deviation of pixel noise, of 255; half of the clips get some."
+    )
+    freeze_trunk: bool = setting(
+        False, "Leave the CNN as it is, with the statistics of its BatchNorm layers."
+    )
+    val_fraction: float = setting(0.2, "Share of each class to hold out, by whole groups.")
+    max_bad: float = setting(
+        0.01, "Share of videos that may be unreadable; they are listed, and more than this stops."
+    )
+    seed: int = setting(0, "Of everything random.")
+    init: str = setting(
+        "", "Start from a checkpoint, with its clips and network; other classes are learned anew."
+    )
+    trunk_weights: str = setting("none", "Start the CNN from torchvision's weights.")
+    precision: Precision = setting(
+        "auto", "Of the arithmetic; auto is bf16 on a GPU that has it, fp32 elsewhere."
+    )
+    compile: bool = setting(False, "Compile the CNN with torch.compile.")
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} must be {low:g} to {high:g}, got {value:g}")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"--{name} must be {' or '.join(known)}: {getattr(self, name)}")
+        if not 0 < self.lr < 10:
+            raise UsageError(f"--lr must be over 0 and under 10, got {self.lr:g}")
+        if (self.mixup or self.cutmix) and self.batch_size % 2:
+            raise UsageError(f"--batch-size must be even to mix pairs, got {self.batch_size}")
+
+
+_CHOICES = {
+    "optimiser": get_args(Optimiser),
+    "schedule": get_args(Schedule),
+    "precision": get_args(Precision),
+}
+_RANGES = (
+    ("epochs", 1, 100_000),
+    ("batch_size", 2, 65_536),
+    ("trunk_lr", 0, 10),
+    ("momentum", 0, 0.9999),
+    ("weight_decay", 0, 10),
+    ("warmup", 0, 1),
+    ("label_smoothing", 0, 0.9),
+    ("clip_norm", 0, 1e6),
+    ("ema", 0, 0.99999),
+    ("mixup", 0, 10),
+    ("cutmix", 0, 10),
+    ("crop", 0.1, 1),
+    ("window", 0.05, 1),
+    ("flip", 0, 1),
+    ("colour", 0, 2),
+    ("noise", 0, 50),
+    ("val_fraction", 0.01, 0.9),
+    ("max_bad", 0, 1),
+    ("seed", 0, 2**63 - 1),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings for one network that go together. What it does not name has the field's default."""
+
+    values: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    """By name of the flag, with underscores; never `init`, as a recipe starts from nothing."""
+    published: tuple[str, ...] = ()
+    """Of which settings the value was published; all others are ours."""
+    source: str = ""
+    """Who published them."""
+    told: str = ""
+    """What was published, in a few words."""
+
+
+DEFAULT_RECIPE = "best"
+RECIPES: dict[str, dict[str, Recipe]] = {
+    "cnn-birnn": {
+        "best": Recipe(),
+        "original": Recipe(
+            values={"epochs": 64, "embed": 256, "trunk_weights": "imagenet"},
+            published=("model", "epochs", "embed", "trunk_weights"),
+            source="reshalfahsi/action-recognition and its variant",
+            told="MNASNet 0.5 with ImageNet weights, 256 features per frame, a bidirectional RNN, "
+            "a 1-D convolution, one fully connected layer, and 64 epochs",
+        ),
+    },
+}
+"""By network, then by name; every network has both names. `best` is what we found to work best,
+`original` what is published of the system that the network comes from."""
