@@ -35,8 +35,9 @@ class MeanColour(nn.Module):
     def frame_features(self, clips: Tensor) -> Tensor:
         return clips.float().mean((3, 4))
 
-    def pool(self, frames: Tensor) -> Tensor:
-        return frames.mean(1).flip(-1) / 50  # red, green, blue -> the classes' order
+    def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        features = frames.mean(1).flip(-1) / 50  # red, green, blue -> the classes' order
+        return features, features
 
 
 def colour_checkpoint() -> Checkpoint:

@@ -39,6 +39,7 @@ LAYERS: list[set[str]] = [
     {"decoder"},
     {"workers", "checkpoint", "inference", "datasets", "ledger"},
     {"framecache", "trainlog", "trainstate", "runinfo", "trainboard"},
+    {"featurecache"},
     {"trainer"},
     {"predict", "train", "doctor"},
     {"evaluate"},

@@ -21,7 +21,14 @@ from program import Program
 from vidlabel.cachefolder import UNUSED_DAYS, clear, default_folder, remove_unused, usage
 from vidlabel.clips import read_steps
 from vidlabel.errors import OutputError, RunError
-from vidlabel.framecache import OVERSAMPLE, FrameCache, Frames, places
+from vidlabel.framecache import (
+    OVERSAMPLE,
+    FrameCache,
+    Frames,
+    Where,
+    _free_host_memory,
+    places,
+)
 from vidlabel.specs import Limits
 
 CPU = torch.device("cpu")
@@ -44,7 +51,7 @@ class _Counter:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("videos")
+    folder = tmp_path_factory.mktemp("entries")
     return [str(colour_video(folder / f"{c}.mp4", c, 14, seed=i)) for i, c in enumerate(COLOURS)]
 
 
@@ -108,7 +115,10 @@ def test_a_video_that_changes_during_a_training_does_not_matter(tmp_path: Path) 
     assert torch.equal(cache.frames(str(path)), before)
 
 
-@pytest.mark.parametrize("damage", ["cut", "longer", "garbage", "empty", "shape", "type", "pickle"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut", "longer", "garbage", "zip", "empty", "header", "shape", "negative", "type", "pickle"],
+)
 def test_a_broken_entry_is_decoded_again(damage: str, videos: list[str], tmp_path: Path) -> None:
     _fill(tmp_path, videos[:1])
     (entry,) = _entries(tmp_path)
@@ -121,11 +131,36 @@ def test_a_broken_entry_is_decoded_again(damage: str, videos: list[str], tmp_pat
         }
         np.save(entry, values[damage], allow_pickle=True)
     else:
-        kinds = {"cut": data[:-1], "longer": data + b"x", "garbage": b"x" * 300, "empty": b""}
+        kinds = {
+            "cut": data[:-1],
+            "longer": data + b"x",
+            "garbage": b"x" * 300,
+            "zip": b"PK\x03\x04" + b"x" * 300,
+            "empty": b"",
+            "header": data[:10] + b"(" * 118 + data[128:],
+            "negative": data.replace(b"3, 36, 48)", b"3,-36, 48)"),
+        }
         entry.write_bytes(kinds[damage])
     cache, decoded = _fill(tmp_path, videos[:1])
     assert decoded == 1
     _check(cache, videos[:1])
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\0\x08\0((((((((", None])
+def test_an_entry_that_breaks_in_use_is_one_clear_line(
+    damage: bytes | None, videos: list[str], tmp_path: Path
+) -> None:
+    cache, _ = _fill(tmp_path, videos[:1])
+    (entry,) = _entries(tmp_path)
+    entry.unlink()
+    if damage is not None:
+        entry.write_bytes(damage)
+    with pytest.raises(RunError, match="was the cache removed"):
+        cache.frames(videos[0])
+
+
+def test_a_video_named_twice_is_decoded_once(videos: list[str], tmp_path: Path) -> None:
+    assert _fill(tmp_path, [videos[0]] * 3)[1] == 1
 
 
 def test_an_unreadable_video_is_named_and_tried_again(videos: list[str], tmp_path: Path) -> None:
@@ -212,6 +247,7 @@ def test_what_is_not_used_goes_and_what_is_used_stays(videos: list[str], tmp_pat
     old = time.time() - (UNUSED_DAYS + 1) * 86400
     for entry in _entries(tmp_path):
         os.utime(entry, (old, old))
+    folders = sorted(tmp_path.iterdir())
     torn = _entries(tmp_path)[0].with_suffix(".abc_12.part")
     for path in (torn, torn.with_suffix(".npy.txt")):
         path.write_text("")
@@ -220,11 +256,48 @@ def test_what_is_not_used_goes_and_what_is_used_stays(videos: list[str], tmp_pat
     assert decoded == 0
     assert len(_entries(tmp_path)) == 1
     assert not torn.exists()
+    torn.with_suffix(".npy.txt").unlink()
+    remove_unused(tmp_path)
+    assert sorted(tmp_path.iterdir()) == folders, "another process may be about to write there"
     fresh = torn.with_suffix(".xyz.part")
-    fresh.parent.mkdir(exist_ok=True)
     fresh.write_text("")
     remove_unused(tmp_path)
     assert fresh.exists(), "another process is writing it"
+
+
+def test_what_this_training_uses_stays_however_old_it_seems(
+    videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(tmp_path, videos)
+    old = time.time() - (UNUSED_DAYS + 1) * 86400
+    for entry in _entries(tmp_path):
+        os.utime(entry, (old, old))
+
+    def refused(*arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refused)
+    _fill(tmp_path, videos[:2])
+    assert len(_entries(tmp_path)) == 2
+
+
+def test_one_entry_that_cannot_be_removed_keeps_no_other(
+    videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(tmp_path, videos)
+    first, *_ = _entries(tmp_path)
+    for entry in _entries(tmp_path):
+        os.utime(entry, (0, 0))
+    unlink = Path.unlink
+
+    def refusing(path: Path, missing_ok: bool = False) -> None:
+        if path == first:
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    remove_unused(tmp_path)
+    assert _entries(tmp_path) == [first]
 
 
 def test_clear_removes_its_own_files_only(
@@ -234,7 +307,7 @@ def test_clear_removes_its_own_files_only(
     _fill(folder, videos)
     shown = program.run("cache", "--folder", folder)
     assert shown.code == 0
-    assert "videos  3" in shown.out
+    assert "entries  3" in shown.out
     entry = _entries(folder)[0]
     foreign = [folder / "notes.txt", entry.with_name("mine.npy"), folder / "zz" / entry.name]
     for path in foreign:
@@ -242,13 +315,30 @@ def test_clear_removes_its_own_files_only(
         path.write_text("mine")
     link = entry.with_name("0" * 64 + ".npy")
     link.symlink_to(foreign[0])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    foreign.append(elsewhere / entry.name)
+    foreign[-1].write_text("mine")
+    linked = next(
+        place for place in (folder / f"{n:02x}" for n in range(256)) if not place.exists()
+    )
+    linked.symlink_to(elsewhere)
     assert program.run("cache", "--folder", folder, "--clear").code == 0
     assert all(path.read_text() == "mine" for path in foreign)
     assert link.is_symlink()
     assert usage(folder).videos == 0
     nowhere = program.run("cache", "--folder", tmp_path / "none")
     assert nowhere.code == 0
-    assert "videos  0" in nowhere.out
+    assert "entries  0" in nowhere.out
+
+
+def test_the_command_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from vidlabel.cli import cli\n"
+        "cli(['cache', '--folder', sys.argv[1]], standalone_mode=False)\n"
+        "assert not {'torch', 'av', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,8 +357,62 @@ def test_frames_are_taken_at_moments(videos: list[str], tmp_path: Path) -> None:
     frames = Frames(cache, videos, CPU)
     assert len(frames) == 3
     assert frames.where == "disk"
+    assert frames.nbytes == sum(cache.frames(path).nbytes for path in videos)
     moments = torch.tensor([0, 2, 2, 7])
     assert torch.equal(frames.take(1, moments), cache.frames(videos[1])[moments])
+
+
+@pytest.mark.parametrize("where", ["GPU memory", "pinned memory"])
+@pytest.mark.parametrize("block", [1, 100_000, 2**20])  # smaller than a video, two of them, all
+def test_blocks_hold_the_same_frames(
+    where: Where, block: int, videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU, which stands in for the memory of a GPU; nothing is pinned without one."""
+    empty = torch.empty
+
+    def unpinned(*size: object, pin_memory: bool = False, **how: object) -> torch.Tensor:
+        return empty(*size, **how)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr("vidlabel.framecache.BLOCK", block)
+    monkeypatch.setattr(torch, "empty", unpinned)
+    cache, _ = _fill(tmp_path, videos)
+    frames = Frames(cache, videos, CPU)
+    assert frames._hold(where)
+    frames.where = where
+    moments = torch.tensor([0, 2, 2, 7])
+    for number, path in enumerate(videos):
+        assert torch.equal(frames.take(number, moments), cache.frames(path)[moments])
+
+
+def test_frames_that_do_not_fit_after_all_are_not_held(
+    videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, _ = _fill(tmp_path, videos)
+    frames = Frames(cache, videos, CPU)
+    empty = torch.empty
+
+    def full(*size: object, **how: object) -> torch.Tensor:
+        if size == (0,):
+            return empty(0, dtype=torch.uint8)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "empty", full)
+    assert not frames._hold("GPU memory")
+    monkeypatch.undo()
+    moments = torch.tensor([1, 3])
+    assert torch.equal(frames.take(2, moments), cache.frames(videos[2])[moments])
+
+
+def test_a_container_has_no_more_memory_than_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("vidlabel.framecache._CONTAINER_LIMITS", (str(limit), "/none"))
+    machine = _free_host_memory()
+    limit.write_text("max\n")
+    assert _free_host_memory() > machine / 2
+    limit.write_text("4096\n")
+    assert _free_host_memory() == 4096
 
 
 def test_frames_are_held_where_they_fit() -> None:

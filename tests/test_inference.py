@@ -12,6 +12,7 @@ from torch import nn
 from vidlabel.errors import UsageError
 from vidlabel.inference import CPU_CHUNK, Runner, fold_batchnorm, pick_device
 from vidlabel.models.cnn_birnn import CnnBiRnn
+from vidlabel.models.trunks import make_trunk
 
 CPU = torch.device("cpu")
 
@@ -32,6 +33,21 @@ def test_folding_batchnorm_keeps_the_function(network: CnnBiRnn) -> None:
     with torch.inference_mode():
         torch.testing.assert_close(folded(x), network.trunk(x), rtol=1e-3, atol=1e-4)
     assert any(isinstance(m, nn.BatchNorm2d) for m in network.trunk.modules()), "a copy"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_small", "swin_t"])
+def test_folding_keeps_the_function_of_other_trunks(name: str) -> None:
+    torch.manual_seed(0)
+    trunk, width = make_trunk(name, 64)
+    x = torch.rand(4, 3, 64, 64)
+    with torch.no_grad():
+        trunk.train()(x)  # statistics that matter
+        expected = trunk.eval()(x)
+        folded = fold_batchnorm(trunk)
+        torch.testing.assert_close(folded(x), expected, rtol=1e-3, atol=1e-4)
+    assert expected.shape == (4, width)
+    if name == "resnet18":
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -120,9 +120,10 @@ def test_numbers_that_are_not_finite_never_become_a_label(colours: list[Path]) -
     import torch
 
     checkpoint = colour_checkpoint()
-    checkpoint.network.pool = lambda frames: torch.full(  # type: ignore[method-assign]
-        (len(frames), 3), float("nan")
-    )
+    nothing = torch.full((1, 3), float("nan"))
+    checkpoint.network.read = lambda frames: (  # type: ignore[method-assign]
+        nothing.expand(len(frames), 3), nothing.expand(len(frames), 3),
+    )  # fmt: skip
     labeller = Labeller(checkpoint, "cpu")
     (row,) = labeller.predict([str(colours[0])])
     assert (row.status, row.reason, row.label, row.embedding) == (Status.FAILED, "nan", "", ())

@@ -220,6 +220,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     for key, each in SETTINGS.items()
     if each.choices or each.kind is bool
 } | {
+    "trunk": _NAMES,
     "embed": st.integers(1, 8192),
     "hidden": st.integers(1, 8192),
     "features": st.integers(1, 8192),

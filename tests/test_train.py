@@ -177,7 +177,7 @@ def test_trunk_weights_that_are_something_else_are_one_clear_line(
     else:
         path.write_text("" if kind == "empty" else "no weights")
     with pytest.raises(CheckpointError, match="--trunk-weights"):
-        load_trunk(build_model(ModelSpec(classes=2), CLIP), str(path))
+        load_trunk(build_model(ModelSpec(classes=2), CLIP), "mnasnet0_5", str(path))
 
 
 def test_class_names_that_no_checkpoint_may_hold_are_refused_before_any_work(
@@ -199,12 +199,12 @@ def test_trunk_weights_are_put_into_the_trunk(tmp_path: Path) -> None:
     source = mnasnet0_5(weights=None)
     torch.save(source.state_dict(), tmp_path / "mnasnet.pth")
     network = build_model(MODEL, CLIP)
-    load_trunk(network, str(tmp_path / "mnasnet.pth"))
+    load_trunk(network, "mnasnet0_5", str(tmp_path / "mnasnet.pth"))
     for key, value in source.layers.state_dict().items():
         assert torch.equal(network.trunk.state_dict()[key], value)
     torch.save({"layers.0.weight": torch.zeros(1)}, tmp_path / "wrong.pth")
-    with pytest.raises(CheckpointError, match="not those of MNASNet"):
-        load_trunk(network, str(tmp_path / "wrong.pth"))
+    with pytest.raises(CheckpointError, match="not those of mnasnet0_5"):
+        load_trunk(network, "mnasnet0_5", str(tmp_path / "wrong.pth"))
 
 
 def test_wrong_settings_name_their_flag() -> None:
@@ -303,15 +303,18 @@ def test_a_broken_state_is_one_clear_line(content: bytes, tmp_path: Path) -> Non
         train(samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu")
 
 
+@pytest.mark.parametrize("in_training", [True, False])
 def test_b2_54_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_training: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = _samples(tmp_path)
     head = CnnBiRnn.head
     broken = []
 
     def fails_later(self: CnnBiRnn, frames: torch.Tensor) -> torch.Tensor:
-        return head(self, frames) * (float("nan") if broken and self.training else 1.0)
+        return head(self, frames) * (
+            float("nan") if broken and self.training == in_training else 1.0
+        )
 
     monkeypatch.setattr(CnnBiRnn, "head", fails_later)
     with pytest.raises(RunError, match="no longer a finite number"):
@@ -319,5 +322,6 @@ def test_b2_54_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_model(
             samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", watch=_Each(broken.append)
         )
     assert broken[0].epoch == 1
-    assert load_checkpoint(str(tmp_path / "run" / "best.safetensors"))
+    for name in ("best", "last"):
+        assert load_checkpoint(str(tmp_path / "run" / f"{name}.safetensors"))
     assert not (tmp_path / "run" / "result.json").exists()

@@ -21,6 +21,7 @@ from program import Done, Program
 from vidlabel import __version__
 from vidlabel.checkpoint import read_header
 from vidlabel.errors import OutputError
+from vidlabel.recipes import TrainSpec
 from vidlabel.settings import SETTINGS, gather, read_config
 from vidlabel.trainboard import TrainBoard
 from vidlabel.watch import Counting, Epoch, Together, Watch
@@ -148,7 +149,7 @@ def test_every_start_is_added_and_none_where_nothing_was_trained(
     assert len(sessions(out)) == 1
     logged = scalars(out / "tensorboard")
     assert [step for step, _ in logged["lr"]] == [1, 2]
-    assert logged["lr"][0][1] == pytest.approx(5e-4, rel=0.1)
+    assert logged["lr"][0][1] == pytest.approx(TrainSpec.lr, rel=0.1)
 
 
 def test_tensorboard_has_every_epoch_once_whatever_was_written_before(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_the_folder_of_another_run_is_not_touched(
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     other = program.run(*small(clips, out, "--lr", 0.1))
     assert other.code == 2
-    assert "train.lr was 0.0005, is 0.1" in other.err
+    assert f"train.lr was {TrainSpec.lr}, is 0.1" in other.err
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from fakes import CLIP
 from torch import Tensor
-from vidlabel.framecache import OVERSAMPLE
 
 from vidlabel.distributed import Team
 from vidlabel.errors import RunError, UsageError
+from vidlabel.framecache import OVERSAMPLE
 from vidlabel.models import build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.recipes import TrainSpec
@@ -23,7 +23,7 @@ from vidlabel.watch import Watch
 
 CPU = torch.device("cpu")
 MODEL = ModelSpec(classes=2, hidden=8, features=16, dropout=0.0)
-SPEC = TrainSpec(epochs=4, batch_size=8, lr=1e-3)
+SPEC = TrainSpec(epochs=4, batch_size=8, lr=1e-3, ema=0.0)
 VIDEOS = 12
 PARTS = Parts([(i, i % 2) for i in range(10)], [(10, 0), (11, 1)])
 

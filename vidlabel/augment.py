@@ -76,6 +76,9 @@ class Augment:
 
         side, stretch = uniform(spec.crop, 1), uniform(0.85, 1.18)
         box = torch.stack([side, side * stretch, uniform(0, 1), uniform(0, 1)], 1)
+        if spec.crop == 1:
+            centre = self._clip.size_px / self._clip.resize_px
+            box = torch.tensor([centre, centre, 0.5, 0.5]).repeat(count, 1)
         limits = torch.tensor([CURVE, CONTRAST, SHIFT]) * spec.colour
         own, cut = self._mixture(count, random)
         return Draw(

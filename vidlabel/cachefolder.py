@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,46 +53,53 @@ def part_prefix(digest: str) -> str:
 
 def usage(folder: Path) -> Usage:
     """What the folder holds; nothing where there is none."""
-    sizes = [(entry.stat().st_size, is_entry) for entry, is_entry in _files(folder)]
-    return Usage(sum(is_entry for _, is_entry in sizes), sum(size for size, _ in sizes))
+    videos = size = 0
+    for entry, is_entry in _files(folder):
+        with suppress(FileNotFoundError):  # another process has just removed it
+            size += entry.stat(follow_symlinks=False).st_size
+            videos += is_entry
+    return Usage(videos, size)
 
 
 def clear(folder: Path) -> Usage:
     """Remove all entries and nothing else; what was removed. Raises OSError."""
-    return _remove(folder, lambda status, is_entry: True)
-
-
-def remove_unused(folder: Path) -> Usage:
-    """Remove what nobody has used for UNUSED_DAYS, and what was never finished."""
-    now = time.time()
-
-    def old(status: os.stat_result, is_entry: bool) -> bool:
-        return now - status.st_mtime > (UNUSED_DAYS if is_entry else TORN_DAYS) * 86400
-
-    with suppress(OSError):
-        return _remove(folder, old)
-    return Usage(0, 0)
-
-
-def _remove(folder: Path, which: Callable[[os.stat_result, bool], bool]) -> Usage:
     videos = size = 0
     for entry, is_entry in _files(folder):
         with suppress(FileNotFoundError):  # another process was quicker
             status = entry.stat(follow_symlinks=False)
-            if which(status, is_entry):
-                Path(entry.path).unlink()
-                videos, size = videos + is_entry, size + status.st_size
+            Path(entry.path).unlink()
+            videos, size = videos + is_entry, size + status.st_size
     for number in range(256):
         with suppress(OSError):  # it is not empty, or not there
             (folder / f"{number:02x}").rmdir()
     return Usage(videos, size)
 
 
+def remove_unused(folder: Path, used: Container[str] = ()) -> None:
+    """Remove what nobody has used for UNUSED_DAYS, and what was never finished, as far as possible.
+
+    Empty folders stay: another process may be about to write there.
+
+    Args:
+        folder: the cache.
+        used: digests of entries to keep, however old they seem.
+    """
+    now = time.time()
+    with suppress(OSError):
+        for entry, is_entry in _files(folder):
+            with suppress(OSError):  # it may be gone, or another user's
+                age_s = now - entry.stat(follow_symlinks=False).st_mtime
+                old = age_s > (UNUSED_DAYS if is_entry else TORN_DAYS) * 86400
+                if old and entry.name.removesuffix(".npy") not in used:
+                    Path(entry.path).unlink()
+
+
 def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], bool]]:
     """Every file of ours, and whether it is an entry; links are not followed."""
     for number in range(256):
+        inner = folder / f"{number:02x}"
         try:
-            found = list(os.scandir(folder / f"{number:02x}"))
+            found = [] if inner.is_symlink() else list(os.scandir(inner))
         except (FileNotFoundError, NotADirectoryError):
             continue
         for entry in found:

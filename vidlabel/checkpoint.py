@@ -26,7 +26,7 @@ from safetensors.torch import load, save
 from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.files import write_bytes
 from vidlabel.models import build_model
-from vidlabel.models.cnn_birnn import CnnBiRnn
+from vidlabel.models.base import ClipModel
 from vidlabel.specs import SHIPPED, ClipSpec, ModelSpec, from_dict, to_dict
 from vidlabel.text import safe
 
@@ -131,7 +131,7 @@ class Checkpoint:
 
     name: str
     header: Header
-    network: CnnBiRnn
+    network: ClipModel
     digest: str
 
     @property
@@ -157,7 +157,7 @@ def find_checkpoint(name: str) -> Path:
     return path
 
 
-def save_checkpoint(path: Path, header: Header, network: CnnBiRnn) -> None:
+def save_checkpoint(path: Path, header: Header, network: ClipModel) -> None:
     """Write a checkpoint as a whole or not at all. Raises OutputError."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     write_bytes(path, [save(state, metadata={"vidlabel": header.to_json()})])

@@ -90,6 +90,8 @@ def join_team(device: torch.device) -> Team:
     if size <= 1:
         return Team()
     if not distributed.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=LONGEST_WAIT)
         atexit.register(distributed.destroy_process_group)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor
 from vidlabel.cachefolder import part_prefix, place_of, remove_unused
 from vidlabel.decoder import DecodeJob
 from vidlabel.errors import OutputError, RunError
-from vidlabel.files import identity, text_path
+from vidlabel.files import identity
 from vidlabel.inference import out_of_memory
 from vidlabel.specs import ClipSpec, Limits, VideoItem
 from vidlabel.watch import Counting
@@ -41,6 +41,15 @@ FORMAT = 1
 GPU_SHARE, HOST_SHARE = 0.6, 0.5
 """Most of the free memory that is taken for frames."""
 
+BLOCK = 2**28
+"""Bytes of memory that are asked for at once, a power of two: PyTorch rounds every piece of pinned
+memory up to one, which for a piece per video can be twice its frames."""
+
+_CONTAINER_LIMITS = (  # cgroups, version 2 and 1
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+
 Where = Literal["GPU memory", "pinned memory", "disk"]
 
 
@@ -53,9 +62,10 @@ class FrameCache:
     """
 
     def __init__(self, folder: Path, clip: ClipSpec) -> None:
-        self._folder = folder
+        self.folder = folder
         self._clip = clip
-        self._digests: dict[str, str] = {}
+        self.digests: dict[str, str] = {}
+        """Of the videos that `fill` has seen: what their entries are named by."""
 
     def fill(
         self, paths: Sequence[str], workers: int | None, decoding: Callable[[int], Counting]
@@ -72,9 +82,11 @@ class FrameCache:
 
         Raises:
             OutputError: the folder cannot be written.
+            RunError: no decoder process can be started.
         """
+        paths = list(dict.fromkeys(paths))
         for path in paths:
-            self._digests[path] = self._digest(path)
+            self.digests[path] = self._digest(path)
         missing = [path for path in paths if not self._use(path)]
         unreadable = {}
         if missing:
@@ -86,9 +98,10 @@ class FrameCache:
                     if done.data is None:
                         unreadable[done.item.path] = str(done.error)
                     else:
-                        self._write(self._digests[done.item.path], done.data.clips[0])
+                        digest = self.digests[done.item.path]
+                        write_entry(self.folder, digest, done.data.clips[0])
                     bar.advance()
-        remove_unused(self._folder)
+        remove_unused(self.folder, set(self.digests.values()))
         return unreadable
 
     def frames(self, path: str) -> Tensor:
@@ -99,15 +112,12 @@ class FrameCache:
         Raises:
             RunError: they are gone, as when the cache is cleared during a training.
         """
-        place = place_of(self._folder, self._digests[path])
-        try:  # copy-on-write: torch knows no arrays that may not be written
-            pixels = np.load(place, mmap_mode="c")
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self._folder}: the frames of {path} are gone; was the cache removed? "
-                "The same command goes on"
-            ) from error
-        return torch.from_numpy(np.asarray(pixels))
+        return read_entry(self.folder, self.digests[path])
+
+    @property
+    def per_video(self) -> int:
+        """Frames kept of each video."""
+        return self._clip.frames * OVERSAMPLE
 
     def size(self, path: str) -> int:
         """Bytes of a video's frames."""
@@ -117,7 +127,7 @@ class FrameCache:
         clip = self._clip
         known = {
             "format": FORMAT,
-            "path": text_path(os.path.abspath(path)),  # noqa: PTH100 - links are not followed
+            "path": os.path.abspath(path),  # noqa: PTH100 - links are not followed
             "identity": identity(path),
             "frames": clip.frames * OVERSAMPLE,
             "resize_px": clip.resize_px,
@@ -127,53 +137,95 @@ class FrameCache:
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     def _use(self, path: str) -> bool:
-        """Whether an entry is there and whole; a broken one is removed."""
-        place = place_of(self._folder, self._digests[path])
-        try:
-            pixels = np.load(place, mmap_mode="r")
-            whole = (
-                isinstance(pixels, np.memmap)
-                and pixels.dtype == np.uint8
-                and pixels.ndim == 4
-                and pixels.shape[:2] == (self._clip.frames * OVERSAMPLE, 3)
-                and min(pixels.shape[2:]) == self._clip.resize_px
-                # Mapped files may be longer than their array.
-                and place.stat().st_size == pixels.offset + pixels.nbytes
-            )
-        except FileNotFoundError:
-            return False
-        except (OSError, ValueError, EOFError):
-            whole = False
+        """Whether an entry is there and whole."""
+
+        def fits(shape: tuple[int, ...]) -> bool:
+            return shape[:2] == (self.per_video, 3) and min(shape[2:]) == self._clip.resize_px
+
+        return use_entry(self.folder, self.digests[path], np.uint8, 4, fits)
+
+
+def use_entry(
+    folder: Path,
+    digest: str,
+    dtype: type[np.generic],
+    dimensions: int,
+    fits: Callable[[tuple[int, ...]], bool],
+) -> bool:
+    """Whether an entry is there and whole, as far as its head and length tell.
+
+    A broken one stays until it is replaced: another process may have replaced it already.
+    """
+    place = place_of(folder, digest)
+    try:
+        values = _mapped(place, "r")
+        whole = (
+            values.dtype == dtype
+            and values.flags.c_contiguous
+            and values.ndim == dimensions
+            and fits(values.shape)
+            # Mapped files may be longer than their array.
+            and place.stat().st_size == values.offset + values.nbytes
+        )
+    except (OSError, ValueError):
+        return False
+    if whole:
         with suppress(OSError):
-            if whole:
-                os.utime(place)  # it was used today
-            else:
-                place.unlink()
-        return whole
+            os.utime(place)  # it was used today
+    return whole
 
-    def _write(self, digest: str, pixels: NDArray[np.uint8]) -> None:
-        """Put an entry into the cache, as a whole or not at all.
 
-        It is not flushed to the disk: thousands of them would wait for it, and one that a power cut
-        has torn is found broken and decoded again.
-        """
-        place = place_of(self._folder, digest)
+def _mapped(place: Path, mode: Literal["r", "c"]) -> np.memmap[Any, Any]:
+    """An entry, mapped. Raises OSError, or ValueError if it is broken."""
+    try:
+        return np.lib.format.open_memmap(place, mode)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # a damaged header gives TokenError, OverflowError, ...
+        raise ValueError(f"{place}: {error}") from error
+
+
+def read_entry(folder: Path, digest: str) -> Tensor:
+    """An entry's values, mapped from the disk.
+
+    Raises:
+        RunError: it is gone, as when the cache is cleared during a training.
+    """
+    try:  # copy-on-write: torch knows no arrays that may not be written
+        values = _mapped(place_of(folder, digest), "c")
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{folder}: decoded frames are gone; was the cache removed? The same command goes on"
+        ) from error
+    return torch.from_numpy(np.asarray(values))
+
+
+def write_entry(folder: Path, digest: str, values: NDArray[Any]) -> None:
+    """Put an entry into a cache, as a whole or not at all.
+
+    It is not flushed to the disk: thousands of them would wait for it, and one that a power cut
+    has torn is found broken and made again.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    place = place_of(folder, digest)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(".part", part_prefix(digest), place.parent)
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(".part", part_prefix(digest), place.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.save(file, pixels)
-                Path(name).replace(place)
-            except BaseException:
-                with suppress(OSError):
-                    Path(name).unlink()
-                raise
-        except OSError as error:
-            raise OutputError(
-                f"{self._folder}: frames cannot be kept there ({error.strerror or error}); "
-                "--cache FOLDER puts them elsewhere"
-            ) from error
+            with os.fdopen(handle, "wb") as file:
+                np.save(file, values)
+            Path(name).replace(place)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: frames cannot be kept there ({error.strerror or error}); "
+            "--cache FOLDER puts them elsewhere"
+        ) from error
 
 
 class Frames:
@@ -194,7 +246,7 @@ class Frames:
         self._paths = paths
         self._device = device
         self._held: list[Tensor] = []
-        self.nbytes = sum(map(cache.size, paths)) if device.type == "cuda" else 0
+        self.nbytes = sum(map(cache.size, paths))
         self.where = "disk"
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
         host = _free_host_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -202,9 +254,15 @@ class Frames:
             if self._hold(where):
                 self.where = where
                 break
+            torch.cuda.empty_cache()
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    @property
+    def per_video(self) -> int:
+        """Frames kept of each video."""
+        return self._cache.per_video
 
     def take(self, number: int, moments: Tensor) -> Tensor:
         """The frames (n, 3, H, W) uint8 of a video at n moments, on the device.
@@ -215,21 +273,39 @@ class Frames:
         """
         if self.where == "GPU memory":
             return self._held[number][moments.to(self._device, non_blocking=True)]
-        frames = self._held[number] if self._held else self._cache.frames(self._paths[number])
-        return frames[moments].to(self._device, non_blocking=True)
+        if self.where == "disk":
+            return self._cache.frames(self._paths[number])[moments].to(self._device)
+        frames = self._held[number]
+        taken = torch.empty(
+            (len(moments), *frames.shape[1:]), dtype=torch.uint8, device=self._device
+        )
+        # One by one, straight from pinned memory: what indexing gathers is not pinned any more.
+        for target, moment in zip(taken, moments.tolist(), strict=True):
+            target.copy_(frames[moment], non_blocking=True)
+        return taken
 
     def _hold(self, where: Where) -> bool:
-        """Load all frames; False if the memory does not suffice after all."""
+        """Load all frames, into few large blocks; False if the memory does not suffice."""
+        pinned = where == "pinned memory"
+        device = torch.device("cpu") if pinned else self._device
+        free = torch.empty(0, dtype=torch.uint8)
+        left = self.nbytes
         try:
             for path in self._paths:
                 frames = self._cache.frames(path)
-                pinned = where == "pinned memory"
-                self._held.append(frames.pin_memory() if pinned else frames.to(self._device))
+                size = frames.numel()
+                if size > len(free):
+                    free = torch.empty(
+                        max(size, min(BLOCK, left)),
+                        dtype=torch.uint8, device=device, pin_memory=pinned,
+                    )  # fmt: skip
+                self._held.append(free[:size].view(frames.shape).copy_(frames))
+                free = free[size:]
+                left -= size
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             self._held.clear()
-            torch.cuda.empty_cache()
             return False
         return True
 
@@ -245,9 +321,14 @@ def places(size: int, gpu_free: int, host_free: int) -> list[Where]:
 
 
 def _free_host_memory() -> int:
-    """Bytes of memory that could be used without swapping; 0 where the system does not say."""
+    """Bytes of memory that could be used without swapping, at most what a container may have; 0
+    where the system does not say."""
+    found = []
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 0
+                found.append(int(line.split()[1]) * 1024)
+    for limit in _CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # there is none, or it is "max"
+            found.append(int(Path(limit).read_text(encoding="ascii")))
+    return min(found, default=0)

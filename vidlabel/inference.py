@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidlabel.errors import CheckpointError, DeviceError, UsageError
-from vidlabel.models.cnn_birnn import CnnBiRnn
+from vidlabel.models.base import ClipModel
 from vidlabel.specs import Precision
 
 CPU_CHUNK = 4
@@ -128,13 +128,17 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
     one pass over the data less for each.
     """
     folded = copy.deepcopy(module).eval()
-    for parent in folded.modules():
+    for parent in list(folded.modules()):
+        children = dict(parent.named_children())
         if isinstance(parent, nn.Sequential):
-            layers = list(parent)
-            for i, (first, second) in enumerate(pairwise(layers)):
-                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                    parent[i] = fuse_conv_bn_eval(first, second)
-                    parent[i + 1] = nn.Identity()
+            pairs = list(pairwise(children))
+        else:  # ResNets say by their names what follows what: conv1 and bn1, conv2 and bn2
+            pairs = [(name, name.replace("conv", "bn")) for name in children]
+        for first, second in pairs:
+            conv, norm = children[first], children.get(second)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, first, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, second, nn.Identity())
     return folded
 
 
@@ -192,7 +196,7 @@ class Runner:
 
     def __init__(
         self,
-        network: CnnBiRnn,
+        network: ClipModel,
         temperature: float,
         device: torch.device,
         precision: Precision = "auto",
@@ -208,10 +212,10 @@ class Runner:
         self._fp32: Runner | None = None
         self._pending: deque[list[_Part]] = deque()
         folded = copy.deepcopy(network).eval()
-        folded.trunk = fold_batchnorm(folded.trunk)  # type: ignore[assignment]
+        folded.trunk = fold_batchnorm(folded.trunk)
         with self._health.guard():
             self.bf16 = precision == "bf16" or (precision == "auto" and has_bf16(device))
-            self._network = folded.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._network = folded.to(device).to(memory_format=torch.channels_last)
 
     @property
     def precision(self) -> str:
@@ -338,9 +342,8 @@ class Runner:
         reduced = torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
         with reduced:
             frames = self._network.frame_features(clips)
-        features = self._network.pool(frames)
-        logits = self._network.classify(features).float() / self._temperature
-        return logits.softmax(1), features.float()
+        features, logits = self._network.read(frames)
+        return (logits.float() / self._temperature).softmax(1), features.float()
 
 
 def _buffer(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

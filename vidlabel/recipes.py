@@ -25,7 +25,7 @@ class TrainSpec:
     epochs: int = setting(40, "How often every clip is seen.")
     batch_size: int = setting(16, "Clips per step, over all processes.")
     optimiser: Optimiser = setting("adamw", "How the weights follow the gradient.")
-    lr: float = setting(5e-4, "Peak learning rate.")
+    lr: float = setting(2e-3, "Peak learning rate.")
     trunk_lr: float = setting(1.0, "The CNN's learning rate, as a share of --lr.")
     momentum: float = setting(0.9, "Of sgd, which is Nesterov's.")
     weight_decay: float = setting(0.05, "Of weights; biases and norms are not decayed.")
@@ -36,12 +36,13 @@ class TrainSpec:
     label_smoothing: float = setting(0.1, "Share of a label that is spread over all classes.")
     clip_norm: float = setting(5.0, "Longest gradient; 0 leaves it as it is.")
     ema: float = setting(
-        0.0, "Decay per step of the moving average of the weights that is kept; 0 keeps the last."
+        0.98, "Decay per step of the moving average of the weights that is kept; 0 keeps the last."
     )
     mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 mixes nothing.")
     cutmix: float = setting(0.0, "Alpha of CutMix's; with both, each pair of clips gets one.")
     crop: float = setting(
-        0.7, "Smallest side of the random crop, as a share of the frame's shorter side."
+        0.7,
+        "Smallest side of the random crop, as a share of the frame's shorter side; 1: the centre.",
     )
     window: float = setting(
         0.6, "Shortest stretch of a video that a clip is taken from, as a share of its length."
@@ -52,7 +53,9 @@ class TrainSpec:
         6.0, "Largest standard deviation of pixel noise, of 255; half of the clips get some."
     )
     freeze_trunk: bool = setting(
-        False, "Leave the CNN as it is, with the statistics of its BatchNorm layers."
+        False,
+        "Leave the CNN as it is, with the statistics of its BatchNorm layers. With --crop 1 "
+        "--colour 0 --noise 0, and nothing mixed, each frame passes through it only once.",
     )
     val_fraction: float = setting(0.2, "Share of each class to hold out, by whole groups.")
     max_bad: float = setting(
@@ -67,6 +70,11 @@ class TrainSpec:
         "auto", "Of the arithmetic; auto is bf16 on a GPU that has it, fp32 elsewhere."
     )
     compile: bool = setting(False, "Compile the CNN with torch.compile.")
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether clips differ from epoch to epoch by more than moments and mirror images."""
+        return bool(self.crop < 1 or self.colour or self.noise or self.mixup or self.cutmix)
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -125,6 +133,16 @@ class Recipe:
     """What was published, in a few words."""
 
 
+_CONV_LSTM: dict[str, bool | int | float | str] = {
+    "trunk": "resnet152", "trunk_weights": "imagenet", "freeze_trunk": True, "cell": "lstm",
+    "embed": 512, "hidden": 1024, "features": 1024, "summary": "attention",
+}  # fmt: skip
+_CONV_LSTM_TRAINING: dict[str, bool | int | float | str] = {
+    "frames": 40, "size": 112, "optimiser": "adam", "lr": 1e-5, "schedule": "constant",
+    "warmup": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "ema": 0.0, "label_smoothing": 0.0,
+    "dropout": 0.0, "batch_size": 16, "epochs": 200, "precision": "fp32", "flip": 0.5,
+    "colour": 0.0, "noise": 0.0,
+}  # fmt: skip
 DEFAULT_RECIPE = "best"
 RECIPES: dict[str, dict[str, Recipe]] = {
     "cnn-birnn": {
@@ -135,6 +153,17 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             source="reshalfahsi/action-recognition and its variant",
             told="MNASNet 0.5 with ImageNet weights, 256 features per frame, a bidirectional RNN, "
             "a 1-D convolution, one fully connected layer, and 64 epochs",
+        ),
+    },
+    "conv-lstm": {
+        "best": Recipe(values=_CONV_LSTM | {"crop": 1.0, "colour": 0.0, "noise": 0.0}),
+        "original": Recipe(
+            values=_CONV_LSTM | _CONV_LSTM_TRAINING | {"resize": 112, "crop": 1.0},
+            published=("model", *_CONV_LSTM, *_CONV_LSTM_TRAINING),
+            source="eriklindernoren/Action-Recognition",
+            told="the network, 40 frames of 112 pixels, Adam at 1e-5 without a schedule, batches "
+            "of 16, mirrored clips and 200 epochs (its frames were squashed to squares, ours are "
+            "cropped; its softmax before the loss is left out)",
         ),
     },
 }

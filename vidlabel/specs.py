@@ -15,6 +15,7 @@ from vidlabel.errors import Reason, UsageError
 
 FrameInput = Literal["rgb", "motion"]
 RnnCell = Literal["rnn", "gru", "lstm"]
+Summary = Literal["attention", "last", "committee"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -113,6 +114,7 @@ class ModelSpec:
 
     arch: str = setting("cnn-birnn", "The network.", key="model")
     classes: int = 51
+    trunk: str = setting("mnasnet0_5", "The CNN: a classification network of torchvision.")
     cell: RnnCell = setting("gru", "Kind of the RNN.")
     embed: int = setting(256, "Features per frame that the trunk is reduced to.")
     hidden: int = setting(128, "Hidden units of the RNN, per direction.")
@@ -120,11 +122,19 @@ class ModelSpec:
         256, "Channels after the temporal convolution: the length of an embedding."
     )
     kernel: int = setting(3, "Time steps that the temporal convolution sees; odd.")
+    summary: Summary = setting(
+        "attention",
+        "Of conv-lstm: how the steps become one; committee takes the majority of theirs.",
+    )
     dropout: float = setting(0.3, "Share of features left out at random in training.")
 
     def __post_init__(self) -> None:
         _check(self.classes >= 2, f"a model needs at least 2 classes, got {self.classes}")
         _check(self.cell in ("rnn", "gru", "lstm"), f"--cell must be rnn, gru or lstm: {self.cell}")
+        _check(
+            self.summary in ("attention", "last", "committee"),
+            f"--summary must be attention, last or committee: {self.summary}",
+        )
         for name in ("embed", "hidden", "features"):
             value = getattr(self, name)
             _check(1 <= value <= 8192, f"--{name} must be 1 to 8192, got {value}")

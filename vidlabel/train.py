@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,12 +28,13 @@ from vidlabel.checkpoint import (
 from vidlabel.datasets.samples import Sample, class_names, hold_out
 from vidlabel.distributed import Team, join_team
 from vidlabel.errors import OutputError, RunError, UsageError
+from vidlabel.featurecache import FeatureCache
 from vidlabel.files import holding, text_path, write_bytes
 from vidlabel.framecache import FrameCache, Frames
 from vidlabel.inference import pick_device
 from vidlabel.metrics import calibration_error, fit_temperature, top1
 from vidlabel.models import build_model
-from vidlabel.models.cnn_birnn import CnnBiRnn
+from vidlabel.models.base import ClipModel
 from vidlabel.models.trunks import load_trunk
 from vidlabel.recipes import TrainSpec
 from vidlabel.specs import ClipSpec, ModelSpec
@@ -99,7 +101,7 @@ def train(
         about: kept in the checkpoint's description of its training: data set, protocol, fold.
         leaky: take the parts as they are, though a group, or a clip, is in both.
         restart: begin anew, whatever `out` holds.
-        cache: folder of the decoded frames; None for `framecache.default_folder()`.
+        cache: folder of the decoded frames; None for `cachefolder.default_folder()`.
         watch: told how it goes; used in the first process only.
 
     Raises:
@@ -135,17 +137,25 @@ def _train(
 ) -> TrainResult:  # fmt: skip
     if device.type == "cpu":
         keep_freed_memory()
+    torch.manual_seed(spec.seed)
+    network = build_model(header.model, header.clip)
+    _initialise(network, header.model.trunk, spec, header.classes)  # before hours of decoding
     paths = sorted({sample.path for sample in samples})
     unreadable = _fill(cache, paths, workers, watch, team)
     _check_unreadable(unreadable, len(paths), spec.max_bad)
-    torch.manual_seed(spec.seed)
-    network = build_model(header.model, header.clip)
-    _initialise(network, spec, header.classes)
     readable = [path for path in paths if path not in unreadable]
     usable = [sample for sample in samples if sample.path not in unreadable]
     run = _Run(out, header, spec, team, watch, usable, readable)
+    network = network.to(device)
     frames = Frames(cache, readable, device)
-    trainer = Trainer(network.to(device), frames, run.parts, header.clip, spec, device, team, watch)
+    features = None
+    if spec.freeze_trunk and not spec.changes_pixels:
+        digests = [cache.digests[path] for path in readable]
+        features = FeatureCache(cache.folder, digests, frames, network, header.clip, device)
+        features.fill(range(len(readable))[team.rank :: team.size], watch.describing)
+        team.wait()
+        features.fill(range(len(readable)), watch.describing)  # those of other machines
+    trainer = Trainer(network, frames, run.parts, header.clip, spec, device, team, watch, features)
     best = run.fit(trainer, frames, device)
     if team.leads:
         result = {"best": asdict(best), "unreadable": list(map(text_path, unreadable))}
@@ -277,16 +287,22 @@ class _Run:
 
 
 def _epoch(trainer: Trainer, number: int) -> tuple[Epoch, Tensor, Tensor]:
-    """Train and measure; the line of the log, and the held-out part's logits and labels."""
+    """Train and measure; the line of the log, and the held-out part's logits and labels.
+
+    Raises:
+        RunError: a loss is no longer finite.
+    """
     started = time.monotonic()
     rate = trainer.rate
     loss, accuracy = trainer.epoch(number)
     trainer.settle(number)
     logits, labels = trainer.logits()
+    val_loss = float(F.cross_entropy(logits, labels))
+    if not math.isfinite(val_loss):  # the last step can spoil the weights after its own loss
+        raise RunError("the held-out loss is no longer a finite number; try a smaller --lr")
     line = Epoch(
-        number, rate, loss, accuracy, float(F.cross_entropy(logits, labels)),
-        top1(logits, labels), time.monotonic() - started,
-    )  # fmt: skip
+        number, rate, loss, accuracy, val_loss, top1(logits, labels), time.monotonic() - started
+    )
     return line, logits, labels
 
 
@@ -317,9 +333,9 @@ def _finished(out: Path) -> TrainResult:
     return TrainResult(out / BEST, best, tuple(values["unreadable"]), read_header(out / BEST))
 
 
-def _initialise(network: CnnBiRnn, spec: TrainSpec, classes: tuple[str, ...]) -> None:
+def _initialise(network: ClipModel, trunk: str, spec: TrainSpec, classes: tuple[str, ...]) -> None:
     if spec.trunk_weights != "none":
-        load_trunk(network, spec.trunk_weights)
+        load_trunk(network, trunk, spec.trunk_weights)
     if spec.init:
         start = load_checkpoint(spec.init)
         state = start.network.state_dict()

@@ -18,9 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vidlabel.augment import Augment, Draw
 from vidlabel.distributed import Team, reduce_gradients, share_batchnorm
 from vidlabel.errors import RunError, UsageError
+from vidlabel.featurecache import FeatureCache, centre_square
 from vidlabel.framecache import OVERSAMPLE, Frames
 from vidlabel.inference import has_bf16, out_of_memory
-from vidlabel.models.cnn_birnn import CnnBiRnn
+from vidlabel.models.base import ClipModel
 from vidlabel.recipes import TrainSpec
 from vidlabel.schedule import make_optimiser, moving_average, rate_over_time
 from vidlabel.specs import ClipSpec
@@ -70,16 +71,18 @@ class Trainer:
         device: where to compute.
         team: the processes that take part.
         watch: told of each step.
+        features: of all videos, where the trunk is frozen and clips' pixels do not change.
 
     Raises:
         UsageError: the batch cannot be divided among the processes, or the device has no bf16.
     """
 
     def __init__(
-        self, network: CnnBiRnn, frames: Frames, parts: Parts, clip: ClipSpec, spec: TrainSpec,
-        device: torch.device, team: Team, watch: Watch,
+        self, network: ClipModel, frames: Frames, parts: Parts, clip: ClipSpec, spec: TrainSpec,
+        device: torch.device, team: Team, watch: Watch, features: FeatureCache | None = None,
     ) -> None:  # fmt: skip
         self._frames = frames
+        self._features = features
         self._parts = parts
         self._clip = clip
         self._spec = spec
@@ -116,9 +119,9 @@ class Trainer:
         return float(self._schedule.get_last_lr()[-1])
 
     @property
-    def kept(self) -> CnnBiRnn:
+    def kept(self) -> ClipModel:
         """The network that is evaluated and kept: the average, if there is one."""
-        return self._network if self._average is None else cast(CnnBiRnn, self._average.module)
+        return self._network if self._average is None else cast(ClipModel, self._average.module)
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs to go on from here."""
@@ -184,7 +187,7 @@ class Trainer:
             norm.momentum = None  # a plain average over all batches that follow
         for batch in islice(self._batches(number), SETTLE_BATCHES):
             for piece in batch.pieces(self._at_once):
-                self._forward(network, self._clips(piece))
+                self._forward(network, piece)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
@@ -195,10 +198,10 @@ class Trainer:
         own = self._parts.val[self._team.rank :: self._team.size]
         parts = []
         for start in range(0, len(own), self._at_once):
-            clips = [self._centre(video) for video, _ in own[start : start + self._at_once]]
-            parts.append(self._forward(network, torch.stack(clips)).cpu())
+            videos = [video for video, _ in own[start : start + self._at_once]]
+            parts.append(self._held_out(network, videos).cpu())
         found = self._team.gather(torch.cat(parts) if parts else torch.empty(0))
-        logits = torch.empty(len(self._parts.val), network.classify.out_features)
+        logits = torch.empty(len(self._parts.val), found[0].shape[1])
         for rank, values in enumerate(found):
             if len(values):
                 logits[rank :: self._team.size] = values
@@ -256,15 +259,23 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros(2, device=self._device)
         for piece in batch.pieces(self._at_once):
-            logits = self._forward(self._network, self._clips(piece))
+            logits = self._forward(self._network, piece)
             labels = piece.labels.to(self._device, non_blocking=True)
             losses = self._losses(logits, labels, piece.draw.own)
             (losses.sum() / batch.whole).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack([losses.detach().sum(), (logits.argmax(1) == labels).sum()])
         return sums
 
-    def _forward(self, network: CnnBiRnn, clips: Tensor) -> Tensor:
-        """Logits in fp32; the trunk alone may compute in bf16."""
+    def _forward(self, network: ClipModel, batch: _Batch) -> Tensor:
+        """Logits (B, K) of a batch as it is shown."""
+        if self._features is None:
+            return self._logits(network, self._clips(batch))
+        draw = batch.draw
+        shown = zip(batch.videos, draw.moments, draw.flip.tolist(), strict=True)
+        return network.head(torch.stack([self._features.take(*each) for each in shown]))
+
+    def _logits(self, network: ClipModel, clips: Tensor) -> Tensor:
+        """Logits in fp32 of clips (B, T, 3, S, S); the trunk alone may compute in bf16."""
         reduced: AbstractContextManager[Any] = nullcontext()
         if self._bf16:
             reduced = torch.autocast(self._device.type, torch.bfloat16)
@@ -299,13 +310,15 @@ class Trainer:
             f"pieces of {self._at_once}, the weights change as before"
         )
 
-    def _centre(self, video: int) -> Tensor:
-        """The clip that `predict` would see: middles of equal parts, centre crop."""
+    def _held_out(self, network: ClipModel, videos: Sequence[int]) -> Tensor:
+        """Logits (B, K) of the clips that `predict` would see: middles of equal parts, centre."""
         moments = torch.arange(self._clip.frames) * OVERSAMPLE + OVERSAMPLE // 2
-        frames = self._frames.take(video, moments)
+        if self._features is not None:
+            found = [self._features.take(video, moments, mirrored=False) for video in videos]
+            return network.head(torch.stack(found))
+        frames = [self._frames.take(video, moments) for video in videos]
         size = self._clip.size_px
-        top, left = (round((length - size) * 0.5) for length in frames.shape[-2:])
-        return frames[..., top : top + size, left : left + size]
+        return self._logits(network, torch.stack([centre_square(each, size) for each in frames]))
 
 
 def _batch_size(spec: TrainSpec, clips: int, team: Team) -> int:

@@ -100,6 +100,9 @@ class TrainView(Watch):
     def decoding(self, total: int) -> Counting:
         return console.Progress(total, quiet=self._quiet, doing="decoding")
 
+    def describing(self, total: int) -> Counting:
+        return console.Progress(total, quiet=self._quiet, doing="describing")
+
     def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
         self._pace = Pace(epochs, steps, len(log))
         if log:

@@ -54,6 +54,10 @@ class Watch:
         """So many videos are about to be decoded, each counted by `advance`."""
         return _Silent()
 
+    def describing(self, total: int) -> Counting:
+        """A frozen trunk is about to see so many videos, each counted by `advance`."""
+        return _Silent()
+
     def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
         """Training in the folder `out` starts: `epochs` of `steps` each, after those in `log`."""
 
@@ -78,6 +82,9 @@ class Together(Watch):
 
     def decoding(self, total: int) -> Counting:
         return _Jointly([each.decoding(total) for each in self._watches])
+
+    def describing(self, total: int) -> Counting:
+        return _Jointly([each.describing(total) for each in self._watches])
 
     def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
         for each in self._watches:

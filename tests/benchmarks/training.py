@@ -153,7 +153,7 @@ def ours(
     def bare() -> None:
         for _ in batches:
             trainer._optimiser.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(trainer._forward(trainer._network.train(), ready), truth)
+            loss = F.cross_entropy(trainer._logits(trainer._network.train(), ready), truth)
             loss.backward()
 
     bare()

@@ -120,7 +120,7 @@ def test_b2_43_a_pickled_trunk_is_never_unpickled(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     for file in _pickles(tmp_path, marker)[:3]:
         with pytest.raises(CheckpointError, match="--trunk-weights"):
-            load_trunk(network, str(file))
+            load_trunk(network, "mnasnet0_5", str(file))
     assert not marker.exists()
 
 
@@ -428,8 +428,9 @@ def test_b2_46_finite_weights_that_overflow_fail_the_self_test(
 
 def test_b2_46_embeddings_that_are_not_finite_fail_the_self_test() -> None:
     network = colour_checkpoint().network
-    network.pool = lambda frames: torch.full((len(frames), 3), torch.inf)  # type: ignore[method-assign]
-    network.classify.forward = torch.zeros_like  # type: ignore[method-assign]
+    network.read = lambda frames: (  # type: ignore[method-assign]
+        torch.full((len(frames), 3), torch.inf), torch.zeros(len(frames), 3),
+    )  # fmt: skip
     with pytest.raises(CheckpointError, match="no finite number"):
         Runner(network, 1.0, CPU).self_test(CLIP.shape)
 

@@ -30,7 +30,8 @@ def cache(folder: Path | None, clear: bool) -> int:
         found = cachefolder.clear(place) if clear else cachefolder.usage(place)
     except OSError as error:
         raise OutputError(f"{place}: {error.strerror or error}") from error
-    done = "removed" if clear else "videos"
-    size = f"{found.size / 2**20:.1f} MiB"
-    console.table("", ["", ""], [["folder", place], [done, found.videos], ["size", size]])
+    many, much = ("removed", "freed") if clear else ("entries", "size")
+    large = found.size >= 2**30
+    size = f"{found.size / 2**30:.1f} GiB" if large else f"{found.size / 2**20:.1f} MiB"
+    console.table("", ["", ""], [["folder", place], [many, found.videos], [much, size]])
     return ExitCode.OK
