@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
         "codecs",
         "metrics",
         "plots",
+        "flow",
         "text",
         "recipes",
         "settings",
