@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _command(folder: Path, out: Path) -> tuple[object, ...]:
     return (
-        "train", folder, "--out", out, "--epochs", 4, "--batch-size", 4, "--frames", 4,
+        "train", folder, "--out", out, "--epochs", 3, "--batch-size", 4, "--frames", 4,
         "--size", 32, "--hidden", 16, "--ema", 0.5, "--mixup", 0.2, "--device", "cpu",
         "--val-fraction", 0.3, "--group-pattern", "(place[0-9])_", "--workers", 1,
         "--cache", folder.parent / "cache",
@@ -62,7 +62,7 @@ def test_b2_53_killed_at_20_random_moments(program: Program, folder: Path, tmp_p
     epochs = set()
     while kills < 20:
         run = program.start(*_command(folder, out), before=PLODDING)
-        time.sleep(noise.uniform(0.2, 0.9) * whole_s)
+        time.sleep(noise.uniform(0.15, 0.75) * whole_s)
         run.signal(signal.SIGKILL)
         done = run.wait()
         if done.code == -signal.SIGKILL:
