@@ -177,7 +177,7 @@ def test_trunk_weights_that_are_something_else_are_one_clear_line(
     else:
         path.write_text("" if kind == "empty" else "no weights")
     with pytest.raises(CheckpointError, match="--trunk-weights"):
-        load_trunk(build_model(ModelSpec(classes=2), CLIP), "mnasnet0_5", str(path))
+        load_trunk(build_model(ModelSpec(classes=2), CLIP).trunk, "mnasnet0_5", str(path))
 
 
 def test_class_names_that_no_checkpoint_may_hold_are_refused_before_any_work(
@@ -199,12 +199,12 @@ def test_trunk_weights_are_put_into_the_trunk(tmp_path: Path) -> None:
     source = mnasnet0_5(weights=None)
     torch.save(source.state_dict(), tmp_path / "mnasnet.pth")
     network = build_model(MODEL, CLIP)
-    load_trunk(network, "mnasnet0_5", str(tmp_path / "mnasnet.pth"))
+    load_trunk(network.trunk, "mnasnet0_5", str(tmp_path / "mnasnet.pth"))
     for key, value in source.layers.state_dict().items():
         assert torch.equal(network.trunk.state_dict()[key], value)
     torch.save({"layers.0.weight": torch.zeros(1)}, tmp_path / "wrong.pth")
     with pytest.raises(CheckpointError, match="not those of mnasnet0_5"):
-        load_trunk(network, "mnasnet0_5", str(tmp_path / "wrong.pth"))
+        load_trunk(network.trunk, "mnasnet0_5", str(tmp_path / "wrong.pth"))
 
 
 def test_wrong_settings_name_their_flag() -> None:

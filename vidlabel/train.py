@@ -335,7 +335,7 @@ def _finished(out: Path) -> TrainResult:
 
 def _initialise(network: ClipModel, trunk: str, spec: TrainSpec, classes: tuple[str, ...]) -> None:
     if spec.trunk_weights != "none":
-        load_trunk(network, trunk, spec.trunk_weights)
+        load_trunk(network.trunk, trunk, spec.trunk_weights)
     if spec.init:
         start = load_checkpoint(spec.init)
         state = start.network.state_dict()

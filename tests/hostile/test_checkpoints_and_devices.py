@@ -120,7 +120,7 @@ def test_b2_43_a_pickled_trunk_is_never_unpickled(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     for file in _pickles(tmp_path, marker)[:3]:
         with pytest.raises(CheckpointError, match="--trunk-weights"):
-            load_trunk(network, "mnasnet0_5", str(file))
+            load_trunk(network.trunk, "mnasnet0_5", str(file))
     assert not marker.exists()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidlabel.specs import FrameInput
+from vidlabel.models.trunks import ease_training, make_trunk
+from vidlabel.specs import ClipSpec, FrameInput, ModelSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -42,17 +44,28 @@ class Normalise(nn.Module):
         return F.conv2d(pixels, self.mix, self.shift)
 
 
-class ClipModel(nn.Module):
+class ClipModel(nn.Module, ABC):
     """(B, T, 3, H, W) uint8 clips to (B, K) logits, in two steps.
 
     The trunk sees frame by frame, and most of the work is its; what follows sees the sequence.
     `classify` alone depends on the classes.
+
+    Args:
+        spec: the trunk, and what a subclass adds.
+        clip: what the three channels of a frame mean, for the normalisation; and their size.
+
+    Raises:
+        UsageError: there is no such trunk, or it takes no frames of this size.
     """
 
-    normalise: Normalise
-    trunk: nn.Module
     dropout: nn.Module
     classify: nn.Module
+
+    def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
+        super().__init__()
+        self.normalise = Normalise(clip.input)
+        self.trunk, self.width = make_trunk(spec.trunk, clip.size_px)
+        ease_training(self.trunk)
 
     def frame_features(self, clips: Tensor) -> Tensor:
         """(B, T, 3, H, W) uint8 to (B, T, F): the trunk, averaged over each frame's area."""
@@ -64,9 +77,9 @@ class ClipModel(nn.Module):
             found = found.mean((2, 3))
         return cast(Tensor, found.to(exact).reshape(batch, steps, -1))
 
+    @abstractmethod
     def pool(self, frames: Tensor) -> Tensor:
         """(B, T, F) frame features to (B, E): the clip's embedding."""
-        raise NotImplementedError
 
     def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F) frame features to the clips' embeddings (B, E) and logits (B, K)."""

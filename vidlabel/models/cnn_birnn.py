@@ -11,34 +11,22 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidlabel.models.base import ClipModel, Normalise
-from vidlabel.models.trunks import ease_training, make_trunk
+from vidlabel.models.base import ClipModel
 from vidlabel.specs import ClipSpec, ModelSpec
 
 RNNS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class CnnBiRnn(ClipModel):
-    """See the module.
-
-    Args:
-        spec: sizes of the layers and number of classes.
-        clip: what the three channels of a frame mean, for the normalisation.
-
-    Raises:
-        UsageError: there is no such trunk, or it takes no frames of this size.
-    """
+    """See the module."""
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
-        super().__init__()
-        self.normalise = Normalise(clip.input)
-        self.trunk, width = make_trunk(spec.trunk, clip.size_px)
-        self.embed = nn.Linear(width, spec.embed)
+        super().__init__(spec, clip)
+        self.embed = nn.Linear(self.width, spec.embed)
         self.rnn = RNNS[spec.cell](spec.embed, spec.hidden, batch_first=True, bidirectional=True)
         self.mix = nn.Conv1d(2 * spec.hidden, spec.features, spec.kernel, padding=spec.kernel // 2)
         self.dropout = nn.Dropout(spec.dropout)
         self.classify = nn.Linear(spec.features, spec.classes)
-        ease_training(self.trunk)
 
     def pool(self, frames: Tensor) -> Tensor:
         sequence, _ = self.rnn(F.relu(self.embed(frames)))

@@ -13,9 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vidlabel.models.base import ClipModel, Normalise
+from vidlabel.models.base import ClipModel
 from vidlabel.models.cnn_birnn import RNNS
-from vidlabel.models.trunks import make_trunk
 from vidlabel.specs import ClipSpec, ModelSpec
 
 MOMENTUM = 0.01
@@ -28,20 +27,11 @@ class ConvLstm(ClipModel):
     `spec.summary` says how the steps become one: `attention`; `last`, the last step; `committee`,
     each step decides by itself and the class that most of them chose is the clip's (in training,
     the mean of their log-probabilities).
-
-    Args:
-        spec: sizes of the layers and number of classes.
-        clip: what the three channels of a frame mean, for the normalisation.
-
-    Raises:
-        UsageError: there is no such trunk, or it takes no frames of this size.
     """
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
-        super().__init__()
-        self.normalise = Normalise(clip.input)
-        self.trunk, width = make_trunk(spec.trunk, clip.size_px)
-        self.embed = nn.Linear(width, spec.embed)
+        super().__init__(spec, clip)
+        self.embed = nn.Linear(self.width, spec.embed)
         self.norm = nn.BatchNorm1d(spec.embed, momentum=MOMENTUM)
         self.rnn = RNNS[spec.cell](spec.embed, spec.hidden, batch_first=True, bidirectional=True)
         self._summary = spec.summary

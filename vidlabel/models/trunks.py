@@ -12,7 +12,6 @@ import torchvision
 from torch import Tensor, nn
 
 from vidlabel.errors import CheckpointError, UsageError
-from vidlabel.models.base import ClipModel
 from vidlabel.text import safe
 
 _CLASSIFIERS = ("fc", "classifier", "heads", "head")
@@ -65,27 +64,27 @@ def ease_training(trunk: nn.Module) -> None:
             nn.init.zeros_(cast(nn.Sequential, module.layers)[-1].weight)  # type: ignore[arg-type]
 
 
-def load_trunk(network: ClipModel, trunk: str, weights: str) -> None:
-    """Put ImageNet weights into a network's trunk.
+def load_trunk(trunk: nn.Module, name: str, weights: str) -> None:
+    """Put ImageNet weights into a trunk.
 
     Args:
-        network: the network to change.
-        trunk: name of its trunk.
+        trunk: what `make_trunk` made.
+        name: its name.
         weights: `imagenet` for torchvision's own (looked for in torch's cache, then downloaded),
             or the path of such a file.
 
     Raises:
         CheckpointError: they can be neither found nor fetched, or do not fit.
     """
-    state = _fetched(trunk) if weights == "imagenet" else _read(weights)
-    if trunk.startswith("mnasnet"):
+    state = _fetched(name) if weights == "imagenet" else _read(weights)
+    if name.startswith("mnasnet"):
         state = {k.removeprefix("layers."): v for k, v in state.items() if k.startswith("layers.")}
     else:
         state = {k: v for k, v in state.items() if k.partition(".")[0] not in _CLASSIFIERS}
     try:
-        network.trunk.load_state_dict(state)
+        trunk.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"--trunk-weights {weights}: not those of {trunk}") from error
+        raise CheckpointError(f"--trunk-weights {weights}: not those of {name}") from error
 
 
 def _headless(name: str) -> nn.Module:
