@@ -133,16 +133,35 @@ class Recipe:
     """What was published, in a few words."""
 
 
+_PLAIN: dict[str, bool | int | float | str] = {
+    "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "ema": 0.0,
+    "label_smoothing": 0.0, "precision": "fp32", "flip": 0.5, "colour": 0.0, "noise": 0.0,
+}  # fmt: skip
+"""What systems have in common that use no more than an optimiser."""
 _CONV_LSTM: dict[str, bool | int | float | str] = {
     "trunk": "resnet152", "trunk_weights": "imagenet", "freeze_trunk": True, "cell": "lstm",
     "embed": 512, "hidden": 1024, "features": 1024, "summary": "attention",
 }  # fmt: skip
 _CONV_LSTM_TRAINING: dict[str, bool | int | float | str] = {
-    "frames": 40, "size": 112, "optimiser": "adam", "lr": 1e-5, "schedule": "constant",
-    "warmup": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "ema": 0.0, "label_smoothing": 0.0,
-    "dropout": 0.0, "batch_size": 16, "epochs": 200, "precision": "fp32", "flip": 0.5,
-    "colour": 0.0, "noise": 0.0,
+    **_PLAIN, "frames": 40, "size": 112, "aspect": 1.0, "optimiser": "adam", "lr": 1e-5,
+    "dropout": 0.0, "batch_size": 16, "epochs": 200,
 }  # fmt: skip
+_SPATIAL: dict[str, bool | int | float | str] = {
+    "trunk": "resnet50", "trunk_weights": "imagenet", "freeze_trunk": True, "frames": 17,
+    "size": 224, "aspect": 1.0, "optimiser": "adam", "lr": 1e-4, "epochs": 5, "dropout": 0.0,
+}  # fmt: skip
+_TEMPORAL: dict[str, bool | int | float | str] = {
+    "trunk": "cnn_m_2048", "input": "flow", "step": 0.0, "pairs": 10, "size": 224, "resize": 240,
+    "optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "batch_size": 128, "epochs": 250,
+    "dropout": 0.5,
+}  # fmt: skip
+_TWO_STREAM: dict[str, bool | int | float | str] = {
+    "input": "rgb+flow", "step": 0.0, "pairs": 10, "trunk": "resnet50",
+}  # fmt: skip
+_FINE_TUNED: dict[str, bool | int | float | str] = {
+    "trunk_weights": "imagenet", "lr": 1e-3, "trunk_lr": 0.3, "dropout": 0.5,
+}  # fmt: skip
+_TWO_STREAM_SOURCE = "giocoal/hmdb51-two-stream-action-recognition"
 DEFAULT_RECIPE = "best"
 RECIPES: dict[str, dict[str, Recipe]] = {
     "cnn-birnn": {
@@ -162,8 +181,45 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             published=("model", *_CONV_LSTM, *_CONV_LSTM_TRAINING),
             source="eriklindernoren/Action-Recognition",
             told="the network, 40 frames of 112 pixels, Adam at 1e-5 without a schedule, batches "
-            "of 16, mirrored clips and 200 epochs (its frames were squashed to squares, ours are "
-            "cropped; its softmax before the loss is left out)",
+            "of 16, mirrored clips and 200 epochs (its softmax before the loss is left out)",
+        ),
+    },
+    "spatial": {
+        "best": Recipe(values=_FINE_TUNED | {"trunk": "resnet50", "frames": 8}),
+        "original": Recipe(
+            values=_SPATIAL | _PLAIN | {"batch_size": 4, "resize": 224, "crop": 1.0},
+            published=("model", *_SPATIAL, *_PLAIN),
+            source=_TWO_STREAM_SOURCE,
+            told="a frozen ResNet-50 from ImageNet and one layer, 17 frames squashed to squares of "
+            "224 pixels, each learned by itself, Adam at 1e-4 without a schedule, mirrored "
+            "frames, batches of 64 frames (4 videos have 68) and 5 epochs",
+        ),
+    },
+    "temporal": {
+        "best": Recipe(
+            values=_FINE_TUNED
+            | {"input": "flow", "step": 0.0, "pairs": 10, "trunk": "resnet18", "frames": 4}
+        ),
+        "original": Recipe(
+            values=_TEMPORAL | _PLAIN | {"frames": 1, "crop": 0.93},
+            published=("model", "frames", *_TEMPORAL, *_PLAIN),
+            source=_TWO_STREAM_SOURCE,
+            told="the network, from nothing, one stack of 10 pairs of TV-L1 flow per video, crops "
+            "of 224 pixels, SGD at 0.01 with Nesterov's momentum and without a schedule, batches "
+            "of 128, mirrored stacks and 250 epochs (it mirrored top to bottom, ours are "
+            "mirrored left to right)",
+        ),
+    },
+    "two-stream": {
+        "best": Recipe(values=_FINE_TUNED | _TWO_STREAM | {"flow_trunk": "resnet18", "frames": 4}),
+        "original": Recipe(
+            values=_FINE_TUNED
+            | _TWO_STREAM
+            | {"flow_trunk": "cnn_m_2048", "flow_weight": 0.5, "size": 224, "frames": 4},
+            published=("model", *_TWO_STREAM, "flow_trunk", "flow_weight", "size"),
+            source=_TWO_STREAM_SOURCE,
+            told="both networks and the mean of their probabilities; it trained them apart: train "
+            "spatial and temporal with --recipe original, and join them with vidlabel fuse",
         ),
     },
 }

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from vidlabel.errors import Reason, UsageError
 
-FrameInput = Literal["rgb", "motion"]
+FrameInput = Literal["rgb", "motion", "flow", "rgb+flow"]
 RnnCell = Literal["rnn", "gru", "lstm"]
 Summary = Literal["attention", "last", "committee"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -73,12 +73,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """How a video becomes the (T, 3, H, W) uint8 clip that a model reads.
+    """How a video becomes the (T, C, H, W) uint8 clip that a model reads.
 
     The video is cut into `frames` equal stretches and each gives one time step: its middle.
     With input `rgb` the 3 channels of a step are red, green and blue of the frame shown then;
     with `motion` they are the luma of three frames, `step_s` apart, around that moment, so that
-    even a single step tells what moves, however long the video is.
+    even a single step tells what moves, however long the video is. With `flow` a step has
+    2 * `pairs` channels: the optical flow between `pairs` + 1 frames in a row around that moment,
+    across and down by turns; with `rgb+flow`, those after the 3 of the frame in their middle.
     """
 
     frames: int = setting(16, "Time steps per clip.")
@@ -86,9 +88,21 @@ class ClipSpec:
     resize_px: int = setting(
         128, "Length of the frame's shorter side before cropping, pixels.", key="resize"
     )
-    input: FrameInput = setting("rgb", "What a time step shows: a frame, or what moves around it.")
+    input: FrameInput = setting(
+        "rgb", "What a time step shows: a frame, what changes around it, optical flow, or both."
+    )
     step_s: float = setting(
-        0.08, "Time between the three frames of a `motion` step, seconds.", key="step"
+        0.08,
+        "Time between the frames of a step of motion or flow, seconds; of flow, 0 takes one frame "
+        "after another.",
+        key="step",
+    )
+    pairs: int = setting(10, "Of flow: pairs of frames per time step.")
+    fps: float = setting(
+        0.0, "Time steps a second, around the middle; 0 spreads them over the whole video."
+    )
+    aspect: float = setting(
+        0.0, "Width over height that frames are squashed to before cropping; 0 keeps their own."
     )
 
     def __post_init__(self) -> None:
@@ -99,13 +113,48 @@ class ClipSpec:
             f"--resize must be at least --size ({self.size_px}) and at most 2048, "
             f"got {self.resize_px}",
         )
-        _check(self.input in ("rgb", "motion"), f"--input must be rgb or motion, got {self.input}")
-        _check(0 < self.step_s <= 10, f"--step must be over 0 and at most 10 s, got {self.step_s}")
+        known = get_args(FrameInput)
+        _check(self.input in known, f"--input must be {' or '.join(known)}, got {self.input}")
+        least = "at least" if self.has_flow else "over"
+        _check(
+            0 <= self.step_s <= 10 and (self.step_s > 0 or self.has_flow),
+            f"--step must be {least} 0 and at most 10 s, got {self.step_s}",
+        )
+        _check(1 <= self.pairs <= 32, f"--pairs must be 1 to 32, got {self.pairs}")
+        _check(0 <= self.fps <= 240, f"--fps must be 0 to 240, got {self.fps}")
+        _check(
+            self.fps == 0 or self.frames % 2 == 0,  # training keeps half of them on either side
+            f"--frames must be even with --fps, got {self.frames}",
+        )
+        _check(
+            self.aspect == 0 or 0.25 <= self.aspect <= 4,
+            f"--aspect must be 0, or 0.25 to 4, got {self.aspect}",
+        )
+
+    @property
+    def has_rgb(self) -> bool:
+        """Whether a step has the red, green and blue of a frame: in its first three channels."""
+        return self.input in ("rgb", "rgb+flow")
+
+    @property
+    def has_flow(self) -> bool:
+        """Whether a step has optical flow: in its last 2 * `pairs` channels."""
+        return self.input in ("flow", "rgb+flow")
+
+    @property
+    def channels(self) -> int:
+        """Channels of a time step, C."""
+        return 3 if not self.has_flow else 3 * self.has_rgb + 2 * self.pairs
+
+    @property
+    def decoded_channels(self) -> int:
+        """Channels of a time step before its flow is computed: the luma of each frame instead."""
+        return 3 if not self.has_flow else 3 * self.has_rgb + self.pairs + 1
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Shape of one clip: (T, 3, H, W)."""
-        return (self.frames, 3, self.size_px, self.size_px)
+        """Shape of one clip: (T, C, H, W)."""
+        return (self.frames, self.channels, self.size_px, self.size_px)
 
 
 @dataclass(frozen=True)
@@ -127,6 +176,12 @@ class ModelSpec:
         "Of conv-lstm: how the steps become one; committee takes the majority of theirs.",
     )
     dropout: float = setting(0.3, "Share of features left out at random in training.")
+    flow_trunk: str = setting(
+        "resnet18", "Of two-stream: the CNN that sees flow; cnn_m_2048 is the published one."
+    )
+    flow_weight: float = setting(
+        0.5, "Of two-stream: share of the flow's probabilities in the mean of both."
+    )
 
     def __post_init__(self) -> None:
         _check(self.classes >= 2, f"a model needs at least 2 classes, got {self.classes}")
@@ -143,6 +198,7 @@ class ModelSpec:
             f"--kernel must be odd and 1 to 31, got {self.kernel}",
         )
         _check(0 <= self.dropout < 1, f"--dropout must be in [0, 1), got {self.dropout}")
+        _check(0 <= self.flow_weight <= 1, f"--flow-weight must be 0 to 1, got {self.flow_weight}")
 
 
 @dataclass(frozen=True)

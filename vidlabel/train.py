@@ -35,7 +35,6 @@ from vidlabel.inference import pick_device
 from vidlabel.metrics import calibration_error, fit_temperature, top1
 from vidlabel.models import build_model
 from vidlabel.models.base import ClipModel
-from vidlabel.models.trunks import load_trunk
 from vidlabel.recipes import TrainSpec
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.trainer import Parts, Trainer
@@ -139,7 +138,7 @@ def _train(
         keep_freed_memory()
     torch.manual_seed(spec.seed)
     network = build_model(header.model, header.clip)
-    _initialise(network, header.model.trunk, spec, header.classes)  # before hours of decoding
+    _initialise(network, spec, header.classes)  # before hours of decoding
     paths = sorted({sample.path for sample in samples})
     unreadable = _fill(cache, paths, workers, watch, team)
     _check_unreadable(unreadable, len(paths), spec.max_bad)
@@ -160,7 +159,7 @@ def _train(
     if team.leads:
         result = {"best": asdict(best), "unreadable": list(map(text_path, unreadable))}
         write_bytes(out / RESULT, [json.dumps(result).encode()])
-        (out / STATE).unlink(missing_ok=True)  # large, and of no more use
+        _drop_state(out)
     header = team.share(read_header(out / BEST) if team.leads else header)
     return TrainResult(out / BEST, best, tuple(unreadable), header)
 
@@ -192,6 +191,7 @@ def _prepare(
             keep_description(out / SPEC, description)
             if (out / RESULT).is_file():
                 finished = _finished(out)
+                _drop_state(out)  # if it was ended just before
             else:
                 _write_split(out / "split.csv", samples)
         except OSError as error:
@@ -333,9 +333,14 @@ def _finished(out: Path) -> TrainResult:
     return TrainResult(out / BEST, best, tuple(values["unreadable"]), read_header(out / BEST))
 
 
-def _initialise(network: ClipModel, trunk: str, spec: TrainSpec, classes: tuple[str, ...]) -> None:
+def _drop_state(out: Path) -> None:
+    """Remove what only a training that is not complete needs; it is large."""
+    (out / STATE).unlink(missing_ok=True)
+
+
+def _initialise(network: ClipModel, spec: TrainSpec, classes: tuple[str, ...]) -> None:
     if spec.trunk_weights != "none":
-        load_trunk(network.trunk, trunk, spec.trunk_weights)
+        network.load_pretrained(spec.trunk_weights)
     if spec.init:
         start = load_checkpoint(spec.init)
         state = start.network.state_dict()

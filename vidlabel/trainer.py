@@ -259,40 +259,48 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros(2, device=self._device)
         for piece in batch.pieces(self._at_once):
-            logits = self._forward(self._network, piece)
+            answers = self._forward(self._network, piece)
             labels = piece.labels.to(self._device, non_blocking=True)
-            losses = self._losses(logits, labels, piece.draw.own)
+            losses = self._losses(answers, labels, piece.draw.own)
             (losses.sum() / batch.whole).backward()  # type: ignore[no-untyped-call]
-            sums += torch.stack([losses.detach().sum(), (logits.argmax(1) == labels).sum()])
+            right = answers.detach().softmax(2).mean(1).argmax(1) == labels
+            sums += torch.stack([losses.detach().sum(), right.sum()])
         return sums
 
     def _forward(self, network: ClipModel, batch: _Batch) -> Tensor:
-        """Logits (B, K) of a batch as it is shown."""
+        """Answers (B, A, K) to a batch as it is shown."""
         if self._features is None:
-            return self._logits(network, self._clips(batch))
+            return network.answers(self._frame_features(network, self._clips(batch)))
         draw = batch.draw
         shown = zip(batch.videos, draw.moments, draw.flip.tolist(), strict=True)
-        return network.head(torch.stack([self._features.take(*each) for each in shown]))
+        return network.answers(torch.stack([self._features.take(*each) for each in shown]))
 
-    def _logits(self, network: ClipModel, clips: Tensor) -> Tensor:
-        """Logits in fp32 of clips (B, T, 3, S, S); the trunk alone may compute in bf16."""
+    def _frame_features(self, network: ClipModel, clips: Tensor) -> Tensor:
+        """Of clips (B, T, C, S, S); the trunk may compute in bf16, what follows does not."""
         reduced: AbstractContextManager[Any] = nullcontext()
         if self._bf16:
             reduced = torch.autocast(self._device.type, torch.bfloat16)
         with reduced:
-            frames = network.frame_features(clips)
-        return network.head(frames)
+            return network.frame_features(clips)
 
-    def _losses(self, logits: Tensor, labels: Tensor, own: Tensor) -> Tensor:
-        """Cross-entropy (B,), smoothed, for clips of which a share may be their partner's."""
-        smoothing = self._spec.label_smoothing
-        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    def _losses(self, answers: Tensor, labels: Tensor, own: Tensor) -> Tensor:
+        """Cross-entropy (B,), smoothed, the mean over all answers (B, A, K), for clips of which a
+        share may be their partner's."""
+        losses = self._cross_entropy(answers, labels)
         if not (self._spec.mixup or self._spec.cutmix):
             return losses
-        partners = labels.reshape(-1, 2).flip(1).flatten()
-        others = F.cross_entropy(logits, partners, reduction="none", label_smoothing=smoothing)
+        others = self._cross_entropy(answers, labels.reshape(-1, 2).flip(1).flatten())
         own = own.to(self._device)
         return own * losses + (1 - own) * others
+
+    def _cross_entropy(self, answers: Tensor, labels: Tensor) -> Tensor:
+        """(B,), smoothed, the mean over all answers (B, A, K)."""
+        wanted = labels[:, None].expand(answers.shape[:2])
+        smoothing = self._spec.label_smoothing
+        each = F.cross_entropy(
+            answers.transpose(1, 2), wanted, reduction="none", label_smoothing=smoothing
+        )
+        return each.mean(1)
 
     def _halve(self) -> None:
         """Compute fewer clips at once; the weights still change once for a whole batch."""
@@ -315,10 +323,11 @@ class Trainer:
         moments = torch.arange(self._clip.frames) * OVERSAMPLE + OVERSAMPLE // 2
         if self._features is not None:
             found = [self._features.take(video, moments, mirrored=False) for video in videos]
-            return network.head(torch.stack(found))
+            return network.read(torch.stack(found))[1]
         frames = [self._frames.take(video, moments) for video in videos]
         size = self._clip.size_px
-        return self._logits(network, torch.stack([centre_square(each, size) for each in frames]))
+        clips = torch.stack([centre_square(each, size) for each in frames])
+        return network.read(self._frame_features(network, clips))[1]
 
 
 def _batch_size(spec: TrainSpec, clips: int, team: Team) -> int:

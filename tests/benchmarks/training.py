@@ -84,7 +84,7 @@ class PlainNetwork(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         maps = self.network.trunk(self.network.normalise(clips.flatten(0, 1)))
-        return self.network.head(maps.mean((2, 3)).reshape(*clips.shape[:2], -1))
+        return self.network.read(maps.mean((2, 3)).reshape(*clips.shape[:2], -1))[1]
 
 
 def plain(rows: list[tuple[str, int]], classes: int, batch: int, epochs: int, device: str) -> dict:

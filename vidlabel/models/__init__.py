@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vidlabel.errors import UsageError
 from vidlabel.models.base import ClipModel
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.models.conv_lstm import ConvLstm
+from vidlabel.models.streams import Stream, TwoStream
 from vidlabel.specs import ClipSpec, ModelSpec
 
-MODELS: dict[str, type[CnnBiRnn] | type[ConvLstm]] = {
+MODELS: dict[str, Callable[[ModelSpec, ClipSpec], ClipModel]] = {
     "cnn-birnn": CnnBiRnn,
     "conv-lstm": ConvLstm,
+    "spatial": Stream,
+    "temporal": Stream,
+    "two-stream": TwoStream,
 }
 
 

@@ -1,4 +1,4 @@
-"""What all networks have in common: clips in, frame features, one embedding, logits."""
+"""What all networks have in common: clips in, features, one embedding, logits."""
 
 from __future__ import annotations
 
@@ -9,66 +9,89 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidlabel.models.trunks import ease_training, make_trunk
-from vidlabel.specs import ClipSpec, FrameInput, ModelSpec
+from vidlabel.models.trunks import load_trunk
+from vidlabel.specs import ClipSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA_MEAN, LUMA_STD = 0.45, 0.25
 MOTION_GAIN = 8.0
 """Frame differences are small next to luma; this brings both to a similar spread."""
+FLOW_STD = 12.0
+"""Spread of flow as bytes: about 2 px of the 20 that 127.5 stand for."""
 
 
 class Normalise(nn.Module):
-    """Pixels (N, 3, H, W), 0..255, to the trunk's input: a fixed 1x1 convolution.
+    """Pixels (N, C, H, W), 0..255, to the trunk's input (N, C, H, W).
 
-    RGB gets ImageNet's mean and deviation, channel by channel. The luma of three successive frames
+    RGB gets the mean and deviation given, channel by channel. The luma of three successive frames
     (before, now, after) becomes (now, now - before, after - now): what is there and what moves.
+    Flow loses its own mean, which is mostly the camera's (Simonyan and Zisserman 2014, arXiv
+    1406.2199, section 3.1).
     """
 
-    def __init__(self, kind: FrameInput) -> None:
+    def __init__(
+        self,
+        clip: ClipSpec,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
         super().__init__()
-        if kind == "rgb":
-            mix = torch.diag(1 / torch.tensor(IMAGENET_STD))
-            shift = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
-        else:
+        self._has_flow, self._has_picture = clip.has_flow, clip.has_rgb or not clip.has_flow
+        if clip.input == "motion":
             gain = MOTION_GAIN
             mix = torch.tensor([[0.0, 1 / LUMA_STD, 0.0], [-gain, gain, 0.0], [0.0, -gain, gain]])
             shift = torch.tensor([-LUMA_MEAN / LUMA_STD, 0.0, 0.0])
+        else:
+            mix = torch.diag(1 / torch.tensor(std))
+            shift = -torch.tensor(mean) / torch.tensor(std)
         self.register_buffer("mix", (mix / 255).reshape(3, 3, 1, 1), persistent=False)
         self.register_buffer("shift", shift, persistent=False)
         self.mix: Tensor
         self.shift: Tensor
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return F.conv2d(pixels, self.mix, self.shift)
+        if not self._has_flow:
+            return F.conv2d(pixels, self.mix, self.shift)
+        flow = pixels[:, 3:] if self._has_picture else pixels
+        flow = (flow - flow.mean((2, 3), keepdim=True)) / FLOW_STD
+        if not self._has_picture:
+            return flow
+        return torch.cat([F.conv2d(pixels[:, :3], self.mix, self.shift), flow], 1)
 
 
 class ClipModel(nn.Module, ABC):
-    """(B, T, 3, H, W) uint8 clips to (B, K) logits, in two steps.
+    """(B, T, C, H, W) uint8 clips to (B, K) logits, in two steps.
 
-    The trunk sees frame by frame, and most of the work is its; what follows sees the sequence.
-    `classify` alone depends on the classes.
+    The trunk sees frame by frame (or, of some networks, the whole clip), and most of the work is
+    its; what follows sees the sequence. `classify` alone depends on the classes.
 
     Args:
-        spec: the trunk, and what a subclass adds.
-        clip: what the three channels of a frame mean, for the normalisation; and their size.
-
-    Raises:
-        UsageError: there is no such trunk, or it takes no frames of this size.
+        normalise: pixels to the trunk's input.
+        trunk: (N, C, H, W) to (N, F), or to a map (N, F, h, w) whose mean that is.
+        trunk_name: what it is called; decides which pretrained weights fit.
     """
+
+    any_steps = False
+    """Whether each step is classified by itself, so that a clip may have any number of them."""
+    fixed_steps = False
+    """Whether the trunk sees the whole clip, which must have exactly its number of steps."""
 
     dropout: nn.Module
     classify: nn.Module
 
-    def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
+    def __init__(self, normalise: Normalise, trunk: nn.Module, trunk_name: str) -> None:
         super().__init__()
-        self.normalise = Normalise(clip.input)
-        self.trunk, self.width = make_trunk(spec.trunk, clip.size_px)
-        ease_training(self.trunk)
+        self.normalise = normalise
+        self.trunk = trunk
+        self._trunk_name = trunk_name
+
+    def load_pretrained(self, weights: str) -> None:
+        """Start the trunk from `weights`: `imagenet`, or a file. Raises CheckpointError."""
+        load_trunk(self.trunk, self._trunk_name, weights)
 
     def frame_features(self, clips: Tensor) -> Tensor:
-        """(B, T, 3, H, W) uint8 to (B, T, F): the trunk, averaged over each frame's area."""
+        """(B, T, C, H, W) uint8 to (B, T, F): the trunk, averaged over each frame's area."""
         batch, steps = clips.shape[:2]
         exact = self.normalise.mix.dtype
         pixels = clips.flatten(0, 1).to(dtype=exact, memory_format=torch.channels_last)
@@ -86,10 +109,11 @@ class ClipModel(nn.Module, ABC):
         features = self.pool(frames)
         return features, self.classify(self.dropout(features))
 
-    def head(self, frames: Tensor) -> Tensor:
-        """(B, T, F) frame features to logits (B, K)."""
-        return self.read(frames)[1]
+    def answers(self, frames: Tensor) -> Tensor:
+        """(B, T, F) frame features to logits (B, A, K): the answers whose losses are averaged in
+        training. One answer, that of `read`, unless a network learns from several."""
+        return self.read(frames)[1][:, None]
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Logits (B, K) of clips (B, T, 3, H, W) uint8."""
-        return self.head(self.frame_features(clips))
+        """Logits (B, K) of clips (B, T, C, H, W) uint8."""
+        return self.read(self.frame_features(clips))[1]

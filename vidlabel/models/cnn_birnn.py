@@ -11,7 +11,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidlabel.models.base import ClipModel
+from vidlabel.models.base import ClipModel, Normalise
+from vidlabel.models.trunks import make_trunk
 from vidlabel.specs import ClipSpec, ModelSpec
 
 RNNS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -21,8 +22,9 @@ class CnnBiRnn(ClipModel):
     """See the module."""
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
-        super().__init__(spec, clip)
-        self.embed = nn.Linear(self.width, spec.embed)
+        trunk, width = make_trunk(spec.trunk, clip.size_px, clip.channels)
+        super().__init__(Normalise(clip), trunk, spec.trunk)
+        self.embed = nn.Linear(width, spec.embed)
         self.rnn = RNNS[spec.cell](spec.embed, spec.hidden, batch_first=True, bidirectional=True)
         self.mix = nn.Conv1d(2 * spec.hidden, spec.features, spec.kernel, padding=spec.kernel // 2)
         self.dropout = nn.Dropout(spec.dropout)

@@ -13,8 +13,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vidlabel.models.base import ClipModel
+from vidlabel.models.base import ClipModel, Normalise
 from vidlabel.models.cnn_birnn import RNNS
+from vidlabel.models.trunks import make_trunk
 from vidlabel.specs import ClipSpec, ModelSpec
 
 MOMENTUM = 0.01
@@ -26,12 +27,13 @@ class ConvLstm(ClipModel):
 
     `spec.summary` says how the steps become one: `attention`; `last`, the last step; `committee`,
     each step decides by itself and the class that most of them chose is the clip's (in training,
-    the mean of their log-probabilities).
+    each of them has to be right).
     """
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
-        super().__init__(spec, clip)
-        self.embed = nn.Linear(self.width, spec.embed)
+        trunk, width = make_trunk(spec.trunk, clip.size_px, clip.channels)
+        super().__init__(Normalise(clip), trunk, spec.trunk)
+        self.embed = nn.Linear(width, spec.embed)
         self.norm = nn.BatchNorm1d(spec.embed, momentum=MOMENTUM)
         self.rnn = RNNS[spec.cell](spec.embed, spec.hidden, batch_first=True, bidirectional=True)
         self._summary = spec.summary
@@ -53,14 +55,21 @@ class ConvLstm(ClipModel):
         features = self._summarised(sequence)
         if self._summary != "committee":
             return features, self.classify(self.dropout(features))
-        steps = self.classify(self.dropout(sequence.flatten(0, 1)))
-        chances = steps.reshape(*sequence.shape[:2], -1).log_softmax(2)
-        if self.training:
-            return features, chances.mean(1)
+        chances = self._decisions(sequence).log_softmax(2)
         # Shares of the votes; where they are equal, who is surer on average comes first.
         votes = nn.functional.one_hot(chances.argmax(2), chances.shape[2]).to(chances.dtype)
         shares = 0.99 * votes.mean(1) + 0.01 * chances.exp().mean(1)
         return features, shares.log()
+
+    def answers(self, frames: Tensor) -> Tensor:
+        if self._summary != "committee":
+            return super().answers(frames)
+        return self._decisions(self._sequence(frames))
+
+    def _decisions(self, sequence: Tensor) -> Tensor:
+        """(B, T, 2 x hidden) to logits (B, T, K) of each step."""
+        steps = cast(Tensor, self.classify(self.dropout(sequence.flatten(0, 1))))
+        return steps.reshape(*sequence.shape[:2], -1)
 
     def _sequence(self, frames: Tensor) -> Tensor:
         """(B, T, F) to (B, T, 2 x hidden)."""
