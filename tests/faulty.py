@@ -17,7 +17,7 @@ from vidlabel.stream import OnPacket, ignore
 class FaultyJob(DecodeJob):
     """Does to a decoder process what the file's name says, before reading it."""
 
-    def read(self, path: str, on_packet: OnPacket = ignore) -> ClipData:
+    def read(self, path: str, on_packet: OnPacket = ignore, part: int = 0) -> ClipData:
         match Path(path).stem.split("_")[0]:
             case "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)
@@ -47,7 +47,7 @@ class FaultyJob(DecodeJob):
                 if not marker.exists():
                     marker.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
-        return super().read(path, on_packet)
+        return super().read(path, on_packet, part)
 
 
 class DeadJob(DecodeJob):

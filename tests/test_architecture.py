@@ -36,7 +36,7 @@ LAYERS: list[set[str]] = [
     {"container", "schedule"},
     {"stream", "packets"},
     {"video"},
-    {"clips", "models", "augment", "exports", "console", "trainview"},
+    {"clips", "stacks", "models", "augment", "exports", "console", "trainview"},
     {"decoder"},
     {"workers", "checkpoint", "inference", "datasets", "ledger"},
     {"framecache", "trainlog", "trainstate", "runinfo", "trainboard"},

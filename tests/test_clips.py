@@ -76,14 +76,14 @@ def test_crops_are_square_and_where_they_should_be(side: int, extra: int, wide: 
     size = 32
     height, width = (side, side + extra) if wide else (side + extra, side)
     rows, columns = np.mgrid[:height, :width]
-    pixels = np.stack([rows, columns, rows], axis=-1)[None].astype(np.uint16)
+    pixels = np.stack([rows, columns, rows])[None].astype(np.uint16)
     for place, share in (("left", 0.0), ("centre", 0.5), ("right", 1.0)):
         square = crop(pixels, size, place)
-        assert square.shape == (1, size, size, 3)
+        assert square.shape == (1, 3, size, size)
         along, across = (1, 0) if width >= height else (0, 1)
         long, short = max(height, width), min(height, width)
-        assert square[0, 0, 0, along] == round((long - size) * share)
-        assert square[0, 0, 0, across] == round((short - size) * 0.5)
+        assert square[0, along, 0, 0] == round((long - size) * share)
+        assert square[0, across, 0, 0] == round((short - size) * 0.5)
 
 
 def test_to_channels_puts_colour_or_time_first() -> None:

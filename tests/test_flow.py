@@ -94,7 +94,7 @@ def real_pair(path: Path, side_px: int = 144) -> tuple[Tensor, Tensor]:
         times = video.frame_times_s
         assert times is not None
         middle = len(times) // 2
-        frames = video.frames_at(times[middle : middle + 2].tolist(), side_px, gray=True)
+        frames = video.frames_at(times[middle : middle + 2].tolist(), side_px, "luma")
     before, after = torch.from_numpy(frames.pixels[..., 0].copy())
     return before[None], after[None]
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from vidlabel.recipes import TrainSpec
 from vidlabel.specs import ClipSpec
+from vidlabel.stacks import mirror
 
 CURVE, CONTRAST, SHIFT, CAST = 0.35, 0.3, 0.12, 0.15
 """Largest changes of light and colour at strength 1."""
@@ -63,7 +64,7 @@ class Augment:
         self._clip = clip
         self._spec = spec
         # Drawing noise costs more than everything else; random places in a supply do as well.
-        supply = torch.randn(4 * clip.shape[0] * 3 * clip.size_px**2,
+        supply = torch.randn(4 * clip.frames * 3 * clip.size_px**2,
                              generator=torch.Generator().manual_seed(0))  # fmt: skip
         self._supply = supply.to(device)
 
@@ -94,7 +95,7 @@ class Augment:
         )
 
     def __call__(self, videos: Sequence[Tensor], draw: Draw) -> Tensor:
-        """Clips (B, T, 3, S, S) float32, 0..255, of frames B times (T, 3, H, W) uint8.
+        """Clips (B, T, C, S, S) float32, 0..255, of frames B times (T, C, H, W) uint8.
 
         Clip 2i and clip 2i + 1 are partners: where clips are mixed, B must be even.
         """
@@ -104,19 +105,23 @@ class Augment:
             clips, videos, draw.box.tolist(), draw.flip.tolist(), strict=True
         ):
             square = self._resized(frames, box)
-            clip.copy_(square.flip(-1) if flip else square)
+            clip.copy_(mirror(square, self._clip) if flip else square)
         # On the CPU one clip at a time stays in the cache; on a GPU every call costs the same.
         at_once = 1 if device.type == "cpu" else len(clips)
-        for start in range(0, len(clips), at_once):
+        for start in range(0, len(clips), at_once) if self._clip.input != "flow" else ():
             part = slice(start, start + at_once)
-            self._light(clips[part], draw[part])
+            self._light(clips[part, :, :3], draw[part])
         if self._spec.mixup or self._spec.cutmix:
             self._mix(clips, draw)
         return clips
 
     def _moments(self, count: int, steps: int, random: torch.Generator) -> Tensor:
-        """(B, T) ascending indices: one from each equal part of a random window of the video."""
+        """(B, T) ascending indices: one from each equal part of a random window of the video; at
+        `clip.fps`, a random place of the clip among the steps."""
         frames = self._clip.frames
+        if self._clip.fps:
+            first = torch.randint(steps - frames + 1, (count, 1), generator=random)
+            return first + torch.arange(frames)
         low = self._spec.window
         window = steps * (low + (1 - low) * torch.rand(count, 1, generator=random))
         start = torch.rand(count, 1, generator=random) * (steps - window)
@@ -146,7 +151,7 @@ class Augment:
         return own.repeat_interleave(2)[:count], cut.repeat_interleave(2, 0)[:count]
 
     def _resized(self, frames: Tensor, box: Sequence[float]) -> Tensor:
-        """Box (height, width, down, across) of (T, 3, H, W) uint8, as (T, 3, S, S)."""
+        """Box (height, width, down, across) of (T, C, H, W) uint8, as (T, C, S, S)."""
         height, width = frames.shape[-2:]
         short = min(height, width)
         box_h, box_w = min(height, round(box[0] * short)), min(width, round(box[1] * short))
@@ -167,7 +172,7 @@ class Augment:
         if self._spec.colour:
             curve, contrast, shift = (each(values) for values in draw.light.T)
             gain = 1 + contrast
-            if self._clip.input == "rgb":
+            if self._clip.has_rgb:
                 for number in draw.grey.nonzero().flatten().tolist():
                     clips[number] = clips[number].mean(1, keepdim=True)
                 gain = gain * each(draw.cast)
@@ -175,7 +180,7 @@ class Augment:
             clips *= (1 + curve) - curve * clips  # x + c x (1 - x), much like a gamma curve
             middle = clips[:, :1].mean((1, 2, 3, 4), keepdim=True)
             offset = shift - middle * contrast
-            if self._clip.input == "rgb":
+            if self._clip.has_rgb:
                 offset = offset * each(draw.cast)
             clips *= 255 * gain
             clips += 255 * offset

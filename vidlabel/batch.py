@@ -231,7 +231,9 @@ def _to_file(job: _Job) -> ExitCode:
     with Ledger(ledger_of(out.path)) as ledger:
         pending = ledger.begin(
             job.items,
-            Settings(job.labeller.checkpoint.digest, spec.views, job.labeller.precision),
+            Settings(
+                job.labeller.checkpoint.digest, spec.views, job.labeller.precision, spec.strategy
+            ),
             job.run,
             spec.limits,
             embeddings=out.embeddings is not None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidlabel.pixels import PixelKind
 from vidlabel.specs import ClipSpec, Limits
 from vidlabel.stream import OnPacket, ignore
 from vidlabel.video import Video, open_video
@@ -15,12 +17,16 @@ CROPS = ("centre", "left", "right")
 """Where the square is cut from the longer side; left and right mean top and bottom of an upright
 frame."""
 
+RUN = 64
+"""Most moments of a part, where all of a video is read: what bounds the memory it takes."""
+
 
 @dataclass(frozen=True)
 class ClipData:
     """What a decoder hands to the model.
 
-    `clips` is (V, T, 3, S, S) uint8, 0..255: V views of the video, which are averaged.
+    `clips` is (V, T, C, S, S) uint8, 0..255: V views of the video, which are averaged; or what
+    they are still to be made of, see `read_steps` and `read_run`.
     """
 
     clips: NDArray[np.uint8]
@@ -31,6 +37,8 @@ class ClipData:
     """True if the video has fewer frames than the clip, and its last one is repeated."""
     damaged: str
     """What could not be decoded; empty for a healthy file."""
+    parts: int = 1
+    """How many parts the video has, of which this is one; more only where all of it is read."""
 
 
 def view_count(views: int) -> int:
@@ -58,14 +66,18 @@ def step_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[np.
 
 
 def clip_times(video: Video, spec: ClipSpec, stretches: int) -> tuple[NDArray[np.float64], bool]:
-    """Times (stretches, T, n) of the n frames of each step (3 for motion, 1 for RGB); padded?
+    """Times (stretches, T, n) of the n frames of each step (1 for RGB, 3 for motion, `pairs` + 1
+    for flow); and whether some are repeated, as the video is too short for the clip.
 
     A video with fewer frames than the clip gives each of its frames once, in order, and then its
-    last one again, instead of being slowed down.
+    last one again, instead of being slowed down. One that is shorter than a clip at `spec.fps` is
+    looped.
     """
     known = video.frame_times_s
     padded = known is not None and len(known) < spec.frames
-    if known is not None and padded:
+    if spec.fps:
+        steps, padded = _paced(video.duration_s, spec, stretches)
+    elif known is not None and padded:
         rest = spec.frames - len(known)
         row = np.concatenate([known, np.full(rest, known[-1])])
         steps = np.tile(row, (stretches, 1))
@@ -73,44 +85,122 @@ def clip_times(video: Video, spec: ClipSpec, stretches: int) -> tuple[NDArray[np
         steps = step_times(video.duration_s, spec.frames, stretches)
     if spec.input == "rgb":
         return steps[..., None], padded
-    around = np.array([-spec.step_s, 0.0, spec.step_s])
+    return _around(video, spec, steps), padded
+
+
+def _paced(duration_s: float, spec: ClipSpec, stretches: int) -> tuple[NDArray[np.float64], bool]:
+    """Times (stretches, T) that are 1 / fps apart around the middles of the stretches; looped?"""
+    offsets = (np.arange(spec.frames) - (spec.frames - 1) / 2) / spec.fps  # around the middle
+    half = spec.frames / spec.fps / 2
+    middles = step_times(duration_s, 1, stretches)
+    looped = 2 * half > duration_s + 1 / spec.fps
+    if not looped and stretches > 1:  # a clip that would stick out of the video is moved inside
+        middles = np.clip(
+            middles, min(half, duration_s / 2), max(duration_s - half, duration_s / 2)
+        )
+    times = np.mod(middles + offsets, duration_s) if duration_s else 0 * (middles + offsets)
+    return np.asarray(times, dtype=np.float64), looped
+
+
+def _around(video: Video, spec: ClipSpec, steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times (..., n) of the frames around each of the times (...).
+
+    Those that would stick out of the video are moved inside, so that they still show motion.
+    """
+    count = spec.pairs + 1 if spec.has_flow else 3
+    before = count // 2
+    known = video.frame_times_s
     last = known[-1] if known is not None else video.duration_s
-    # A triplet that would stick out of the video is moved inside, so that it still shows motion.
-    middles = np.clip(steps, min(spec.step_s, last / 2), max(last - spec.step_s, last / 2))
-    return np.clip(middles[..., None] + around, 0.0, last), padded
+    if spec.has_flow and spec.step_s == 0 and known is not None:
+        shown = np.searchsorted(known, steps + 1e-6, side="right") - 1
+        first = np.clip(shown - before, 0, max(0, len(known) - count))
+        places = first[..., None] + np.arange(count)
+        return np.asarray(known[np.minimum(places, len(known) - 1)], dtype=np.float64)
+    step_s = spec.step_s or 1 / video.fps
+    around = (np.arange(count) - before) * step_s
+    middles = np.clip(steps, min(-around[0], last / 2), max(last - around[-1], last / 2))
+    return np.clip(middles[..., None] + around, 0.0, last)
 
 
 def crop(pixels: NDArray[np.uint8], size_px: int, place: str) -> NDArray[np.uint8]:
-    """Cut squares out of frames (..., H, W, C): the centre, or one end of the longer side."""
-    height, width = pixels.shape[-3:-1]
+    """Cut squares out of frames (..., H, W): the centre, or one end of the longer side."""
+    height, width = pixels.shape[-2:]
     share = {"centre": 0.5, "left": 0.0, "right": 1.0}[place]
     along_width = width >= height
     top = round((height - size_px) * (0.5 if along_width else share))
     left = round((width - size_px) * (share if along_width else 0.5))
-    return pixels[..., top : top + size_px, left : left + size_px, :]
+    return pixels[..., top : top + size_px, left : left + size_px]
 
 
 def to_channels(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Frames (..., T, n, H, W, C) to steps (..., T, 3, H, W): n = 1 RGB frame, or n = 3 luma."""
+    """Frames (..., T, n, H, W, C) to steps (..., T, c, H, W): one RGB frame, n of luma, or the RGB
+    of the middle one and the luma of all n."""
+    middle = np.moveaxis(frames[..., frames.shape[-4] // 2, :, :, :3], -1, -3)
     if frames.shape[-1] == 3:
-        return np.moveaxis(frames[..., 0, :, :, :], -1, -3)
-    return frames[..., 0]
+        return middle
+    luma = frames[..., -1]
+    return luma if frames.shape[-1] == 1 else np.concatenate([middle, luma], axis=-3)
+
+
+def pixel_kind(spec: ClipSpec) -> PixelKind:
+    """What is wanted of each decoded frame."""
+    if spec.input == "rgb":
+        return "rgb"
+    return "rgb+luma" if spec.has_rgb else "luma"
 
 
 def read_steps(
     path: str, spec: ClipSpec, stretches: int, limits: Limits, on_packet: OnPacket = ignore
 ) -> ClipData:
-    """Decode a video's steps, uncropped: `clips` is (stretches, T, 3, H, W), shorter side
-    `spec.resize_px`. Raises VideoError."""
+    """Decode a video's steps, uncropped: `clips` is (stretches, T, c, H, W), shorter side
+    `spec.resize_px`, with the c = `spec.decoded_channels` that flow is still to be computed of.
+    Raises VideoError."""
     with open_video(path, limits, on_packet) as video:
         times, padded = clip_times(video, spec, stretches)
-        frames = video.frames_at(times.ravel().tolist(), spec.resize_px, spec.input == "motion")
+        frames = video.frames_at(
+            times.ravel().tolist(), spec.resize_px, pixel_kind(spec), spec.aspect
+        )
         return ClipData(
             clips=to_channels(frames.pixels.reshape(*times.shape, *frames.pixels.shape[1:])),
             duration_s=video.duration_s,
             frames_used=len(np.unique(frames.times_s)),
             padded=padded,
             damaged=frames.damaged,
+        )
+
+
+def read_run(
+    path: str, spec: ClipSpec, part: int, limits: Limits, on_packet: OnPacket = ignore
+) -> ClipData:
+    """Decode every frame of a part of a video, uncropped.
+
+    A moment is a frame, or, with flow, `spec.pairs` + 1 frames in a row; each part has up to RUN
+    of them, and none is in two parts.
+
+    Returns:
+        `clips` is (1, L, c, H, W), frames in a row with c = 3 (RGB), 1 (luma, for flow) or 4
+        (both); `parts` says how many parts the video has.
+
+    Raises:
+        VideoError: the video cannot be read, with the reason.
+    """
+    more = spec.pairs if spec.has_flow else 0
+    with open_video(path, limits, on_packet) as video:
+        times = video.frame_times_s
+        if times is None:  # large: at its mean rate
+            times = step_times(video.duration_s, max(1, round(video.duration_s * video.fps)))[0]
+        padded = len(times) <= more
+        if padded:
+            times = np.concatenate([times, np.full(more + 1 - len(times), times[-1])])
+        own = times[part * RUN : (part + 1) * RUN + more]
+        frames = video.frames_at(own.tolist(), spec.resize_px, pixel_kind(spec), spec.aspect)
+        return ClipData(
+            clips=np.moveaxis(frames.pixels, -1, -3)[None],
+            duration_s=video.duration_s,
+            frames_used=len(np.unique(frames.times_s[more if part else 0 :])),
+            padded=padded,
+            damaged=frames.damaged,
+            parts=math.ceil((len(times) - more) / RUN),
         )
 
 
@@ -131,14 +221,12 @@ def read_clip(
         VideoError: the video cannot be read, with the reason.
     """
     data = read_steps(path, spec, views, limits, on_packet)
-    steps = np.moveaxis(data.clips, -3, -1)
+    return replace(data, clips=cut(data.clips, spec, views))
+
+
+def cut(stretches: NDArray[np.uint8], spec: ClipSpec, views: int) -> NDArray[np.uint8]:
+    """Stretches (N, T, C, H, W) of a video to its clips (V, T, C, S, S): one through the centre, or
+    each of several through three crops."""
     places = CROPS[:1] if views == 1 else CROPS
-    crops = [crop(steps, spec.size_px, place) for place in places]
-    clips = np.moveaxis(np.stack(crops, axis=1), -1, -3)
-    return ClipData(
-        clips=np.ascontiguousarray(clips.reshape(view_count(views), *spec.shape)),
-        duration_s=data.duration_s,
-        frames_used=data.frames_used,
-        padded=data.padded,
-        damaged=data.damaged,
-    )
+    crops = np.stack([crop(stretches, spec.size_px, place) for place in places], axis=1)
+    return np.ascontiguousarray(crops.reshape(-1, *crops.shape[2:]))

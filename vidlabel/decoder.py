@@ -6,6 +6,7 @@ it makes progress by counting packets where the pool can see it.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import struct
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidlabel.clips import ClipData, read_clip, read_steps, view_count
+from vidlabel.clips import RUN, ClipData, read_clip, read_run, read_steps, view_count
 from vidlabel.errors import Reason, VideoError
 from vidlabel.pixels import MAX_ASPECT
 from vidlabel.specs import ClipSpec, Limits
@@ -35,26 +36,35 @@ _WATCH_S = 0.2
 class DecodeJob:
     """What every process of a pool does with a file.
 
-    With `cropped`, `views` as in `clips.read_clip`; otherwise `views` stretches of whole frames
-    as in `clips.read_steps`, for training.
+    `views` clips as in `clips.read_clip`; with flow, which is computed before cropping, and
+    without `cropped`, that many stretches of whole frames as in `clips.read_steps`; with `every`,
+    all frames, part by part, as in `clips.read_run`.
     """
 
     clip: ClipSpec
     views: int = 1
     limits: Limits = field(default_factory=Limits)
     cropped: bool = True
+    every: bool = False
 
     @property
     def slot_bytes(self) -> int:
-        """The most bytes that one file's clips can take."""
+        """The most bytes that one file's clips, or one part's frames, can take."""
         spec = self.clip
-        if self.cropped:
+        if self.cropped and not spec.has_flow and not self.every:
             return view_count(self.views) * spec.frames * 3 * spec.size_px**2
-        return int(self.views * spec.frames * 3 * spec.resize_px**2 * MAX_ASPECT)
+        longest = max(spec.aspect, 1 / spec.aspect) if spec.aspect else MAX_ASPECT
+        area = math.ceil(spec.resize_px * longest) * spec.resize_px
+        if self.every:
+            channels = 3 * spec.has_rgb + spec.has_flow
+            return (RUN + spec.pairs * spec.has_flow) * channels * area
+        return self.views * spec.frames * spec.decoded_channels * area
 
-    def read(self, path: str, on_packet: OnPacket = ignore) -> ClipData:
-        """Decode one file. Raises VideoError."""
-        read = read_clip if self.cropped else read_steps
+    def read(self, path: str, on_packet: OnPacket = ignore, part: int = 0) -> ClipData:
+        """Decode one file, or a part of it. Raises VideoError."""
+        if self.every:
+            return read_run(path, self.clip, part, self.limits, on_packet)
+        read = read_clip if self.cropped and not self.clip.has_flow else read_steps
         return read(path, self.clip, self.views, self.limits, on_packet)
 
 
@@ -90,10 +100,10 @@ def _serve(connection: Connection, shared: mmap.mmap, setup: Setup) -> None:
 
     connection.send(("ready", None))
     while True:
-        path, slot = connection.recv()
+        path, part, slot = connection.recv()
         count()
         try:
-            data = setup.job.read(path, count)
+            data = setup.job.read(path, count, part)
         except VideoError as error:
             connection.send(("error", (str(error.reason), error.detail)))
             continue
@@ -113,6 +123,7 @@ def _serve(connection: Connection, shared: mmap.mmap, setup: Setup) -> None:
             "frames_used": data.frames_used,
             "padded": data.padded,
             "damaged": data.damaged,
+            "parts": data.parts,
         }
         connection.send(("clips", (data.clips.shape, values)))
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vidlabel.framecache import Frames, read_entry, use_entry, write_entry
 from vidlabel.models.base import ClipModel
 from vidlabel.specs import ClipSpec
+from vidlabel.stacks import mirror
 from vidlabel.watch import Counting
 
 FORMAT = 1
@@ -85,7 +86,7 @@ class FeatureCache:
         for start in range(0, len(every), self._clip.frames):  # no more at once than a clip has
             frames = self._frames.take(number, every[start : start + self._clip.frames])
             clips = centre_square(frames, self._clip.size_px)[None]
-            both = [network.frame_features(each)[0] for each in (clips, clips.flip(-1))]
+            both = [network.frame_features(each)[0] for each in (clips, mirror(clips, self._clip))]
             pieces.append(torch.stack(both))
         return torch.cat(pieces, 1)
 

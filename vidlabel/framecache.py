@@ -1,9 +1,9 @@
 """Decoded frames for training: each video is decoded once, and then read from a cache.
 
 The cache outlives a training and is shared by all: the folds of a protocol, later trainings with
-other settings, several at once. An entry is one NumPy array (K, 3, H, W) uint8 with the shorter
+other settings, several at once. An entry is one NumPy array (K, C, H, W) uint8 with the shorter
 side `ClipSpec.resize_px`, found by what decides its pixels: the file's path, size and time, and
-how frames are taken from it.
+how frames are taken from it. Optical flow is kept as frames are.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ from vidlabel.errors import OutputError, RunError
 from vidlabel.files import identity
 from vidlabel.inference import out_of_memory
 from vidlabel.specs import ClipSpec, Limits, VideoItem
+from vidlabel.stacks import with_flow
 from vidlabel.watch import Counting
 from vidlabel.workers import DecoderPool, worker_count
 
 OVERSAMPLE = 2
-"""Frames kept per video for each frame of a clip, so that training can choose among moments."""
+"""Steps kept per video for each step of a clip, so that training can choose among moments."""
 
-FORMAT = 1
+LEAST_KEPT = 8
+"""Of clips of few steps, more are kept, up to about this many."""
+
+FORMAT = 2
 """Changes with everything that changes the pixels of an entry."""
 
 GPU_SHARE, HOST_SHARE = 0.6, 0.5
@@ -59,11 +63,18 @@ class FrameCache:
     Args:
         folder: made if it is not there; may be in use by other processes.
         clip: what clips look like. `size_px` does not matter: frames are cropped later.
+        device: where flow is computed.
     """
 
-    def __init__(self, folder: Path, clip: ClipSpec) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clip: ClipSpec,
+        device: torch.device = torch.device("cpu"),  # noqa: B008
+    ) -> None:
         self.folder = folder
         self._clip = clip
+        self._device = device
         self.digests: dict[str, str] = {}
         """Of the videos that `fill` has seen: what their entries are named by."""
 
@@ -90,7 +101,7 @@ class FrameCache:
         missing = [path for path in paths if not self._use(path)]
         unreadable = {}
         if missing:
-            dense = replace(self._clip, frames=self._clip.frames * OVERSAMPLE)
+            dense = replace(self._clip, frames=self.per_video)
             job = DecodeJob(dense, limits=Limits(), cropped=False)
             items = [VideoItem(number, path) for number, path in enumerate(missing)]
             with DecoderPool(job, worker_count(workers)) as pool, decoding(len(missing)) as bar:
@@ -98,16 +109,17 @@ class FrameCache:
                     if done.data is None:
                         unreadable[done.item.path] = str(done.error)
                     else:
-                        digest = self.digests[done.item.path]
-                        write_entry(self.folder, digest, done.data.clips[0])
+                        steps = torch.from_numpy(done.data.clips[0])
+                        frames = with_flow(steps, self._clip, self._device).numpy()
+                        write_entry(self.folder, self.digests[done.item.path], frames)
                     bar.advance()
         remove_unused(self.folder, set(self.digests.values()))
         return unreadable
 
     def frames(self, path: str) -> Tensor:
-        """The frames (K, 3, H, W) uint8 of a video that `fill` has seen, mapped from the disk.
+        """The frames (K, C, H, W) uint8 of a video that `fill` has seen, mapped from the disk.
 
-        K is OVERSAMPLE times the frames of a clip.
+        K is `kept_steps` of the clip.
 
         Raises:
             RunError: they are gone, as when the cache is cleared during a training.
@@ -117,7 +129,7 @@ class FrameCache:
     @property
     def per_video(self) -> int:
         """Frames kept of each video."""
-        return self._clip.frames * OVERSAMPLE
+        return kept_steps(self._clip)
 
     def size(self, path: str) -> int:
         """Bytes of a video's frames."""
@@ -129,10 +141,13 @@ class FrameCache:
             "format": FORMAT,
             "path": os.path.abspath(path),  # noqa: PTH100 - links are not followed
             "identity": identity(path),
-            "frames": clip.frames * OVERSAMPLE,
+            "frames": self.per_video,
+            "fps": clip.fps,
             "resize_px": clip.resize_px,
+            "aspect": clip.aspect,
             "input": clip.input,
-            "step_s": clip.step_s if clip.input == "motion" else None,
+            "step_s": None if clip.input == "rgb" else clip.step_s,
+            "pairs": clip.pairs if clip.has_flow else None,
         }
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
@@ -140,9 +155,25 @@ class FrameCache:
         """Whether an entry is there and whole."""
 
         def fits(shape: tuple[int, ...]) -> bool:
-            return shape[:2] == (self.per_video, 3) and min(shape[2:]) == self._clip.resize_px
+            own = (self.per_video, self._clip.channels)
+            return shape[:2] == own and min(shape[2:]) == self._clip.resize_px
 
         return use_entry(self.folder, self.digests[path], np.uint8, 4, fits)
+
+
+def kept_steps(clip: ClipSpec) -> int:
+    """How many steps of a video are kept, K: all at `clip.fps`, or else middles of equal parts."""
+    if clip.fps or clip.frames * OVERSAMPLE >= LEAST_KEPT:
+        return clip.frames * OVERSAMPLE
+    return clip.frames * (LEAST_KEPT // clip.frames | 1)  # an odd number has the very middles
+
+
+def held_out_moments(clip: ClipSpec) -> Tensor:
+    """(T,) int64, which of the kept steps are those that `predict` sees, or next to them."""
+    every = kept_steps(clip) // clip.frames
+    if clip.fps:
+        return torch.arange(clip.frames) + clip.frames // 2
+    return torch.arange(clip.frames) * every + every // 2
 
 
 def use_entry(
@@ -265,7 +296,7 @@ class Frames:
         return self._cache.per_video
 
     def take(self, number: int, moments: Tensor) -> Tensor:
-        """The frames (n, 3, H, W) uint8 of a video at n moments, on the device.
+        """The frames (n, C, H, W) uint8 of a video at n moments, on the device.
 
         Args:
             number: of the video.

@@ -71,6 +71,7 @@ class Settings:
     """SHA-256 of the checkpoint, hexadecimal; its header holds size, number and kind of frames."""
     views: int
     precision: str
+    strategy: str = "clip"
     numbers: int = NUMBERS
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
+
+PixelKind = Literal["rgb", "luma", "rgb+luma"]
+"""What is wanted of a frame: C = 3, 1 or 4 channels."""
 
 MAX_ASPECT = 4.0
 """Longer frames than this are squashed to it, so that no file decides how much memory we take."""
@@ -23,15 +26,24 @@ class FrameScaler:
 
     Args:
         side_px: the shorter side of the result.
-        gray: luma (C = 1) instead of RGB (C = 3).
+        kind: what its channels are.
         pixel_aspect: width over height of a stored pixel (the stream's sample aspect ratio).
+        aspect: width over height of the result; 0 keeps that of the frame, up to MAX_ASPECT.
     """
 
-    def __init__(self, side_px: int = 128, gray: bool = False, pixel_aspect: float = 1.0) -> None:
+    def __init__(
+        self,
+        side_px: int = 128,
+        kind: PixelKind = "rgb",
+        pixel_aspect: float = 1.0,
+        aspect: float = 0.0,
+    ) -> None:
         self._side_px = side_px
-        self._gray = gray
+        self._formats = {"rgb": ["rgb24"], "luma": ["gray"], "rgb+luma": ["rgb24", "gray"]}[kind]
         self._pixel_aspect = pixel_aspect
-        self._reformatter = VideoReformatter()
+        self._aspect = aspect
+        # One for each format: a reformatter that changes between two makes its tables anew.
+        self._reformatters = [VideoReformatter() for _ in self._formats]
         self._size_px: tuple[int, int] | None = None  # as displayed: width, height
 
     def scale(self, frame: VideoFrame) -> NDArray[np.uint8]:
@@ -39,16 +51,23 @@ class FrameScaler:
         horizontal, vertical, swap = _orientation(frame)
         if self._size_px is None:
             width, height, _ = self.displayed_size(frame)
+            if self._aspect:
+                width, height = round(10_000 * self._aspect), 10_000
             self._size_px = fit(width, height, self._side_px)
         width, height = self._size_px
-        small = self._reformatter.reformat(
-            frame,
-            width=height if swap else width,
-            height=width if swap else height,
-            format="gray" if self._gray else "rgb24",
-            interpolation=Interpolation.AREA,
-        ).to_ndarray()
-        pixels = small[..., None] if self._gray else small
+        parts = [
+            reformatter.reformat(
+                frame,
+                width=height if swap else width,
+                height=width if swap else height,
+                format=name,
+                interpolation=Interpolation.AREA,
+            )
+            .to_ndarray()
+            .reshape(width if swap else height, height if swap else width, -1)
+            for reformatter, name in zip(self._reformatters, self._formats, strict=True)
+        ]
+        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
         if swap:
             pixels = pixels.swapaxes(0, 1)
         if horizontal:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vidlabel.checkpoint import Checkpoint, load_checkpoint
-from vidlabel.clips import view_count
+from vidlabel.clips import RUN, ClipData, cut, view_count
 from vidlabel.decoder import DecodeJob
 from vidlabel.errors import CheckpointError, Reason, UsageError
 from vidlabel.inference import Output, Runner, beside_decoders, pick_device
 from vidlabel.ranking import UNCERTAIN, ranked, shown
-from vidlabel.specs import Limits, Precision, Prediction, Status, VideoItem
+from vidlabel.specs import (
+    ClipSpec,
+    Limits,
+    Precision,
+    Prediction,
+    Status,
+    Strategy,
+    VideoItem,
+)
+from vidlabel.stacks import run_steps, with_flow
 from vidlabel.workers import Decoded, DecoderPool, StopAsked, never, worker_count
 
 __all__ = ["UNCERTAIN", "Labeller", "PredictSpec", "load_labeller"]
@@ -23,7 +33,12 @@ __all__ = ["UNCERTAIN", "Labeller", "PredictSpec", "load_labeller"]
 
 @dataclass(frozen=True)
 class PredictSpec:
-    """How to label. `batch_size` is in clips; None means one that suits the device."""
+    """How to label. `batch_size` is in clips; None means one that suits the device.
+
+    `strategy` says what a model that classifies each step by itself looks at: `clip`, as many
+    moments as its clips have; `one-frame`, the middle of the video alone; `whole-video`, every
+    frame, and every stack of flow. The probabilities of all of them are averaged.
+    """
 
     top_k: int = 5
     views: int = 1
@@ -31,6 +46,7 @@ class PredictSpec:
     workers: int | None = None
     min_confidence: float = 0.0
     limits: Limits = field(default_factory=Limits)
+    strategy: Strategy = "clip"
 
     def __post_init__(self) -> None:
         for name, high in (("top_k", 1000), ("views", 100), ("batch_size", 4096), ("workers", 256)):
@@ -40,6 +56,11 @@ class PredictSpec:
                 raise UsageError(f"{flag} must be 1 to {high}, got {value}")
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"--min-confidence must be 0 to 1, got {self.min_confidence}")
+        if self.strategy not in get_args(Strategy):
+            known = ", ".join(get_args(Strategy))
+            raise UsageError(f"--strategy must be one of {known}, got {self.strategy}")
+        if self.strategy == "whole-video" and self.views > 1:
+            raise UsageError("--strategy whole-video looks at all there is; leave out --views")
 
 
 def load_labeller(
@@ -121,6 +142,7 @@ class Labeller:
             RunError: nothing can run any more. No error of a single video is ever raised.
         """
         spec = spec or PredictSpec()
+        self._clip(spec)  # refuses before anything is begun
         items = (v if isinstance(v, VideoItem) else VideoItem(i, v) for i, v in enumerate(videos))
         predictions = ((i, p) for i, p, _ in self._predict(items, spec, stop))
         return _in_order(predictions) if ordered else (p for _, p in predictions)
@@ -150,52 +172,101 @@ class Labeller:
     def _predict(
         self, items: Iterable[VideoItem], spec: PredictSpec, stop: StopAsked
     ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:
-        clip = self.checkpoint.header.clip
-        job = DecodeJob(clip, spec.views, spec.limits)
+        clip = self._clip(spec)
+        job = DecodeJob(clip, spec.views, spec.limits, every=spec.strategy == "whole-video")
         on_gpu = self._runner.device.type != "cpu"
-        batch = _Batch(spec.batch_size or (64 if on_gpu else 8), view_count(spec.views), clip.shape)
+        most = RUN if job.every else view_count(spec.views)
+        batch = _Batch(spec.batch_size or (64 if on_gpu else 8), most, clip.shape)
         waiting: list[list[_Labelled]] = []  # batches submitted and not yet collected
+        whole: dict[int, _Parts] = {}  # videos of which some parts are still to come
         self._runner.forget()  # those of predictions that nobody took to their end
         workers = worker_count(spec.workers)
         with DecoderPool(job, workers) as pool, beside_decoders(self._runner.device):
             for decoded in pool.run(items, stop):
-                if decoded.data is None:
+                if decoded.data is None and decoded.item.part == 0:
                     yield decoded.item.index, self._failed(decoded), None
                     continue
-                batch.add(decoded)
+                if decoded.data is None:
+                    yield from self._rows_of(whole, decoded.item, _lost(decoded), None, spec)
+                    continue
+                if decoded.data.parts > 1 and decoded.item.part == 0:
+                    whole[decoded.item.index] = _Parts(decoded.data.parts)
+                    for part in range(1, decoded.data.parts):
+                        pool.add(replace(decoded.item, part=part))
+                batch.add(decoded, self._clips(decoded.data, job))
                 if batch.full:
                     waiting.append(batch.submit(self._runner))
                     # On a GPU one batch computes while the next is filled.
                     while len(waiting) > on_gpu:
-                        yield from self._rows(waiting.pop(0), spec)
+                        yield from self._rows(waiting.pop(0), whole, spec)
             if batch.members:
                 waiting.append(batch.submit(self._runner))
             for members in waiting:
-                yield from self._rows(members, spec)
+                yield from self._rows(members, whole, spec)
+
+    def _clip(self, spec: PredictSpec) -> ClipSpec:
+        """What a clip is, with the strategy.
+
+        Raises:
+            UsageError: the model needs the steps of its clips.
+        """
+        clip = self.checkpoint.header.clip
+        if spec.strategy == "clip":
+            return clip
+        possible = self.checkpoint.network.any_steps and clip.input != "motion" and not clip.fps
+        if not possible:
+            raise UsageError(
+                f"--strategy {spec.strategy}: {self.checkpoint.id} reads whole clips; only models "
+                "that classify each frame or stack of flow by itself can do that"
+            )
+        return replace(clip, frames=1)
+
+    def _clips(self, data: ClipData, job: DecodeJob) -> NDArray[np.uint8]:
+        """(V, T, C, S, S) of what a decoder has given."""
+        clip, device = job.clip, self._runner.device
+        if job.every:
+            steps = run_steps(torch.from_numpy(data.clips[0]), clip, device)
+            return cut(steps[:, None].numpy(), clip, 1)
+        if not clip.has_flow:
+            return data.clips
+        steps = with_flow(torch.from_numpy(data.clips).flatten(0, 1), clip, device)
+        return cut(steps.numpy().reshape(job.views, clip.frames, *steps.shape[1:]), clip, job.views)
 
     def _rows(
-        self, members: list[_Labelled], spec: PredictSpec
+        self, members: list[_Labelled], whole: dict[int, _Parts], spec: PredictSpec
     ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:
         output = self._runner.collect()
-        views = view_count(spec.views)
-        for place, member in enumerate(members):
-            part = slice(place * views, (place + 1) * views)
+        start = 0
+        for member in members:
+            part = slice(start, start + len(member.clips))
+            start = part.stop
             one = Output(output.probabilities[part], output.embeddings[part])
             if self._runner.bf16 and not one.finite:
                 again = self._runner.in_fp32()
                 again.submit(member.clips)
                 one = again.collect()
-            row = self._row(member, one, spec)
-            yield member.item.index, row, one.probabilities if row.ok else None
+            yield from self._rows_of(whole, member.item, member.row, one, spec)
 
-    def _row(self, member: _Labelled, output: Output, spec: PredictSpec) -> Prediction:
+    def _rows_of(
+        self, whole: dict[int, _Parts], item: VideoItem, row: Prediction, output: Output | None,
+        spec: PredictSpec,
+    ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:  # fmt: skip
+        """The video's row, unless there are parts of it still to come."""
+        if item.index in whole:
+            parts = whole[item.index]
+            parts.add(item.part, row, output)
+            if parts.missing:
+                return
+            row, output = parts.together()
+            del whole[item.index]
+        assert output is not None  # of a video's parts at least the first is there
+        row = self._row(row, output, spec)
+        yield item.index, row, output.probabilities if row.ok else None
+
+    def _row(self, row: Prediction, output: Output, spec: PredictSpec) -> Prediction:
         mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
         embedding = output.embeddings.mean(0)
-        row = replace(
-            member.row,
-            model=self.checkpoint.id,
-            embedding=tuple(embedding.tolist()),
-        )
+        row = replace(row, model=self.checkpoint.id, embedding=tuple(embedding.tolist()))
         if not output.finite:
             return replace(
                 row,
@@ -218,38 +289,89 @@ class Labeller:
         )
 
 
+def _lost(decoded: Decoded) -> Prediction:
+    """The row of a video of which a part cannot be read."""
+    assert decoded.error is not None  # it has no data
+    return Prediction(
+        path=decoded.item.path,
+        status=Status.PARTIAL,
+        reason=Reason.DAMAGED,
+        detail=decoded.error.detail,
+    )
+
+
 @dataclass(frozen=True)
 class _Labelled:
-    """A video in a batch: its clips (views into the batch) and its row, still without a label."""
+    """A video, or a part of one, in a batch: its clips (views into the batch) and its row, still
+    without a label."""
 
     item: VideoItem
     row: Prediction
     clips: NDArray[np.uint8]
 
 
-class _Batch:
-    """Clips of many videos in one array, filled in place."""
+class _Parts:
+    """What is known of a video that is looked at part by part."""
 
-    def __init__(self, size: int, views: int, shape: tuple[int, ...]) -> None:
-        self._videos = max(1, math.ceil(size / views))
-        self._views = views
-        self._shape = shape
+    def __init__(self, count: int) -> None:
+        self.missing = count
+        self._rows: dict[int, Prediction] = {}
+        self._outputs: dict[int, Output] = {}
+
+    def add(self, part: int, row: Prediction, output: Output | None) -> None:
+        self.missing -= 1
+        self._rows[part] = row
+        if output is not None:
+            self._outputs[part] = output
+
+    def together(self) -> tuple[Prediction, Output]:
+        """One row and one output, the parts in order."""
+        first = self._rows[0]
+        rows = [self._rows[part] for part in sorted(self._rows)]
+        partial = next((row for row in rows if row.status is Status.PARTIAL), first)
+        outputs = [self._outputs[part] for part in sorted(self._outputs)]
+        row = replace(
+            first,
+            status=partial.status,
+            reason=partial.reason,
+            detail=partial.detail,
+            frames_used=sum(row.frames_used for row in rows),
+        )
+        return row, Output(
+            np.concatenate([each.probabilities for each in outputs]),
+            np.concatenate([each.embeddings for each in outputs]),
+        )
+
+
+class _Batch:
+    """Clips of many videos in one array, filled in place.
+
+    Args:
+        size: how many clips make it full.
+        most: how many can come at once.
+        shape: of a clip.
+    """
+
+    def __init__(self, size: int, most: int, shape: tuple[int, ...]) -> None:
+        self._size = size
+        self._shape = (size + most - 1, *shape)
         self._start()
 
     def _start(self) -> None:
-        self._clips = np.empty((self._videos * self._views, *self._shape), dtype=np.uint8)
+        self._clips = np.empty(self._shape, dtype=np.uint8)
+        self._used = 0
         self.members: list[_Labelled] = []
 
     @property
     def full(self) -> bool:
-        return len(self.members) == self._videos
+        return self._used >= self._size
 
-    def add(self, decoded: Decoded) -> None:
+    def add(self, decoded: Decoded, found: NDArray[np.uint8]) -> None:
         data = decoded.data
         assert data is not None  # the caller has looked
-        start = len(self.members) * self._views
-        clips = self._clips[start : start + self._views]
-        clips[...] = data.clips
+        clips = self._clips[self._used : self._used + len(found)]
+        clips[...] = found
+        self._used += len(found)
         row = Prediction(
             path=decoded.item.path,
             status=Status.PARTIAL if data.damaged else Status.OK,
@@ -265,7 +387,7 @@ class _Batch:
     def submit(self, runner: Runner) -> list[_Labelled]:
         """Hand the batch to the runner and start a new one."""
         members = self.members
-        runner.submit(self._clips[: len(members) * self._views])
+        runner.submit(self._clips[: self._used])
         self._start()
         return members
 

@@ -17,6 +17,7 @@ FrameInput = Literal["rgb", "motion", "flow", "rgb+flow"]
 RnnCell = Literal["rnn", "gru", "lstm"]
 Summary = Literal["attention", "last", "committee"]
 Precision = Literal["auto", "fp32", "bf16"]
+Strategy = Literal["clip", "one-frame", "whole-video"]
 
 
 SHIPPED = {
@@ -227,6 +228,8 @@ class VideoItem:
     path: str
     problem: Reason | None = None
     detail: str = ""
+    part: int = 0
+    """Which part of it, where all of a video is looked at, part by part."""
 
 
 class Status(StrEnum):

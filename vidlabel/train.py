@@ -125,8 +125,8 @@ def train(
         if finished is not None:
             return finished
         return _train(
-            samples, out, spec, header, team, target, FrameCache(cache or default_folder(), clip),
-            workers, watch,
+            samples, out, spec, header, team, target,
+            FrameCache(cache or default_folder(), clip, target), workers, watch,
         )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def _train(
     network = network.to(device)
     frames = Frames(cache, readable, device)
     features = None
-    if spec.freeze_trunk and not spec.changes_pixels:
+    if spec.freeze_trunk and not spec.changes_pixels and not network.fixed_steps:
         digests = [cache.digests[path] for path in readable]
         features = FeatureCache(cache.folder, digests, frames, network, header.clip, device)
         features.fill(range(len(readable))[team.rank :: team.size], watch.describing)

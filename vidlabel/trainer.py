@@ -19,7 +19,7 @@ from vidlabel.augment import Augment, Draw
 from vidlabel.distributed import Team, reduce_gradients, share_batchnorm
 from vidlabel.errors import RunError, UsageError
 from vidlabel.featurecache import FeatureCache, centre_square
-from vidlabel.framecache import OVERSAMPLE, Frames
+from vidlabel.framecache import Frames, held_out_moments, kept_steps
 from vidlabel.inference import has_bf16, out_of_memory
 from vidlabel.models.base import ClipModel
 from vidlabel.recipes import TrainSpec
@@ -226,7 +226,7 @@ class Trainer:
         part = self._team.part(size)
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
-            draw = self._augment.draw(size, self._clip.frames * OVERSAMPLE, random)
+            draw = self._augment.draw(size, kept_steps(self._clip), random)
             pairs = [self._parts.train[i] for i in chosen[part].tolist()]
             labels = torch.tensor([label for _, label in pairs])
             yield _Batch([video for video, _ in pairs], labels, draw[part], size)
@@ -320,7 +320,7 @@ class Trainer:
 
     def _held_out(self, network: ClipModel, videos: Sequence[int]) -> Tensor:
         """Logits (B, K) of the clips that `predict` would see: middles of equal parts, centre."""
-        moments = torch.arange(self._clip.frames) * OVERSAMPLE + OVERSAMPLE // 2
+        moments = held_out_moments(self._clip)
         if self._features is not None:
             found = [self._features.take(video, moments, mirrored=False) for video in videos]
             return network.read(torch.stack(found))[1]

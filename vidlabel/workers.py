@@ -109,7 +109,7 @@ class _Worker:
         if not self.tasks:
             self.begin()
         self.tasks.append(task)
-        self.send((task.item.path, task.slot))
+        self.send((task.item.path, task.item.part, task.slot))
 
     def begin(self) -> None:
         """The clock of the next file starts now."""
@@ -139,7 +139,8 @@ class DecoderPool:
         size = self._slots_at + len(self._free) * job.slot_bytes
         self._file = _shared_file(size)
         self._shared = mmap.mmap(self._file.fileno(), size)
-        self._again: deque[VideoItem] = deque()  # lost with a process before they were begun
+        # Added on the way, or lost with a process before they were begun.
+        self._again: deque[VideoItem] = deque()
         self._retries: deque[VideoItem] = deque()  # their process died or hung over them
         self._bad_starts = 0
         self._workers: list[_Worker] = []
@@ -160,6 +161,10 @@ class DecoderPool:
         tb: TracebackType | None,
     ) -> None:
         self.close()
+
+    def add(self, item: VideoItem) -> None:
+        """Decode an item beyond those that `run` was given; only while it runs."""
+        self._again.append(item)
 
     def close(self) -> None:
         """End all processes at once."""

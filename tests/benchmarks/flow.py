@@ -47,7 +47,7 @@ def read_pairs(folder: Path, count: int, side_px: int) -> list[Pair]:
             if video.frame_times_s is not None:
                 start = (len(video.frame_times_s) - 1) // 2
                 times = video.frame_times_s[start : start + 2].tolist()
-            frames = video.frames_at(times, side_px, gray=True).pixels[..., 0]
+            frames = video.frames_at(times, side_px, kind="luma").pixels[..., 0]
         pairs.append((frames[0], frames[-1]))
     height, width = (min(pair[0].shape[axis] for pair in pairs) for axis in (0, 1))
     return [

@@ -17,8 +17,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA_MEAN, LUMA_STD = 0.45, 0.25
 MOTION_GAIN = 8.0
 """Frame differences are small next to luma; this brings both to a similar spread."""
-FLOW_STD = 12.0
-"""Spread of flow as bytes: about 2 px of the 20 that 127.5 stand for."""
+FLOW_STD = 8.0
+"""Spread of flow as bytes: 1.25 of the 20 px that 127.5 stand for."""
 
 
 class Normalise(nn.Module):
