@@ -14,7 +14,7 @@ import vidlabel
 ROOT = Path(vidlabel.__file__).parent
 
 LAYERS: list[set[str]] = [
-    {"errors", "specs"},
+    {"errors", "specs", "systems"},
     {
         "files",
         "pixels",
@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
         "metrics",
         "plots",
         "flow",
+        "flowview",
         "text",
         "recipes",
         "settings",
@@ -41,11 +42,11 @@ LAYERS: list[set[str]] = [
     {"workers", "checkpoint", "inference", "datasets", "ledger"},
     {"framecache", "trainlog", "trainstate", "runinfo", "trainboard"},
     {"featurecache"},
-    {"trainer"},
+    {"trainer", "fusion"},
     {"predict", "train", "doctor"},
     {"evaluate"},
     {"report"},
-    {"batch", "trials"},
+    {"batch", "trials", "render"},
     {"cli"},
     {"__main__"},
 ]

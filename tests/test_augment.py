@@ -10,9 +10,12 @@ import torch
 from vidlabel.augment import Augment, Draw
 from vidlabel.recipes import TrainSpec
 from vidlabel.specs import ClipSpec
+from vidlabel.stacks import mirror
 
 CPU = torch.device("cpu")
 CLIP = ClipSpec(frames=4, size_px=32, resize_px=40)
+FLOW = replace(CLIP, input="flow", pairs=2)
+BOTH = replace(CLIP, input="rgb+flow", pairs=2)
 PLAIN = TrainSpec(crop=1.0, window=1.0, flip=0.0, colour=0.0, noise=0.0)
 
 
@@ -21,7 +24,7 @@ def _random(seed: int = 1) -> torch.Generator:
 
 
 def _videos(count: int, clip: ClipSpec = CLIP) -> list[torch.Tensor]:
-    shape = (count, clip.frames, 3, clip.resize_px, clip.resize_px + 20)
+    shape = (count, clip.frames, clip.channels, clip.resize_px, clip.resize_px + 20)
     return list(torch.randint(0, 256, shape, dtype=torch.uint8, generator=_random()))
 
 
@@ -57,6 +60,52 @@ def test_a_flip_mirrors_left_and_right_of_all_frames() -> None:
     plain = augment([video], draw)
     mirrored = augment([video], replace(draw, flip=torch.tensor([True])))
     assert torch.equal(mirrored, plain.flip(-1))
+
+
+@pytest.mark.parametrize("clip", [FLOW, BOTH])
+def test_a_flip_turns_flow_across_round_and_leaves_flow_down(clip: ClipSpec) -> None:
+    augment = Augment(clip, PLAIN, CPU)
+    draw = augment.draw(1, 8, _random())
+    (video,) = _videos(1, clip)
+    plain = augment([video], draw)
+    mirrored = augment([video], replace(draw, flip=torch.tensor([True])))
+    assert torch.equal(mirrored, mirror(plain, clip))
+    flow, turned = plain[:, :, -4:].flip(-1), mirrored[:, :, -4:]
+    assert torch.equal(turned[:, :, 1::2], flow[:, :, 1::2])
+    assert torch.equal(turned[:, :, ::2], 255 - flow[:, :, ::2])
+
+
+@pytest.mark.parametrize("clip", [FLOW, BOTH])
+def test_light_and_noise_leave_flow_alone(clip: ClipSpec) -> None:
+    spec = TrainSpec(colour=2.0, noise=50.0)
+    augment = Augment(clip, spec, CPU)
+    draw = augment.draw(6, 8, _random())
+    assert draw.noise[:, 0].max() > 5
+    videos = _videos(6, clip)
+    plain = Augment(clip, replace(spec, colour=0.0, noise=0.0), CPU)(videos, draw)
+    clips = augment(videos, draw)
+    assert torch.equal(clips[:, :, -4:], plain[:, :, -4:])
+    if clip.has_rgb:
+        changed = (clips[:, :, :3] - plain[:, :, :3]).abs().mean((1, 2, 3, 4))
+        assert changed.min() > 1, "every frame's colours are others"
+        frames = [video[:, :3] for video in videos]  # and as those of frames alone
+        assert torch.equal(clips[:, :, :3], Augment(CLIP, spec, CPU)(frames, draw))
+
+
+def test_steps_at_a_rate_stay_next_to_each_other() -> None:
+    augment = Augment(replace(CLIP, frames=6, fps=8.0), TrainSpec(window=0.5), CPU)
+    moments = augment.draw(300, 12, _random()).moments
+    assert (moments.diff(dim=1) == 1).all()
+    assert set(moments[:, 0].tolist()) == set(range(7)), "anywhere among the twelve"
+
+
+def test_flow_is_mixed_as_frames_are() -> None:
+    augment = Augment(BOTH, replace(PLAIN, mixup=0.4), CPU)
+    draw = replace(augment.draw(2, 8, _random()), own=torch.tensor([0.7, 0.7]))
+    videos = _videos(2, BOTH)
+    plain = Augment(BOTH, PLAIN, CPU)(videos, draw)
+    mixed = augment(videos, draw)
+    torch.testing.assert_close(mixed[0], 0.7 * plain[0] + 0.3 * plain[1])
 
 
 def test_light_keeps_black_white_and_order_apart_from_contrast() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +14,12 @@ from vidlabel import load_labeller
 from vidlabel.checkpoint import load_checkpoint
 from vidlabel.datasets.samples import Sample
 from vidlabel.featurecache import FeatureCache, centre_square
-from vidlabel.framecache import FrameCache, Frames
+from vidlabel.framecache import FrameCache, Frames, held_out_moments
 from vidlabel.models import build_model
 from vidlabel.models.base import ClipModel
 from vidlabel.recipes import TrainSpec
-from vidlabel.specs import ModelSpec
+from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.stacks import mirror
 from vidlabel.train import train
 from vidlabel.watch import Counting, Watch
 
@@ -46,17 +48,19 @@ class _Counted(Watch):
         return super().describing(total)
 
 
-def _network(seed: int) -> ClipModel:
+def _network(seed: int, arch: str = "conv-lstm", clip: ClipSpec = CLIP) -> ClipModel:
     torch.manual_seed(seed)
-    return build_model(replace(MODEL, classes=2), CLIP).eval()
+    return build_model(replace(MODEL, arch=arch, classes=2), clip).eval()
 
 
-def _cache(folder: Path, videos: list[str], network: ClipModel) -> tuple[FeatureCache, Frames]:
-    cache = FrameCache(folder, CLIP)
+def _cache(
+    folder: Path, videos: list[str], network: ClipModel, clip: ClipSpec = CLIP
+) -> tuple[FeatureCache, Frames]:
+    cache = FrameCache(folder, clip)
     cache.fill(videos, 1, Watch().decoding)
     frames = Frames(cache, videos, CPU)
     digests = [cache.digests[path] for path in videos]
-    return FeatureCache(folder, digests, frames, network, CLIP, CPU), frames
+    return FeatureCache(folder, digests, frames, network, clip, CPU), frames
 
 
 def test_features_are_those_of_the_network_and_computed_once(
@@ -80,6 +84,35 @@ def test_features_are_those_of_the_network_and_computed_once(
     other, _ = _cache(tmp_path, videos, _network(1))
     other.fill(range(3), watch.describing)
     assert watch.described == 6, "another trunk says something else"
+
+
+@pytest.mark.parametrize(
+    ("arch", "values"),
+    [
+        ("temporal", {"input": "flow", "frames": 1, "pairs": 2, "step_s": 0.0}),
+        ("two-stream", {"input": "rgb+flow", "frames": 2, "pairs": 1, "fps": 6.0}),
+    ],
+)
+def test_features_of_flow_are_those_of_what_predict_sees_and_of_its_mirror_image(
+    arch: str, values: dict[str, Any], videos: list[str], tmp_path: Path
+) -> None:
+    clip = replace(CLIP, **values)
+    network = _network(0, arch, clip)
+    features, frames = _cache(tmp_path, videos[:1], network, clip)
+    watch = _Counted()
+    features.fill([0], watch.describing)
+    moments = held_out_moments(clip)
+    shown = centre_square(frames.take(0, moments), clip.size_px)[None]
+    for mirrored, clips in ((False, shown), (True, mirror(shown, clip))):
+        with torch.no_grad():
+            expected = network.frame_features(clips)[0]
+        found = features.take(0, moments, mirrored)
+        torch.testing.assert_close(found, expected, atol=4e-3, rtol=4e-3)
+    flipped = network.frame_features(shown.flip(-1))[0].detach()
+    assert (features.take(0, moments, True) - flipped).abs().max() > 0.05, "flow turns round"
+    again, _ = _cache(tmp_path, videos[:1], network, clip)
+    again.fill([0], watch.describing)
+    assert watch.described == 1
 
 
 def test_a_training_with_a_frozen_trunk_sees_each_frame_once(tmp_path: Path) -> None:

@@ -11,27 +11,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from fakes import CLIP, COLOURS, colour_video
+from fakes import CLIP, COLOURS, MeanColour, colour_checkpoint, colour_video
+from hypothesis import given
+from hypothesis import strategies as st
 from program import Program
+from torch import Tensor
 
 from vidlabel.cachefolder import UNUSED_DAYS, clear, default_folder, remove_unused, usage
-from vidlabel.clips import read_steps
+from vidlabel.clips import clip_times, read_steps
 from vidlabel.errors import OutputError, RunError
+from vidlabel.featurecache import centre_square
 from vidlabel.framecache import (
+    LEAST_KEPT,
     OVERSAMPLE,
     FrameCache,
     Frames,
     Where,
     _free_host_memory,
+    held_out_moments,
+    kept_steps,
     places,
 )
-from vidlabel.specs import Limits
+from vidlabel.predict import Labeller
+from vidlabel.specs import ClipSpec, Limits
 
 CPU = torch.device("cpu")
+FLOW = replace(CLIP, frames=1, input="flow", step_s=0.0, pairs=2)
 
 
 class _Counter:
@@ -96,6 +107,104 @@ def test_what_decides_the_pixels_decides_the_entry(videos: list[str], tmp_path: 
     motion = replace(CLIP, input="motion")
     assert _fill(tmp_path, videos, motion)[1] == 3
     assert _fill(tmp_path, videos, replace(motion, step_s=0.1))[1] == 3
+
+
+def test_flow_is_kept_as_frames_are(videos: list[str], tmp_path: Path) -> None:
+    cache, decoded = _fill(tmp_path, videos[:2], FLOW)
+    assert decoded == 2
+    shape = (kept_steps(FLOW), 4, 36, 48)
+    for path in videos[:2]:
+        assert cache.frames(path).shape == shape
+        assert cache.size(path) == np.prod(shape)
+    again, decoded = _fill(tmp_path, videos[:2], replace(FLOW, size_px=34))
+    assert decoded == 0
+    assert torch.equal(again.frames(videos[0]), cache.frames(videos[0]))
+    assert not torch.equal(cache.frames(videos[0]), cache.frames(videos[1]))
+
+
+def test_what_decides_the_flow_decides_its_entry(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.mp4")
+
+    def digest(clip: ClipSpec) -> str:
+        return FrameCache(tmp_path, clip)._digest(path)
+
+    changes: list[dict[str, Any]] = [
+        {"pairs": 3}, {"step_s": 0.1}, {"aspect": 1.0}, {"fps": 5.0, "frames": 4}, {"frames": 4},
+        {"resize_px": 40}, {"input": "rgb+flow"}, {"input": "rgb", "step_s": 0.1},
+    ]  # fmt: skip
+    (tmp_path / "x.mp4").write_bytes(b"x")
+    clips = [FLOW, *(replace(FLOW, **change) for change in changes)]
+    assert len({digest(clip) for clip in clips}) == len(clips)
+    rgb = replace(FLOW, input="rgb", step_s=0.1)
+    assert digest(rgb) == digest(replace(rgb, pairs=3, step_s=0.2)), "of flow and motion only"
+    paced = replace(rgb, frames=4, fps=5.0)
+    assert digest(paced) != digest(replace(paced, fps=6.0))
+
+
+@pytest.mark.parametrize(
+    ("frames", "kept"), [(1, 9), (2, 10), (3, 9), (4, 8), (5, 10), (8, 16), (16, 32)]
+)
+def test_at_least_eight_steps_or_twice_as_many_are_kept(frames: int, kept: int) -> None:
+    clip = ClipSpec(frames=frames)
+    assert kept_steps(clip) == kept >= max(LEAST_KEPT, OVERSAMPLE * frames)
+    moments = held_out_moments(clip)
+    assert moments.shape == (frames,)
+    assert (moments.diff() == kept // frames).all()
+
+
+@pytest.mark.parametrize("fps", [0.0, 7.0])
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 16])
+@given(duration_s=st.floats(0.01, 100_000.0))
+def test_what_predict_sees_is_among_the_steps_that_are_kept(
+    fps: float, frames: int, duration_s: float
+) -> None:
+    """Where two steps are kept for each of a clip, it is between them; next to one is all of it."""
+    clip = ClipSpec(frames=frames * (2 if fps else 1), fps=fps)
+    video: Any = SimpleNamespace(duration_s=duration_s, frame_times_s=None, fps=10.0)
+    every, _ = clip_times(video, replace(clip, frames=kept_steps(clip)), 1)
+    seen, _ = clip_times(video, clip, 1)
+    found = every[0, held_out_moments(clip), 0]
+    if fps or frames < 4:
+        np.testing.assert_allclose(found, seen[0, :, 0], rtol=1e-12)
+    else:
+        np.testing.assert_allclose(found - seen[0, :, 0], duration_s / kept_steps(clip) / 2)
+
+
+_SEEN: list[Tensor] = []
+
+
+class _Recorder(MeanColour):
+    """Notes the clips that it is shown."""
+
+    fixed_steps = False
+
+    def frame_features(self, clips: Tensor) -> Tensor:
+        _SEEN.append(clips)
+        return super().frame_features(clips[:, :, :3])
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        replace(FLOW, frames=2, step_s=0.1, aspect=1.0),
+        replace(FLOW, frames=4, fps=8.0, input="rgb+flow"),
+        replace(CLIP, frames=3),
+    ],
+    ids=["flow", "rgb+flow", "rgb"],
+)
+def test_what_is_held_out_is_what_predict_sees(clip: ClipSpec, tmp_path: Path) -> None:
+    path = str(colour_video(tmp_path / "x.mp4", "red", 25))
+    cache, _ = _fill(tmp_path / "cache", [path], clip)
+    kept = Frames(cache, [path], CPU).take(0, held_out_moments(clip))
+    checkpoint = colour_checkpoint()
+    header = replace(checkpoint.header, clip=clip)
+    labeller = Labeller(replace(checkpoint, header=header, network=_Recorder()), "cpu")  # type: ignore[arg-type]
+    _SEEN.clear()
+    (row,) = labeller.predict([path])
+    assert row.ok
+    (shown,) = _SEEN
+    assert shown.shape[1:] == clip.shape
+    assert torch.equal(shown[0], centre_square(kept, clip.size_px))
 
 
 def test_a_video_that_has_changed_is_decoded_again(tmp_path: Path) -> None:

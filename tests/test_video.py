@@ -17,7 +17,7 @@ import videos
 from vidlabel import video as video_module
 from vidlabel.container import mapped_errors
 from vidlabel.errors import Reason, UsageError, VideoError
-from vidlabel.pixels import FrameScaler
+from vidlabel.pixels import FrameScaler, PixelKind
 from vidlabel.specs import Limits
 from vidlabel.stream import Stream
 from vidlabel.video import Frames, Video, open_video, probe
@@ -97,9 +97,9 @@ def times_of(spec: videos.VideoSpec) -> list[float]:
     return [number / spec.fps for number in range(spec.frames)]
 
 
-def read(path: Path, times_s: list[float], side_px: int = 48, gray: bool = False) -> Frames:
+def read(path: Path, times_s: list[float], side_px: int = 48, kind: PixelKind = "rgb") -> Frames:
     with open_video(str(path)) as video:
-        return video.frames_at(times_s, side_px, gray)
+        return video.frames_at(times_s, side_px, kind)
 
 
 def numbers(path: Path, times_s: list[float]) -> list[int]:
@@ -110,7 +110,7 @@ def decode_everything(path: Path) -> list[np.ndarray]:
     """All frames as plain PyAV gives them, scaled as vidlabel scales."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        scaler = FrameScaler(48, False, float(stream.sample_aspect_ratio or 1))
+        scaler = FrameScaler(48, "rgb", float(stream.sample_aspect_ratio or 1))
         return [scaler.scale(frame) for frame in container.decode(stream)]
 
 
@@ -211,7 +211,7 @@ def test_healthy_files_are_decoded_once(
     name: str, make_video: MakeVideo, reach: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # going further back is for broken files and for keyframes that are no clean start
-    monkeypatch.setattr(Video, "_decode_all", lambda *_: pytest.fail("decoded twice"))
+    monkeypatch.setattr(Stream, "_decode_all", lambda *_: pytest.fail("decoded twice"))
     spec = videos.VideoSpec(**FORMATS[name])
     for number in range(spec.frames):
         time_s = times_of(spec)[number] + 0.001
@@ -373,9 +373,14 @@ def test_odd_sizes(size: tuple[int, int], expected: tuple[int, int], make_video:
         ("ffv1", "gray16le", False),
     ],
 )
-@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize(("kind", "channels"), [("rgb", 3), ("luma", 1), ("rgb+luma", 4)])
 def test_grey_levels_survive_every_pixel_format(
-    codec: str, pix_fmt: str, full_range: bool, gray: bool, make_video: MakeVideo
+    codec: str,
+    pix_fmt: str,
+    full_range: bool,
+    kind: PixelKind,
+    channels: int,
+    make_video: MakeVideo,
 ) -> None:
     path = make_video(
         suffix=".mkv",
@@ -384,8 +389,8 @@ def test_grey_levels_survive_every_pixel_format(
         full_range=full_range,
         frames=6,
     )
-    pixels = read(path, [0.5], gray=gray).pixels
-    assert pixels.shape == (1, 48, 64, 1 if gray else 3)
+    pixels = read(path, [0.5], kind=kind).pixels
+    assert pixels.shape == (1, 48, 64, channels)
     assert videos.read_barcodes(pixels) == [5]
     light, dark = pixels[0, 6, 8], pixels[0, 40, 56]
     assert np.abs(light.astype(int) - videos.LIGHT).max() <= 6

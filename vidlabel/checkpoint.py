@@ -1,10 +1,13 @@
-"""Checkpoints: one .safetensors file that describes itself. No pickle is ever read.
+"""Checkpoints: one .safetensors file that describes itself; no pickle is read as one.
 
 The header (a JSON text under the key `vidlabel`) holds the model and clip specs, the class names,
 the temperature, how the model was trained and measured, and which clips it has seen.
 
 A checkpoint may come from anywhere, so nothing it says is believed: what it declares is compared
 with the model it names before memory is taken for either, and whatever is wrong is one line.
+
+torchvision's networks of `KINETICS` are known by name: their files are fetched by
+`vidlabel.models.weights`, which runs no code in them, and described here.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.files import write_bytes
 from vidlabel.models import build_model
 from vidlabel.models.base import ClipModel
+from vidlabel.models.kinetics import KINETICS
+from vidlabel.models.video_net import fetch_kinetics, kinetics_classes
 from vidlabel.specs import SHIPPED, ClipSpec, ModelSpec, from_dict, to_dict
 from vidlabel.text import safe
 
@@ -168,13 +173,26 @@ def read_header(path: Path) -> Header:
     return _read(path, whole=False)[0]
 
 
+def describe_model(name: str) -> Header:
+    """What a model that `load_checkpoint` knows says of itself, without its weights: those of
+    `KINETICS` need not be there. Raises CheckpointError as `load_checkpoint`."""
+    return _kinetics_header(name) if name in KINETICS else read_header(find_checkpoint(name))
+
+
 def load_checkpoint(name: str) -> Checkpoint:
-    """Load a model by shipped name or path, ready for inference on the CPU.
+    """Load a model by name or path, ready for inference on the CPU.
+
+    Args:
+        name: a shipped model's, one of torchvision's in `KINETICS` (looked for in torch's cache,
+            then downloaded), or the path of a checkpoint.
 
     Raises:
         CheckpointError: missing, not a safetensors file, truncated, without vidlabel's header,
-            with weights that do not fit its own description, or with weights that are not finite.
+            with weights that do not fit its own description, or with weights that are not finite;
+            or torchvision's can be neither found nor fetched.
     """
+    if name in KINETICS:
+        return _load_kinetics(name)
     path = find_checkpoint(name)
     header, data = _read(path, whole=True)
     try:
@@ -183,10 +201,41 @@ def load_checkpoint(name: str) -> Checkpoint:
         _refuse(path, f"corrupt checkpoint ({error})", error)
     network = build_model(header.model, header.clip)
     network.load_state_dict(state)
+    _check_finite(path, network)
+    return Checkpoint(path.stem, header, network.eval(), hashlib.sha256(data).hexdigest())
+
+
+def _load_kinetics(name: str) -> Checkpoint:
+    """One of torchvision's, from torch's cache or the web."""
+    state, digest = fetch_kinetics(name)  # before the seconds that the largest takes to make
+    header = _kinetics_header(name)
+    network = build_model(header.model, header.clip)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        _refuse(Path(name), "the weights are of another network", error)
+    _check_finite(Path(name), network)
+    return Checkpoint(name, header, network.eval(), digest)
+
+
+def _kinetics_header(name: str) -> Header:
+    """What is known of one of torchvision's video networks, whose file does not say it."""
+    about = KINETICS[name]
+    classes = kinetics_classes(name)
+    return Header(
+        # The dropout is that of the recipe: what starts from here is trained with it.
+        model=ModelSpec(arch="video-net", classes=len(classes), trunk=name, dropout=0.5),
+        clip=about.clip,
+        classes=classes,
+        training={"data": "Kinetics-400", "weights": f"torchvision's {about.weights}"},
+        metrics={"top1": about.top1, "top5": about.top5, "measured": about.protocol},
+    )
+
+
+def _check_finite(path: Path, network: ClipModel) -> None:
     for key, value in network.state_dict().items():  # as loaded: a cast can overflow
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             _refuse(path, f"{key} holds values that are not finite")
-    return Checkpoint(path.stem, header, network.eval(), hashlib.sha256(data).hexdigest())
 
 
 def _check_regular(path: Path) -> None:
@@ -194,7 +243,7 @@ def _check_regular(path: Path) -> None:
     try:
         kind = path.stat().st_mode
     except FileNotFoundError:
-        known = ", ".join(sorted(SHIPPED))
+        known = ", ".join([*sorted(SHIPPED), *KINETICS])
         _refuse(path, f"no such checkpoint; give a .safetensors file or: {known}")
     except (OSError, ValueError) as error:
         _refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}", error)

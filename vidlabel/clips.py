@@ -17,6 +17,9 @@ CROPS = ("centre", "left", "right")
 """Where the square is cut from the longer side; left and right mean top and bottom of an upright
 frame."""
 
+ROUNDING_S = 1e-6
+"""Times that differ by less are the same."""
+
 RUN = 64
 """Most moments of a part, where all of a video is read: what bounds the memory it takes."""
 
@@ -67,7 +70,8 @@ def step_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[np.
 
 def clip_times(video: Video, spec: ClipSpec, stretches: int) -> tuple[NDArray[np.float64], bool]:
     """Times (stretches, T, n) of the n frames of each step (1 for RGB, 3 for motion, `pairs` + 1
-    for flow); and whether some are repeated, as the video is too short for the clip.
+    for flow, after the one for RGB if there is both); and whether some are repeated, as the video
+    is too short for the clip.
 
     A video with fewer frames than the clip gives each of its frames once, in order, and then its
     last one again, instead of being slowed down. One that is shorter than a clip at `spec.fps` is
@@ -85,21 +89,28 @@ def clip_times(video: Video, spec: ClipSpec, stretches: int) -> tuple[NDArray[np
         steps = step_times(video.duration_s, spec.frames, stretches)
     if spec.input == "rgb":
         return steps[..., None], padded
-    return _around(video, spec, steps), padded
+    around = _around(video, spec, steps)
+    if spec.has_rgb:  # where a step cannot be in the middle of its stack, it is seen all the same
+        around = np.concatenate([steps[..., None], around], axis=-1)
+    return around, padded
 
 
 def _paced(duration_s: float, spec: ClipSpec, stretches: int) -> tuple[NDArray[np.float64], bool]:
-    """Times (stretches, T) that are 1 / fps apart around the middles of the stretches; looped?"""
+    """Times (stretches, T) that are 1 / fps apart around the middles of stretches; too short?"""
     offsets = (np.arange(spec.frames) - (spec.frames - 1) / 2) / spec.fps  # around the middle
-    half = spec.frames / spec.fps / 2
+    span_s, half = offsets[-1] - offsets[0], spec.frames / spec.fps / 2
     middles = step_times(duration_s, 1, stretches)
-    looped = 2 * half > duration_s + 1 / spec.fps
-    if not looped and stretches > 1:  # a clip that would stick out of the video is moved inside
+    if stretches > 1 and span_s < duration_s + ROUNDING_S:
+        # A clip that would stick out of the video is moved inside.
         middles = np.clip(
             middles, min(half, duration_s / 2), max(duration_s - half, duration_s / 2)
         )
-    times = np.mod(middles + offsets, duration_s) if duration_s else 0 * (middles + offsets)
-    return np.asarray(times, dtype=np.float64), looped
+    times = middles + offsets
+    # Rounding must not take the first moment of a video for the last, nor the last for the first.
+    beyond = (times < -ROUNDING_S) | (times > duration_s + ROUNDING_S)
+    looped = np.mod(times, duration_s) if duration_s else np.zeros_like(times)
+    times = np.where(beyond, looped, np.clip(times, 0.0, duration_s))
+    return np.asarray(times, dtype=np.float64), bool(span_s > duration_s - ROUNDING_S)
 
 
 def _around(video: Video, spec: ClipSpec, steps: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -109,17 +120,29 @@ def _around(video: Video, spec: ClipSpec, steps: NDArray[np.float64]) -> NDArray
     """
     count = spec.pairs + 1 if spec.has_flow else 3
     before = count // 2
+    if spec.has_flow and spec.step_s == 0:
+        times, starts = _every_frame(video)
+        shown = np.searchsorted(starts, steps + ROUNDING_S, side="right") - 1
+        first = np.clip(shown - before, 0, max(0, len(times) - count))
+        places = first[..., None] + np.arange(count)
+        return np.asarray(times[np.minimum(places, len(times) - 1)], dtype=np.float64)
     known = video.frame_times_s
     last = known[-1] if known is not None else video.duration_s
-    if spec.has_flow and spec.step_s == 0 and known is not None:
-        shown = np.searchsorted(known, steps + 1e-6, side="right") - 1
-        first = np.clip(shown - before, 0, max(0, len(known) - count))
-        places = first[..., None] + np.arange(count)
-        return np.asarray(known[np.minimum(places, len(known) - 1)], dtype=np.float64)
-    step_s = spec.step_s or 1 / video.fps
-    around = (np.arange(count) - before) * step_s
+    around = (np.arange(count) - before) * spec.step_s
     middles = np.clip(steps, min(-around[0], last / 2), max(last - around[-1], last / 2))
     return np.clip(middles[..., None] + around, 0.0, last)
+
+
+def _every_frame(video: Video) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each frame (N,) a time at which it is on screen, and the one from which on it is.
+
+    Those of large files, which are not walked through, are at its mean rate: in between them no
+    rounding of the file's own times leads to a neighbour.
+    """
+    if video.frame_times_s is not None:
+        return video.frame_times_s, video.frame_times_s
+    frames = max(1, round(video.duration_s * video.fps))
+    return step_times(video.duration_s, frames)[0], np.arange(frames) * video.duration_s / frames
 
 
 def crop(pixels: NDArray[np.uint8], size_px: int, place: str) -> NDArray[np.uint8]:
@@ -134,12 +157,13 @@ def crop(pixels: NDArray[np.uint8], size_px: int, place: str) -> NDArray[np.uint
 
 def to_channels(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Frames (..., T, n, H, W, C) to steps (..., T, c, H, W): one RGB frame, n of luma, or the RGB
-    of the middle one and the luma of all n."""
-    middle = np.moveaxis(frames[..., frames.shape[-4] // 2, :, :, :3], -1, -3)
+    of the first and the luma of the others."""
+    if frames.shape[-1] == 1:
+        return frames[..., 0]
+    rgb = np.moveaxis(frames[..., 0, :, :, :3], -1, -3)
     if frames.shape[-1] == 3:
-        return middle
-    luma = frames[..., -1]
-    return luma if frames.shape[-1] == 1 else np.concatenate([middle, luma], axis=-3)
+        return rgb
+    return np.concatenate([rgb, frames[..., 1:, :, :, 3]], axis=-3)
 
 
 def pixel_kind(spec: ClipSpec) -> PixelKind:
@@ -186,9 +210,7 @@ def read_run(
     """
     more = spec.pairs if spec.has_flow else 0
     with open_video(path, limits, on_packet) as video:
-        times = video.frame_times_s
-        if times is None:  # large: at its mean rate
-            times = step_times(video.duration_s, max(1, round(video.duration_s * video.fps)))[0]
+        times, _ = _every_frame(video)
         padded = len(times) <= more
         if padded:
             times = np.concatenate([times, np.full(more + 1 - len(times), times[-1])])

@@ -86,7 +86,8 @@ def main() -> None:
     # The pool ends a process by closing its connection, or by being gone.
     with Connection(channel) as connection, suppress(EOFError, ConnectionError):
         setup: Setup = connection.recv()
-        _limit_memory(setup.job.limits.memory_mb * 2**20)
+        # Beyond the shared file, whose size depends on how many processes there are.
+        _limit_memory(setup.job.limits.memory_mb * 2**20 + setup.bytes)
         _serve(connection, mmap.mmap(memory, setup.bytes), setup)
 
 

@@ -16,7 +16,7 @@ from vidlabel.datasets.leaks import Leak, find_leak
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import RunError, UsageError
 from vidlabel.predict import Labeller, PredictSpec
-from vidlabel.specs import Prediction, VideoItem
+from vidlabel.specs import Prediction, Strategy, VideoItem
 from vidlabel.workers import StopAsked, never
 
 
@@ -50,6 +50,8 @@ class Evaluation:
     selected: int = 0
     """How many of the test clips were used to choose the epoch."""
     notes: tuple[str, ...] = field(default=())
+    strategy: Strategy = "clip"
+    """What the model looked at."""
 
     @property
     def read(self) -> list[ClipResult]:
@@ -152,6 +154,7 @@ def evaluate(
         leak,
         len({sample.id for sample in samples} & chosen_on),
         notes,
+        spec.strategy,
     )
     if not found.read:
         raise RunError(f"{data}: none of {len(samples)} test clips can be read")

@@ -1,9 +1,10 @@
 """A network on a device: precision, folded layers, batches in and probabilities out.
 
 On the CPU a batch is computed in pieces of exactly `CPU_CHUNK` clips, the last one filled up with
-zeros. Matrix kernels are chosen by shape and round differently for different shapes, so this is
-what makes a clip's numbers independent of the batch size and of its neighbours; it costs nothing
-on full batches and keeps the working set small.
+zeros; networks that see a whole clip at once, at up to 280 GFLOPs each, take them one by one.
+Matrix kernels are chosen by shape and round differently for different shapes, so this is what
+makes a clip's numbers independent of the batch size and of its neighbours; it costs nothing on
+full batches and keeps the working set small.
 
 When a device's memory does not suffice, the runner computes fewer clips at once, down to one, and
 then on the CPU; see `Runner.submit`. When a device is lost, every call raises DeviceError.
@@ -33,7 +34,10 @@ from vidlabel.specs import Precision
 CPU_CHUNK = 4
 
 SELF_TEST_STEPS = 4
-"""Time steps of the self-test's clip: what overflows does so in every frame."""
+"""Time steps of the self-test's clip: what overflows does so in every frame. Networks that see a
+whole clip at once get a whole one."""
+
+_CONVOLUTIONS, _NORMS = (nn.Conv2d, nn.Conv3d), (nn.BatchNorm2d, nn.BatchNorm3d)
 
 # Memory that the driver or a library cannot get comes as another error than what torch's own
 # allocator cannot get; all that is left to do is the same.
@@ -135,11 +139,29 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
         else:  # ResNets say by their names what follows what: conv1 and bn1, conv2 and bn2
             pairs = [(name, name.replace("conv", "bn")) for name in children]
         for first, second in pairs:
-            conv, norm = children[first], children.get(second)
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(parent, first, fuse_conv_bn_eval(conv, norm))
+            holder, place = _last_layer(parent, first)
+            conv, norm = getattr(holder, place), children.get(second)
+            if isinstance(conv, _CONVOLUTIONS) and isinstance(norm, _NORMS):
+                setattr(holder, place, fuse_conv_bn_eval(conv, norm))
                 setattr(parent, second, nn.Identity())
     return folded
+
+
+def _last_layer(parent: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """Where the last layer of a child is: R(2+1)D makes one convolution of a sequence of two."""
+    while isinstance(child := getattr(parent, name), nn.Sequential) and len(child):
+        parent, name = child, list(dict(child.named_children()))[-1]
+    return parent, name
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay out the weights of 2-D convolutions as their kernels read them fastest, in place.
+
+    Those of 3-D ones, for which it brings nothing on the CPU, are left as they are.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
 
 
 def out_of_memory(error: RuntimeError) -> bool:
@@ -206,6 +228,7 @@ class Runner:
         self.device = device
         self._source = network
         self._temperature = temperature
+        self._chunk = 1 if network.fixed_steps else CPU_CHUNK
         self._health = _Health(device)
         self._at_once: int | None = None
         self._stand_in: Runner | None = None
@@ -215,7 +238,8 @@ class Runner:
         folded.trunk = fold_batchnorm(folded.trunk)
         with self._health.guard():
             self.bf16 = precision == "bf16" or (precision == "auto" and has_bf16(device))
-            self._network = folded.to(device).to(memory_format=torch.channels_last)
+            self._network = folded.to(device)
+            channels_last(self._network)
 
     @property
     def precision(self) -> str:
@@ -274,7 +298,7 @@ class Runner:
         Raises:
             CheckpointError: a number of the output is not finite.
         """
-        steps = min(shape[0], SELF_TEST_STEPS)
+        steps = shape[0] if self._source.fixed_steps else min(shape[0], SELF_TEST_STEPS)
         noise = np.random.default_rng(0).integers(0, 256, (1, steps, *shape[1:]), dtype=np.uint8)
         runner = self.in_fp32()
         runner.submit(noise)
@@ -319,8 +343,8 @@ class Runner:
 
     def _on_cpu(self, clips: NDArray[np.uint8]) -> _Part:
         parts = [
-            self._forward(_padded(clips[i : i + CPU_CHUNK]).to(self.device))
-            for i in range(0, len(clips), CPU_CHUNK)
+            self._forward(_padded(clips[i : i + self._chunk], self._chunk).to(self.device))
+            for i in range(0, len(clips), self._chunk)
         ]
         probabilities = torch.cat([p for p, _ in parts])[: len(clips)].cpu()
         features = torch.cat([f for _, f in parts])[: len(clips)].cpu()
@@ -356,8 +380,8 @@ def _buffer(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype)
 
 
-def _padded(clips: NDArray[np.uint8]) -> Tensor:
-    """Exactly CPU_CHUNK clips, zeros after the given ones."""
-    full = torch.zeros((CPU_CHUNK, *clips.shape[1:]), dtype=torch.uint8)
+def _padded(clips: NDArray[np.uint8], count: int) -> Tensor:
+    """Exactly `count` clips, zeros after the given ones."""
+    full = torch.zeros((count, *clips.shape[1:]), dtype=torch.uint8)
     full[: len(clips)] = torch.from_numpy(clips)
     return full

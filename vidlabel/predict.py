@@ -14,6 +14,7 @@ from vidlabel.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.clips import RUN, ClipData, cut, view_count
 from vidlabel.decoder import DecodeJob
 from vidlabel.errors import CheckpointError, Reason, UsageError
+from vidlabel.fusion import StreamName, take_stream
 from vidlabel.inference import Output, Runner, beside_decoders, pick_device
 from vidlabel.ranking import UNCERTAIN, ranked, shown
 from vidlabel.specs import (
@@ -27,6 +28,10 @@ from vidlabel.specs import (
 )
 from vidlabel.stacks import run_steps, with_flow
 from vidlabel.workers import Decoded, DecoderPool, StopAsked, never, worker_count
+
+GPU_BATCH, CPU_BATCH = 64, 8
+"""Clips per batch where nothing else is said; on a GPU too, 8 for networks that see whole clips:
+one of theirs is as much work as ten of others'."""
 
 __all__ = ["UNCERTAIN", "Labeller", "PredictSpec", "load_labeller"]
 
@@ -64,20 +69,28 @@ class PredictSpec:
 
 
 def load_labeller(
-    model: str = "starter", device: str = "auto", precision: Precision = "auto"
+    model: str = "starter",
+    device: str = "auto",
+    precision: Precision = "auto",
+    stream: StreamName | None = None,
 ) -> Labeller:
     """Load a model, ready to label.
 
     Args:
-        model: a shipped model's name or the path of a .safetensors checkpoint.
+        model: a name that `vidlabel models` lists, or the path of a .safetensors checkpoint.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32 or bf16.
+        stream: of a two-stream model, use this stream alone.
 
     Raises:
+        UsageError: the model has no streams.
         CheckpointError: the model cannot be loaded, or gives no finite number for a test clip.
         DeviceError: the device is not there.
     """
-    labeller = Labeller(load_checkpoint(model), device, precision)
+    checkpoint = load_checkpoint(model)
+    if stream is not None:
+        checkpoint = take_stream(checkpoint, stream)
+    labeller = Labeller(checkpoint, device, precision)
     labeller.self_test()
     return labeller
 
@@ -176,7 +189,8 @@ class Labeller:
         job = DecodeJob(clip, spec.views, spec.limits, every=spec.strategy == "whole-video")
         on_gpu = self._runner.device.type != "cpu"
         most = RUN if job.every else view_count(spec.views)
-        batch = _Batch(spec.batch_size or (64 if on_gpu else 8), most, clip.shape)
+        usual = GPU_BATCH if on_gpu and not self.checkpoint.network.fixed_steps else CPU_BATCH
+        batch = _Batch(spec.batch_size or usual, most, clip.shape)
         waiting: list[list[_Labelled]] = []  # batches submitted and not yet collected
         whole: dict[int, _Parts] = {}  # videos of which some parts are still to come
         self._runner.forget()  # those of predictions that nobody took to their end

@@ -151,7 +151,7 @@ _SPATIAL: dict[str, bool | int | float | str] = {
     "size": 224, "aspect": 1.0, "optimiser": "adam", "lr": 1e-4, "epochs": 5, "dropout": 0.0,
 }  # fmt: skip
 _TEMPORAL: dict[str, bool | int | float | str] = {
-    "trunk": "cnn_m_2048", "input": "flow", "step": 0.0, "pairs": 10, "size": 224, "resize": 240,
+    "trunk": "cnn_m_2048", "input": "flow", "step": 0.0, "pairs": 10, "size": 224,
     "optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "batch_size": 128, "epochs": 250,
     "dropout": 0.5,
 }  # fmt: skip
@@ -161,6 +161,12 @@ _TWO_STREAM: dict[str, bool | int | float | str] = {
 _FINE_TUNED: dict[str, bool | int | float | str] = {
     "trunk_weights": "imagenet", "lr": 1e-3, "trunk_lr": 0.3, "dropout": 0.5,
 }  # fmt: skip
+_VIDEO_NET: dict[str, bool | int | float | str] = {
+    "trunk": "r2plus1d_18", "trunk_weights": "kinetics", "frames": 16, "fps": 15.0, "size": 112,
+    "resize": 128, "aspect": 171 / 128, "epochs": 15, "batch_size": 8, "lr": 1e-3, "trunk_lr": 0.1,
+    "dropout": 0.5,
+}  # fmt: skip
+"""What fine-tunes from Kinetics-400; of other networks, --init brings the clips that they see."""
 _TWO_STREAM_SOURCE = "giocoal/hmdb51-two-stream-action-recognition"
 DEFAULT_RECIPE = "best"
 RECIPES: dict[str, dict[str, Recipe]] = {
@@ -201,13 +207,14 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             | {"input": "flow", "step": 0.0, "pairs": 10, "trunk": "resnet18", "frames": 4}
         ),
         "original": Recipe(
-            values=_TEMPORAL | _PLAIN | {"frames": 1, "crop": 0.93},
+            values=_TEMPORAL | _PLAIN | {"frames": 1, "crop": 0.93, "resize": 224, "aspect": 1.0},
             published=("model", "frames", *_TEMPORAL, *_PLAIN),
             source=_TWO_STREAM_SOURCE,
             told="the network, from nothing, one stack of 10 pairs of TV-L1 flow per video, crops "
             "of 224 pixels, SGD at 0.01 with Nesterov's momentum and without a schedule, batches "
             "of 128, mirrored stacks and 250 epochs (it mirrored top to bottom, ours are "
-            "mirrored left to right)",
+            "mirrored left to right; it cropped frames of their own shape, ours are squashed to "
+            "squares first, as both do for testing)",
         ),
     },
     "two-stream": {
@@ -222,6 +229,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             "spatial and temporal with --recipe original, and join them with vidlabel fuse",
         ),
     },
+    "video-net": {"best": Recipe(values=_VIDEO_NET), "original": Recipe(values=_VIDEO_NET)},
 }
 """By network, then by name; every network has both names. `best` is what we found to work best,
 `original` what is published of the system that the network comes from."""

@@ -35,7 +35,7 @@ def summarise(found: Evaluation) -> dict[str, Any]:
     """All figures of an evaluation as plain values, for metrics.json and the terminal."""
     probabilities, labels = found.video_level()
     clips, clip_labels = found.clip_level()
-    views = len(clips) // max(1, len(probabilities))
+    views = round(len(clips) / max(1, len(probabilities)), 1)
     before = retempered(probabilities, found.temperatures(), 1.0)
     values: dict[str, Any] = {
         "fold": found.name,
@@ -44,7 +44,8 @@ def summarise(found: Evaluation) -> dict[str, Any]:
         "classes": len(found.classes),
         "videos": len(found.tested),
         "unreadable": [text_path(each.sample.path) for each in found.unreadable],
-        "views_per_video": views,
+        "strategy": found.strategy,
+        "views_per_video": int(views) if views == int(views) else views,
         "video_level": _figures(measure(probabilities, labels)),
         "clip_level": _figures(measure(clips, clip_labels)) if views > 1 else None,
         "calibration": {

@@ -81,7 +81,7 @@ class ClipSpec:
     with `motion` they are the luma of three frames, `step_s` apart, around that moment, so that
     even a single step tells what moves, however long the video is. With `flow` a step has
     2 * `pairs` channels: the optical flow between `pairs` + 1 frames in a row around that moment,
-    across and down by turns; with `rgb+flow`, those after the 3 of the frame in their middle.
+    across and down by turns; with `rgb+flow`, those after the 3 of the frame shown then.
     """
 
     frames: int = setting(16, "Time steps per clip.")
@@ -116,9 +116,9 @@ class ClipSpec:
         )
         known = get_args(FrameInput)
         _check(self.input in known, f"--input must be {' or '.join(known)}, got {self.input}")
-        least = "at least" if self.has_flow else "over"
+        least = "over" if self.input == "motion" else "at least"
         _check(
-            0 <= self.step_s <= 10 and (self.step_s > 0 or self.has_flow),
+            0 <= self.step_s <= 10 and (self.step_s > 0 or self.input != "motion"),
             f"--step must be {least} 0 and at most 10 s, got {self.step_s}",
         )
         _check(1 <= self.pairs <= 32, f"--pairs must be 1 to 32, got {self.pairs}")
@@ -131,6 +131,12 @@ class ClipSpec:
             self.aspect == 0 or 0.25 <= self.aspect <= 4,
             f"--aspect must be 0, or 0.25 to 4, got {self.aspect}",
         )
+
+    @property
+    def told(self) -> str:
+        """The clip in a few words, for tables."""
+        paced = f" at {self.fps:g} a second" if self.fps else ""
+        return f"{self.frames} x {self.size_px} px{paced}, {self.input}"
 
     @property
     def has_rgb(self) -> bool:

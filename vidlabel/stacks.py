@@ -92,9 +92,11 @@ def _flow(before: Tensor, after: Tensor, clip: ClipSpec, device: torch.device) -
         flow[part] = to_bytes(optical_flow(before[part], after[part]), bound_px)
 
     # Groups side by side, each with one thread: images are too small to be divided among several.
-    with ThreadPoolExecutor(_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(compute, range(0, len(before), size)))
-    torch.set_num_threads(threads)
+    try:
+        with ThreadPoolExecutor(_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(compute, range(0, len(before), size)))
+    finally:
+        torch.set_num_threads(threads)
     return flow
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import av
 import av.error
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from vidlabel.container import open_container, pick_stream
 from vidlabel.errors import Reason, VideoError
+from vidlabel.pixels import FrameScaler
 from vidlabel.specs import Limits
 
 MAX_FAILURES = 8
@@ -124,6 +127,53 @@ class Stream:
                 yield frame
         self.context.skip_frame = "DEFAULT"
         yield from self._decode(None) or ()
+
+    def decode_run(
+        self,
+        scaler: FrameScaler,
+        packets: Sequence[VideoPacket],
+        wanted: set[int],
+        further: Callable[[], Sequence[VideoPacket]],
+    ) -> dict[int, NDArray[np.uint8]]:
+        """Decode packets that start with a keyframe; scaled pixels of the wanted pts.
+
+        `further` gives the same packets and those from two keyframes before, for when it turns
+        out that these packets do not give all of the wanted frames.
+        """
+        got: dict[int, NDArray[np.uint8]] = {}
+        broken = self.broken
+        for frame in self.frames(packets, wanted):
+            if frame.pts in wanted and frame.pts not in got:
+                got[frame.pts] = scaler.scale(frame)
+                self.broken += frame.is_corrupt
+                if len(got) == len(wanted):
+                    break
+        if missing := sorted(wanted - got.keys()):
+            # Packets may hold no picture (a repeat of the last one), or be broken, or the keyframe
+            # was not a clean start. Decode everything, from further back.
+            self.broken = broken
+            got |= self._decode_all(scaler, further(), missing)
+        return got
+
+    def _decode_all(
+        self, scaler: FrameScaler, packets: Sequence[VideoPacket], missing: list[int]
+    ) -> dict[int, NDArray[np.uint8]]:
+        """Pixels of what is on screen at each of the pts; the first frame for any before it."""
+        got: dict[int, NDArray[np.uint8]] = {}
+        pending = list(missing)
+        shown: VideoFrame | None = None
+        for frame in self.frames(packets):
+            if frame.pts is None:
+                continue
+            while pending and pending[0] < frame.pts:
+                got[pending.pop(0)] = scaler.scale(shown or frame)
+            shown = frame
+            if not pending:
+                break
+        if shown is not None:
+            self.broken += shown.is_corrupt
+            got |= {pts: scaler.scale(shown) for pts in pending}
+        return got
 
     def check_size(self, width: int, height: int) -> None:
         """Raise VideoError `too_large` for frames over the limit."""

@@ -20,7 +20,7 @@ from vidlabel.allocator import keep_freed_memory
 from vidlabel.cachefolder import default_folder
 from vidlabel.checkpoint import (
     Header,
-    find_checkpoint,
+    describe_model,
     load_checkpoint,
     read_header,
     save_checkpoint,
@@ -235,7 +235,7 @@ class _Run:
         selected = {s.id for s in samples if s.split == "val"}
         training = {**header.training, "spec": asdict(spec), "videos": len(seen)}
         if spec.init:  # what that model has been trained on, this one has been trained on
-            start = read_header(find_checkpoint(spec.init))
+            start = describe_model(spec.init)
             seen |= set(start.trained_on)
             sources |= set(start.sources)
             selected |= set(start.selected_on)

@@ -20,7 +20,7 @@ from vidlabel.distributed import Team, reduce_gradients, share_batchnorm
 from vidlabel.errors import RunError, UsageError
 from vidlabel.featurecache import FeatureCache, centre_square
 from vidlabel.framecache import Frames, held_out_moments, kept_steps
-from vidlabel.inference import has_bf16, out_of_memory
+from vidlabel.inference import channels_last, has_bf16, out_of_memory
 from vidlabel.models.base import ClipModel
 from vidlabel.recipes import TrainSpec
 from vidlabel.schedule import make_optimiser, moving_average, rate_over_time
@@ -93,7 +93,7 @@ class Trainer:
         self._batch_size = _batch_size(spec, len(parts.train), team)
         self._at_once = self._batch_size // team.size
         self._bf16 = _bf16(spec, device)
-        network = network.to(memory_format=torch.channels_last)
+        channels_last(network)
         if spec.freeze_trunk:
             network.trunk.requires_grad_(False)
         if team.size > 1:

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidlabel.checkpoint import Header, find_checkpoint, read_header
+from vidlabel.checkpoint import Header, describe_model
 from vidlabel.datasets.leaks import Leak, describe_leak, find_leak
 from vidlabel.datasets.protocols import PROTOCOLS, Fold
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import OutputError, UsageError
 from vidlabel.evaluate import Evaluation, check_classes, evaluate
+from vidlabel.fusion import StreamName
 from vidlabel.predict import PredictSpec, load_labeller
 from vidlabel.recipes import TrainSpec
 from vidlabel.specs import ClipSpec, ModelSpec, Precision
@@ -187,6 +188,7 @@ def evaluate_folds(
     allow_leak: bool = False,
     device: str = "auto",
     precision: Precision = "auto",
+    stream: StreamName | None = None,
     counting: Callable[[int], Counting],
 ) -> Iterator[Evaluation]:
     """Test each fold with its own model.
@@ -198,6 +200,7 @@ def evaluate_folds(
         model: a checkpoint or a run folder.
         spec: how to predict.
         allow_leak: test though the model knows clips.
+        stream: of two-stream models, test this stream alone.
         counting: makes, from the number of clips, a context whose `advance` counts them.
 
     Raises:
@@ -206,11 +209,11 @@ def evaluate_folds(
     allowed = allow_leak or (protocol != "" and PROTOCOLS[protocol].leaky)
     models = [model_of(model, folds, fold) for fold in folds]
     for fold, each in zip(folds, models, strict=True):  # before anything is decoded
-        header = read_header(find_checkpoint(each))
+        header = describe_model(each)
         check_classes(header, fold.test, data)
         check_leak(header, fold, each, allowed=allowed)
     for fold, each in zip(folds, models, strict=True):
-        labeller = load_labeller(each, device, precision)
+        labeller = load_labeller(each, device, precision, stream)
         with counting(len(fold.test)) as progress:
             yield evaluate(
                 labeller, fold.test, spec, name=fold.name, data=data, on_clip=progress.advance

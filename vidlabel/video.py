@@ -18,7 +18,8 @@ All three give the same frames as decoding everything; tests/test_video.py holds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ from vidlabel.container import (
 from vidlabel.errors import Reason, VideoError
 from vidlabel.files import check_video_file
 from vidlabel.packets import Clock, Index, Stamps, make_index, ticks_of
-from vidlabel.pixels import FrameScaler
+from vidlabel.pixels import FrameScaler, PixelKind
 from vidlabel.specs import Limits, VideoInfo
 from vidlabel.stream import OnPacket, Stream, VideoPacket, ignore, run_until
 
@@ -58,8 +59,9 @@ takes time that is quadratic in their number, minutes for a million."""
 class Frames:
     """Decoded frames, in the order of the times that were asked for.
 
-    `pixels` is (N, H, W, C) uint8, range 0..255, C = 3 for RGB and 1 for luma, rotated for
-    display; `times_s` (N,) are the true presentation times of the frames, 0 = start of the video.
+    `pixels` is (N, H, W, C) uint8, range 0..255, rotated for display, C = 3 for RGB, 1 for luma
+    and 4 for both; `times_s` (N,) are the true presentation times of the frames, 0 = start of the
+    video.
     """
 
     pixels: NDArray[np.uint8]
@@ -102,6 +104,7 @@ class Video:
         duration_s: length in seconds, as the packets say; the header is not believed.
         frame_times_s: (N,) presentation times of all frames from 0, ascending, or None where the
             file was too large to walk through.
+        fps: the mean rate that the container gives, frames a second.
     """
 
     def __init__(
@@ -118,7 +121,7 @@ class Video:
         self._start = stream.start_time or 0  # pts of the first frame shown
         self._timed = has_timestamps(container, stream)
         self._gap_s = longest_gap_s(container)
-        self._fps = frame_rate(stream, self._timed)
+        self.fps = frame_rate(stream, self._timed)
         self._index: Index | None = None
         self.frame_times_s: NDArray[np.float64] | None = None
         self.duration_s = 0.0
@@ -144,25 +147,32 @@ class Video:
             width_px=width_px,
             height_px=height_px,
             rotation_deg=rotation_deg,
-            fps=self._fps,
+            fps=self.fps,
             duration_s=self.duration_s,
             frames=None if self.frame_times_s is None else len(self.frame_times_s),
             audio=bool(self._container.streams.audio),
         )
 
-    def frames_at(self, times_s: Sequence[float], side_px: int, gray: bool = False) -> Frames:
+    def frames_at(
+        self,
+        times_s: Sequence[float],
+        side_px: int,
+        kind: PixelKind = "rgb",
+        aspect: float = 0.0,
+    ) -> Frames:
         """Decode the frames on screen at the given times.
 
         Args:
             times_s: seconds from the start of the video, any order, repeats allowed.
-            side_px: the shorter side of the frames returned; the aspect as displayed is kept (up
-                to 4:1).
-            gray: luma (C = 1) instead of RGB.
+            side_px: the shorter side of the frames returned.
+            kind: what is wanted of them.
+            aspect: width over height that they are squashed to; 0 keeps the aspect as displayed
+                (up to 4:1).
 
         Raises:
             VideoError: `no_frames` if nothing could be decoded at all.
         """
-        self._scaler = FrameScaler(side_px, gray, self._pixel_aspect)
+        self._scaler = FrameScaler(side_px, kind, self._pixel_aspect, aspect)
         order = np.argsort(np.asarray(times_s, dtype=np.float64), kind="stable")
         targets = np.maximum(np.asarray(times_s, dtype=np.float64)[order], 0.0)
         if not self._timed:
@@ -181,6 +191,26 @@ class Video:
             times_s=np.array([time_s for time_s, _ in frames]),
             damaged=self._damage(),
         )
+
+    def frames(self, side_px: int, until_s: float = math.inf) -> Generator[_Found, None, str]:
+        """Decode one frame after another from the start, in flat memory.
+
+        Yields seconds from the start, ascending, and RGB pixels (H, W, 3) uint8, scaled as by
+        `frames_at`, of all frames before `until_s`; returns what could not be decoded, in words.
+        Raises VideoError `no_frames` if that was everything.
+        """
+        scaler = FrameScaler(side_px, pixel_aspect=self._pixel_aspect)
+        latest_s = -1e-9  # an edit list hides what is before 0
+        for time_s, frame in self._in_order():
+            if time_s >= until_s:
+                break
+            if time_s > latest_s:
+                yield time_s, scaler.scale(frame)
+                latest_s = time_s
+                self._source.broken += frame.is_corrupt
+        if latest_s < 0:
+            raise self._source.no_frames()
+        return self._damage()
 
     # --- how the wanted frames are reached ----------------------------------------------------
 
@@ -204,7 +234,9 @@ class Video:
                 starts = np.flatnonzero(index.keyframe[: first + 1])
                 return index.packets[starts[-3:][0] if starts.size else 0 : last + 1]
 
-            got |= self._decode_run(index.packets[first : last + 1], members, further)
+            got |= self._source.decode_run(
+                self._scaler, index.packets[first : last + 1], members, further
+            )
         return self._assign(wanted, got)
 
     def _by_seeking(self, targets_s: NDArray[np.float64]) -> list[_Found]:
@@ -226,7 +258,7 @@ class Video:
                     index = self._local_index(int(index.pts[0]) - 1, last) or index
                 return index.packets
 
-            got |= self._decode_run(index.packets, set(members), further)
+            got |= self._source.decode_run(self._scaler, index.packets, set(members), further)
         return self._assign(wanted, got)
 
     def _local_index(self, first: int, last: int | None) -> Index | None:
@@ -252,69 +284,13 @@ class Video:
                 return None
         return None
 
-    def _decode_run(
-        self,
-        packets: Sequence[VideoPacket],
-        wanted: set[int],
-        further: Callable[[], Sequence[VideoPacket]],
-    ) -> dict[int, NDArray[np.uint8]]:
-        """Decode packets that start with a keyframe; scaled pixels of the wanted pts.
-
-        `further` gives the same packets and those from two keyframes before, for when it turns
-        out that these packets do not give all of the wanted frames.
-        """
-        got: dict[int, NDArray[np.uint8]] = {}
-        broken = self._source.broken
-        for frame in self._source.frames(packets, wanted):
-            if frame.pts in wanted and frame.pts not in got:
-                got[frame.pts] = self._scaler.scale(frame)
-                self._source.broken += frame.is_corrupt
-                if len(got) == len(wanted):
-                    break
-        if missing := sorted(wanted - got.keys()):
-            # Packets may hold no picture (a repeat of the last one), or be broken, or the keyframe
-            # was not a clean start. Decode everything, from further back.
-            self._source.broken = broken
-            got |= self._decode_all(further(), missing)
-        return got
-
-    def _decode_all(
-        self, packets: Sequence[VideoPacket], missing: list[int]
-    ) -> dict[int, NDArray[np.uint8]]:
-        """Pixels of what is on screen at each of the pts; the first frame for any before it."""
-        got: dict[int, NDArray[np.uint8]] = {}
-        pending = list(missing)
-        shown: VideoFrame | None = None
-        for frame in self._source.frames(packets):
-            if frame.pts is None:
-                continue
-            while pending and pending[0] < frame.pts:
-                got[pending.pop(0)] = self._scaler.scale(shown or frame)
-            shown = frame
-            if not pending:
-                break
-        if shown is not None:
-            self._source.broken += shown.is_corrupt
-            got |= {pts: self._scaler.scale(shown) for pts in pending}
-        return got
-
     def _by_order(self, targets_s: NDArray[np.float64]) -> list[_Found]:
-        """Decode from the start, frame after frame, up to the last target. Any length, flat memory.
-
-        Without presentation times, times are those of a `Clock`: all that such streams know.
-        """
+        """Decode from the start up to the last target; any length, flat memory."""
         found: list[_Found] = []
-        clock = Clock(self._time_base, self._fps, self._gap_s)
         previous: VideoFrame | None = None
         previous_s = 0.0
         pixels: NDArray[np.uint8] | None = None
-        for frame in self._source.frames(self._source.all_packets()):
-            if not self._timed:
-                time_s = clock.next(frame.dts)
-            elif frame.pts is None:
-                continue
-            else:
-                time_s = (frame.pts - self._start) * self._time_base
+        for time_s, frame in self._in_order():
             while len(found) < len(targets_s) and targets_s[len(found)] < time_s - 1e-6:
                 if pixels is None:
                     pixels = self._scaler.scale(previous or frame)
@@ -326,6 +302,16 @@ class Video:
             last = self._scaler.scale(previous)
             found += [(previous_s, last)] * (len(targets_s) - len(found))
         return found
+
+    def _in_order(self) -> Iterator[tuple[float, VideoFrame]]:
+        """All frames from the start, and their times in seconds: without presentation times, those
+        of a `Clock`, which is all that such streams know."""
+        clock = Clock(self._time_base, self.fps, self._gap_s)
+        for frame in self._source.frames(self._source.all_packets()):
+            if not self._timed:
+                yield clock.next(frame.dts), frame
+            elif frame.pts is not None:
+                yield (frame.pts - self._start) * self._time_base, frame
 
     def _assign(self, wanted: list[int], got: dict[int, NDArray[np.uint8]]) -> list[_Found]:
         """One frame for every wanted pts; the nearest decoded one where its own is lost."""
@@ -354,7 +340,7 @@ class Video:
             return False
         last_s = float(index.shown[-1] - self._start) * self._time_base
         ticks = next((t for p in reversed(index.packets) if (t := ticks_of(p))), 0)
-        self.duration_s = last_s + (ticks * self._time_base or 1.0 / self._fps)
+        self.duration_s = last_s + (ticks * self._time_base or 1.0 / self.fps)
         # A gap that is long against the whole shows at one of these places, and matters.
         return not any(self._in_gap(last_s * share) for share in (0.25, 0.5, 0.75))
 
@@ -391,10 +377,10 @@ class Video:
             times_s = self._to_seconds(shown)
             self._index = make_index(kept) if keep else None
         else:
-            clock = Clock(self._time_base, self._fps, self._gap_s)
+            clock = Clock(self._time_base, self.fps, self._gap_s)
             times_s = np.array([clock.next(dts) for dts in stamps.dts])
         self.frame_times_s = times_s
-        self.duration_s = float(times_s[-1]) + (last_ticks * self._time_base or 1.0 / self._fps)
+        self.duration_s = float(times_s[-1]) + (last_ticks * self._time_base or 1.0 / self.fps)
 
     # --- small things -------------------------------------------------------------------------
 

@@ -38,6 +38,9 @@ from vidlabel.specs import VideoItem
 DEPTH = 4
 """Files given to a process at a time: enough that none waits while the model computes."""
 
+SHARED_BYTES = 2**30
+"""Most memory that processes get for more than one file each: all frames of a video are large."""
+
 START_S = 120.0
 """Longest time a process may take to start."""
 
@@ -134,7 +137,8 @@ class DecoderPool:
 
     def __init__(self, job: DecodeJob, workers: int) -> None:
         self._job = job
-        self._free = list(range(workers * DEPTH))
+        depth = max(1, min(DEPTH, SHARED_BYTES // (workers * job.slot_bytes)))
+        self._free = list(range(workers * depth))
         self._slots_at = workers * PULSE.size
         size = self._slots_at + len(self._free) * job.slot_bytes
         self._file = _shared_file(size)

@@ -44,6 +44,8 @@ class Memory(nn.Module):
         classes: how many there are.
     """
 
+    any_steps = fixed_steps = False
+
     def __init__(self, clips: Tensor, labels: Tensor, classes: int) -> None:
         super().__init__()
         self.trunk = nn.Sequential(nn.Identity())

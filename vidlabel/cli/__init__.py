@@ -15,8 +15,10 @@ from vidlabel import __version__
 from vidlabel.cli.cache import cache
 from vidlabel.cli.data import data
 from vidlabel.cli.eval import evaluate
+from vidlabel.cli.fuse import fuse
 from vidlabel.cli.look import completion, doctor, info, models
 from vidlabel.cli.predict import export, predict
+from vidlabel.cli.render import render
 from vidlabel.cli.train import train
 from vidlabel.errors import ExitCode, VidlabelError
 
@@ -29,7 +31,7 @@ def cli(debug: bool) -> None:
 
 
 for command in (
-    predict, export, train, evaluate, data, cache, models, info, doctor, completion,
+    predict, export, render, train, evaluate, fuse, data, cache, models, info, doctor, completion,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidlabel.cli.options import DEVICE, FOLDS, GROUP_PATTERN, PROTOCOL, SPLIT, SPLITS, WORKERS
+from vidlabel.cli.options import (
+    DEVICE,
+    FOLDS,
+    GROUP_PATTERN,
+    PRECISION,
+    PROTOCOL,
+    SPLIT,
+    SPLITS,
+    STRATEGY,
+    STREAM,
+    VIEWS,
+    WORKERS,
+)
 from vidlabel.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -44,24 +56,19 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Test on clips the model knows, and report seen and unseen ones apart.",
 )
-@click.option(
-    "--views",
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="As in predict: over 1, average N stretches of each video through three crops.",
-)
+@VIEWS
+@STRATEGY
+@STREAM
 @DEVICE
-@click.option(
-    "--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "bf16"])
-)
+@PRECISION
 @WORKERS
 @click.option("--seed", default=0, show_default=True, help="Of random protocols.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def evaluate(
     data: str, model: str, out: Path | None, protocol: str | None, split: str | None,
     folds: int, splits: Path | None, group_pattern: str | None, allow_leak: bool, views: int,
-    device: str, precision: Any, workers: int | None, seed: int, quiet: bool,
+    strategy: Any, stream: Any, device: str, precision: Any, workers: int | None, seed: int,
+    quiet: bool,
 ) -> int:  # fmt: skip
     """Measure a model on DATA: accuracy with intervals, calibration, per class, mistakes.
 
@@ -92,13 +99,13 @@ def evaluate(
     chosen, protocol = choose_folds(data, dataset, protocol, split, folds, seed)
     for line in (line for fold in chosen for line in leak_lines(fold, protocol)):
         console.warn(line)
-    spec = PredictSpec(views=views, workers=workers)
+    spec = PredictSpec(views=views, workers=workers, strategy=strategy)
     report = out or (Path(model) / "report" if Path(model).is_dir() else None)
     with interruptible() as stop:
         try:
             unreadable = evaluate_and_show(
                 chosen, protocol, data, model, spec, report, allow_leak=allow_leak,
-                device=device, precision=precision, quiet=quiet,
+                device=device, precision=precision, stream=stream, quiet=quiet,
             )  # fmt: skip
         except KeyboardInterrupt:
             console.warn("stopped")
@@ -109,7 +116,7 @@ def evaluate(
 def evaluate_and_show(
     folds: Sequence[Fold], protocol: str, data: str, model: str, spec: PredictSpec,
     report: Path | None, *, allow_leak: bool = False, device: str = "auto",
-    precision: Any = "auto", quiet: bool = False,
+    precision: Any = "auto", stream: Any = None, quiet: bool = False,
 ) -> bool:  # fmt: skip
     """Test the folds, write their reports, print the figures; True if clips could not be read."""
     from vidlabel import console
@@ -122,7 +129,7 @@ def evaluate_and_show(
     found, summaries = [], []
     for each in evaluate_folds(
         folds, protocol, data, model, spec, allow_leak=allow_leak, device=device,
-        precision=precision,
+        precision=precision, stream=stream,
         counting=lambda total: console.Progress(total, quiet=quiet, doing="testing"),
     ):  # fmt: skip
         found.append(each)

@@ -9,26 +9,65 @@ from vidlabel.errors import ExitCode
 
 @click.command()
 def models() -> int:
-    """List the models that --model knows by name."""
+    """List the models that --model knows by name: those that label, and those to train.
+
+    GFLOPs are multiply-adds per clip, in billions. Of networks to train, the figures are those of
+    --recipe original.
+    """
     from vidlabel import console
+
+    columns = [
+        "model", "network", "parameters", "clip", "GFLOPs", "classes", "top-1", "measured on",
+        "weights",
+    ]  # fmt: skip
+    console.table("Models that label: vidlabel predict --model NAME", columns, _ready())
+    columns = ["model", "parameters", "clip", "GFLOPs", "published top-1", "on", "protocol"]
+    console.table("Networks to train: vidlabel train --model NAME", columns, _trainable())
+    return ExitCode.OK
+
+
+def _ready() -> list[list[object]]:
+    """Rows of the models whose weights can be had."""
     from vidlabel.checkpoint import find_checkpoint, load_checkpoint
+    from vidlabel.models.cost import cost_of
+    from vidlabel.models.kinetics import KINETICS
+    from vidlabel.models.weights import are_cached
     from vidlabel.specs import SHIPPED
 
-    rows = []
+    rows: list[list[object]] = []
     for name in sorted(SHIPPED):
         checkpoint = load_checkpoint(name)
         header = checkpoint.header
-        count = sum(p.numel() for p in checkpoint.network.parameters())
-        clip = header.clip
-        top1 = header.metrics.get("held_out_top1")
+        parameters, gflops = cost_of(header.model, header.clip)
         rows.append([
-            checkpoint.id, header.model.arch, f"{count:,}",
-            f"{clip.frames} x {clip.size_px} px, {clip.input}", str(len(header.classes)),
-            "" if top1 is None else f"{top1:.1%}", f"{find_checkpoint(name).stat().st_size:,}",
+            checkpoint.id, header.model.arch, f"{parameters:,}", header.clip.told,
+            f"{gflops:.1f}", len(header.classes),
+            f"{header.metrics['held_out_top1']:.1%}",
+            f"{header.metrics['held_out_videos']} held-out videos",
+            f"shipped, {find_checkpoint(name).stat().st_size:,} bytes",
         ])  # fmt: skip
-    columns = ["model", "architecture", "parameters", "clip", "classes", "held-out top-1", "bytes"]
-    console.table("Models", columns, rows)
-    return ExitCode.OK
+    for name, about in KINETICS.items():
+        rows.append([
+            name, "video-net", f"{about.parameters:,}", about.clip.told, f"{about.gflops:.1f}",
+            400, f"{about.top1:.1%}", about.protocol,
+            "in torch's cache" if are_cached(name) else "to download",
+        ])  # fmt: skip
+    return rows
+
+
+def _trainable() -> list[list[object]]:
+    """Rows of the networks of the published systems."""
+    from vidlabel.settings import gather
+    from vidlabel.systems import SYSTEMS
+
+    rows: list[list[object]] = []
+    for name, system in SYSTEMS.items():
+        clip = gather({"model": name, "recipe": "original"}).clip
+        rows.append([
+            name, f"{system.parameters:,}", clip.told, f"{system.gflops:.1f}", system.published,
+            system.data, system.protocol,
+        ])  # fmt: skip
+    return rows
 
 
 @click.command()
@@ -38,12 +77,13 @@ def info(file: str) -> int:
     from dataclasses import fields
 
     from vidlabel import console
+    from vidlabel.models.kinetics import KINETICS
     from vidlabel.specs import SHIPPED
 
-    if file in SHIPPED or file.endswith(".safetensors"):
-        from vidlabel.checkpoint import find_checkpoint, read_header
+    if file in SHIPPED or file in KINETICS or file.endswith(".safetensors"):
+        from vidlabel.checkpoint import describe_model
 
-        header = read_header(find_checkpoint(file))
+        header = describe_model(file)
         rows = [
             ["model", str(header.model)], ["clip", str(header.clip)],
             ["classes", ", ".join(header.classes)], ["temperature", str(header.temperature)],

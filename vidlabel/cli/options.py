@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from vidlabel.settings import SETTINGS, Setting, by_section, gather, show_value
+from vidlabel.specs import Precision, Strategy
 
 DEVICE = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps."
@@ -50,7 +51,35 @@ GROUP_PATTERN = click.option(
     help="What in a video's path names its group (person, film, camera).",
 )
 
-_METAVARS = {"init": "NAME|FILE", "trunk_weights": "imagenet|FILE|none"}
+VIEWS = click.option(
+    "--views",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Over 1: average N stretches of the video, each through three crops.",
+)
+STRATEGY = click.option(
+    "--strategy",
+    type=click.Choice(get_args(Strategy)),
+    default="clip",
+    show_default=True,
+    help="What a model of single frames or stacks of flow looks at: the moments of its clip, the "
+    "middle of the video, or every frame and stack.",
+)
+STREAM = click.option(
+    "--stream",
+    type=click.Choice(["spatial", "temporal"]),
+    help="Of a two-stream model, use one stream alone.",
+)
+PRECISION = click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(get_args(Precision)),
+    help="Of the CNN; auto is bf16 where the device has it.",
+)
+
+_METAVARS = {"init": "NAME|FILE", "trunk_weights": "imagenet|kinetics|FILE|none"}
 
 
 class SectionedCommand(click.Command):

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidlabel.cli.options import DEVICE, EMBEDDINGS, EXCEL_SAFE, QUIET, WORKERS
+from vidlabel.cli.options import (
+    DEVICE,
+    EMBEDDINGS,
+    EXCEL_SAFE,
+    PRECISION,
+    QUIET,
+    STRATEGY,
+    STREAM,
+    VIEWS,
+    WORKERS,
+)
 from vidlabel.errors import ExitCode, RunError, UsageError
 from vidlabel.specs import Limits
 
@@ -57,16 +67,12 @@ _DEFAULT_LIMITS = Limits()
     default="starter",
     show_default=True,
     metavar="NAME|FILE",
-    help="A shipped model (see `vidlabel models`) or a .safetensors checkpoint.",
+    help="A name that `vidlabel models` lists, or a .safetensors checkpoint.",
 )
 @click.option("-k", "--top-k", default=5, show_default=True, help="Classes listed per video.")
-@click.option(
-    "--views",
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Over 1: average N stretches of the video, each through three crops.",
-)
+@VIEWS
+@STRATEGY
+@STREAM
 @click.option(
     "--min-confidence",
     default=0.0,
@@ -75,9 +81,7 @@ _DEFAULT_LIMITS = Limits()
 )
 @EMBEDDINGS
 @DEVICE
-@click.option(
-    "--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "bf16"])
-)
+@PRECISION
 @click.option("--batch-size", type=int, metavar="N", help="Clips per batch.  [default: auto]")
 @WORKERS
 @click.option(
@@ -123,8 +127,8 @@ _DEFAULT_LIMITS = Limits()
 def predict(
     inputs: tuple[str, ...], out: str, format_name: str | None, from_file: Any,
     include: tuple[str, ...], exclude: tuple[str, ...], model: str, top_k: int, views: int,
-    min_confidence: float, embeddings: Path | None, device: str, precision: Any,
-    batch_size: int | None, workers: int | None, timeout: float, max_pixels: int,
+    strategy: Any, stream: Any, min_confidence: float, embeddings: Path | None, device: str,
+    precision: Any, batch_size: int | None, workers: int | None, timeout: float, max_pixels: int,
     max_duration: float, max_memory: int, allow_formats: tuple[str, ...], restart: bool,
     retry_failed: bool, excel_safe: bool, fail_fast: bool, dry_run: bool, quiet: bool,
 ) -> int:  # fmt: skip
@@ -155,9 +159,9 @@ def predict(
         pixels=max_pixels, duration_s=max_duration, timeout_s=timeout, memory_mb=max_memory,
         formats=tuple(sorted(set(allow_formats))),
     )  # fmt: skip
-    spec = PredictSpec(top_k, views, batch_size, workers, min_confidence, limits)
+    spec = PredictSpec(top_k, views, batch_size, workers, min_confidence, limits, strategy)
     options = RunOptions(restart, retry_failed, fail_fast, quiet)
-    labeller = load_labeller(model, device, precision)
+    labeller = load_labeller(model, device, precision, stream)
     return label_videos(labeller, items, spec, output, options)
 
 

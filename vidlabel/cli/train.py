@@ -141,9 +141,9 @@ def train(
 
 def _specs_of(name: str) -> tuple[ClipSpec, ModelSpec]:
     """Clip and network of a checkpoint."""
-    from vidlabel.checkpoint import find_checkpoint, read_header
+    from vidlabel.checkpoint import describe_model
 
-    header = read_header(find_checkpoint(name))
+    header = describe_model(name)
     return header.clip, header.model
 
 

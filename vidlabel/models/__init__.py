@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
 
 from vidlabel.errors import UsageError
-from vidlabel.models.base import ClipModel
-from vidlabel.models.cnn_birnn import CnnBiRnn
-from vidlabel.models.conv_lstm import ConvLstm
-from vidlabel.models.streams import Stream, TwoStream
 from vidlabel.specs import ClipSpec, ModelSpec
 
-MODELS: dict[str, Callable[[ModelSpec, ClipSpec], ClipModel]] = {
-    "cnn-birnn": CnnBiRnn,
-    "conv-lstm": ConvLstm,
-    "spatial": Stream,
-    "temporal": Stream,
-    "two-stream": TwoStream,
+if TYPE_CHECKING:
+    from vidlabel.models.base import ClipModel
+
+# Imported when one is made: `vidlabel.models.kinetics` can then be read without torch.
+MODELS = {
+    "cnn-birnn": "cnn_birnn.CnnBiRnn",
+    "conv-lstm": "conv_lstm.ConvLstm",
+    "spatial": "streams.Stream",
+    "temporal": "streams.Stream",
+    "two-stream": "streams.TwoStream",
+    "video-net": "video_net.VideoNet",
 }
+"""Module and class of each."""
 
 
 def build_model(spec: ModelSpec, clip: ClipSpec) -> ClipModel:
     """A network with fresh weights. Raises UsageError for an unknown architecture or trunk."""
     if spec.arch not in MODELS:
         raise UsageError(f"there is no model {spec.arch}; known: {', '.join(sorted(MODELS))}")
-    return MODELS[spec.arch](spec, clip)
+    module, _, name = MODELS[spec.arch].partition(".")
+    make = getattr(import_module(f"{__name__}.{module}"), name)
+    return cast("ClipModel", make(spec, clip))

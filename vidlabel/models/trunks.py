@@ -3,9 +3,7 @@ and one for optical flow."""
 
 from __future__ import annotations
 
-import pickle
 from functools import cache
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -13,9 +11,10 @@ import torchvision
 from torch import Tensor, nn
 
 from vidlabel.errors import CheckpointError, UsageError
+from vidlabel.models.weights import fetch_weights, read_weights
 from vidlabel.text import safe
 
-_CLASSIFIERS = ("fc", "classifier", "heads", "head")
+CLASSIFIERS = ("fc", "classifier", "heads", "head")
 """What torchvision's networks call the layers that know the classes."""
 _FAMILIES = (
     "convnext", "densenet", "efficientnet", "maxvit", "mnasnet", "mobilenet", "resne", "shufflenet",
@@ -50,7 +49,7 @@ def make_trunk(name: str, size_px: int, channels: int = 3) -> tuple[nn.Module, i
             f"torchvision such as mnasnet0_5, resnet50, mobilenet_v3_large, swin_t, and {CNN_M}"
         )
     width = _width(name, size_px)  # refuses a size before anything is made
-    trunk = _cnn_m(size_px, channels) if name == CNN_M else _headless(name)
+    trunk = _cnn_m(size_px, channels) if name == CNN_M else headless(name)
     ease_training(trunk)
     if channels != 3 and name != CNN_M:
         _widen(trunk, channels)
@@ -93,7 +92,7 @@ def load_trunk(trunk: nn.Module, name: str, weights: str) -> None:
     if name.startswith("mnasnet"):
         state = {k.removeprefix("layers."): v for k, v in state.items() if k.startswith("layers.")}
     else:
-        state = {k: v for k, v in state.items() if k.partition(".")[0] not in _CLASSIFIERS}
+        state = {k: v for k, v in state.items() if k.partition(".")[0] not in CLASSIFIERS}
     try:
         own = trunk.state_dict()
         for key, value in state.items():
@@ -104,11 +103,12 @@ def load_trunk(trunk: nn.Module, name: str, weights: str) -> None:
         raise CheckpointError(f"--trunk-weights {weights}: not those of {name}") from error
 
 
-def _headless(name: str) -> nn.Module:
+def headless(name: str) -> nn.Module:
+    """A network of torchvision without its classifier and without weights."""
     network = torchvision.models.get_model(name, weights=None)
     if name.startswith("mnasnet"):
         return cast(nn.Module, network.layers)
-    for classifier in _CLASSIFIERS:
+    for classifier in CLASSIFIERS:
         if hasattr(network, classifier):
             setattr(network, classifier, nn.Identity())
     return cast(nn.Module, network)
@@ -158,7 +158,7 @@ def _width(name: str, size_px: int) -> int:
         return CNN_M_WIDTH
     try:
         with torch.device("meta"):
-            return int(_headless(name).eval()(torch.empty(1, 3, size_px, size_px)).shape[1])
+            return int(headless(name).eval()(torch.empty(1, 3, size_px, size_px)).shape[1])
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UsageError(
             f"--trunk {name}: takes no frames of {size_px} pixels; --size 224 is usual"
@@ -169,25 +169,4 @@ def _fetched(trunk: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights, the first version: that of the published systems."""
     kinds = torchvision.models.get_model_weights(trunk)
     source = getattr(kinds, "IMAGENET1K_V1", None) or kinds.DEFAULT
-    try:
-        return cast(dict[str, Tensor], source.get_state_dict(progress=False, check_hash=True))
-    except (OSError, RuntimeError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise CheckpointError(
-            f"--trunk-weights imagenet: cannot be downloaded ({error}); put "
-            f"{Path(source.url).name} into {folder}, or name the file"
-        ) from error
-
-
-def read_weights(weights: str) -> dict[str, Tensor]:
-    """A file of named tensors as torch saves them; no code in it is run."""
-    if not Path(weights).is_file():  # opening a pipe would wait for ever
-        raise CheckpointError(f"--trunk-weights {weights}: there is no such file")
-    try:
-        with Path(weights).open("rb") as file:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"--trunk-weights {weights}: cannot be loaded") from error
-    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise CheckpointError(f"--trunk-weights {weights}: holds no named weights")
-    return state
+    return fetch_weights(source, "--trunk-weights imagenet")[0]

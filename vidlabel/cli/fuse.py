@@ -1,0 +1,39 @@
+"""`vidlabel fuse`: two streams to one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidlabel.errors import ExitCode
+
+
+@click.command()
+@click.argument("spatial")
+@click.argument("temporal")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The checkpoint to write: .safetensors.",
+)
+@click.option(
+    "--flow-weight",
+    default=0.5,
+    show_default=True,
+    metavar="X",
+    help="Share of the temporal stream's probabilities in the mean of both.",
+)
+def fuse(spatial: str, temporal: str, out: Path, flow_weight: float) -> int:
+    """Make a two-stream model of a SPATIAL and a TEMPORAL checkpoint, trained apart."""
+    from vidlabel import console
+    from vidlabel.checkpoint import load_checkpoint, save_checkpoint
+    from vidlabel.fusion import fuse as fuse_streams
+
+    header, network = fuse_streams(load_checkpoint(spatial), load_checkpoint(temporal), flow_weight)
+    save_checkpoint(out, header, network)
+    console.note(f"two-stream model of {len(header.classes)} classes written to {out}")
+    return ExitCode.OK

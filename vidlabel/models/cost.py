@@ -1,0 +1,23 @@
+"""What a network costs."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vidlabel.models import build_model
+from vidlabel.specs import ClipSpec, ModelSpec
+
+
+def cost_of(model: ModelSpec, clip: ClipSpec) -> tuple[int, float]:
+    """Parameters, and multiply-adds per clip in billions; nothing is computed for it.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    with torch.device("meta"), torch.inference_mode():
+        network = build_model(model, clip).eval()
+        with FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, *clip.shape, dtype=torch.uint8))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return parameters, counter.get_total_flops() / 2e9
