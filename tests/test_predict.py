@@ -335,7 +335,7 @@ def test_parts_are_put_together_in_order_whatever_order_they_come_in(
     clip: ClipSpec, seed: int, local: type[LocalPool], make_video: MakeVideo
 ) -> None:
     local.seed = seed
-    paths = [make_video(frames=frames, draw=gliding) for frames in (17, 3, 12, 1)]
+    paths = [make_video(frames=frames, draw=gliding) for frames in (13, 3, 1)]
     labeller = streams(clip)
     for path, found in zip(paths, by_view(labeller, paths, WHOLE), strict=True):
         expected = plainly(labeller, every_step(str(path), clip))
@@ -452,14 +452,13 @@ def test_flow_is_predicted_as_it_is_computed(
         (CLIP, PredictSpec(strategy="whole-video")),
         (FLOW, PredictSpec(strategy="whole-video")),
         (BOTH, PredictSpec(views=2)),
-        (CLIP, PredictSpec(strategy="one-frame")),
     ],
-    ids=["frames", "stacks", "views", "one-frame"],
+    ids=["frames", "stacks", "views"],
 )
 def test_no_strategy_depends_on_batch_order_or_workers(
     clip: ClipSpec, spec: PredictSpec, colours: list[Path], make_video: MakeVideo
 ) -> None:
-    long = make_video(frames=70) if clip is CLIP else make_video(frames=20, draw=gliding)
+    long = make_video(frames=70) if clip is CLIP else make_video(frames=14, draw=gliding)
     paths = [long, *([] if clip.has_flow else colours[:3]), make_video(frames=5, draw=gliding)]
     labeller = streams(clip)
 
@@ -468,9 +467,8 @@ def test_no_strategy_depends_on_batch_order_or_workers(
 
     reference = run(paths, 8, 1)
     assert np.ptp(np.concatenate(reference), axis=0).max() > 1e-3
-    for batch, workers in ((1, 3), (64, 2)):
-        for ours, theirs in zip(run(paths, batch, workers), reference, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(run(paths, 1, 3), reference, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     for ours, theirs in zip(run(paths[::-1], 3, 2)[::-1], reference, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -20,6 +20,7 @@ from vidlabel.models.streams import SideBySide, Stream, TwoStream
 from vidlabel.models.trunks import CNN_M, load_trunk, make_trunk, trunk_names
 from vidlabel.specs import ClipSpec, ModelSpec
 
+SMALL = "shufflenet_v2_x0_5"
 FLOW = replace(CLIP, input="flow", step_s=0.0, pairs=2)
 BOTH = replace(FLOW, input="rgb+flow")
 PUBLISHED = ClipSpec(frames=1, size_px=224, resize_px=240, input="flow", step_s=0.0, pairs=10)
@@ -75,7 +76,7 @@ def test_the_spatial_stream_with_a_frozen_trunk_has_the_published_parameter_coun
     assert _count(network.trunk.parameters()) == 23_508_032, "ResNet-50 without its last layer"
 
 
-@pytest.mark.parametrize("size", [32, 64, 112])
+@pytest.mark.parametrize("size", [32, 64])
 def test_the_published_temporal_network_takes_other_sizes(size: int) -> None:
     trunk, width = make_trunk(CNN_M, size, 4)
     assert trunk.eval()(torch.rand(2, 4, size, size)).shape == (2, width) == (2, 1024)
@@ -166,20 +167,20 @@ def test_two_streams_need_frames_and_flow(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("arch", "clip", "trunks"),
     [
-        ("spatial", CLIP, {"trunk": "resnet18"}),
+        ("spatial", CLIP, {"trunk": SMALL}),
         ("temporal", FLOW, {"trunk": "mobilenet_v3_small"}),
         ("temporal", FLOW, {"trunk": CNN_M}),
-        ("two-stream", BOTH, {"trunk": "mobilenet_v3_small", "flow_trunk": "resnet18"}),
+        ("two-stream", BOTH, {"trunk": "mobilenet_v3_small", "flow_trunk": SMALL}),
     ],
     ids=["spatial", "temporal", "published", "two-stream"],
 )
 def test_training_steps_lower_the_loss(arch: str, clip: ClipSpec, trunks: dict[str, str]) -> None:
     network = _network(arch, clip, **trunks).train()
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-4)
     clips = torch.randint(256, (4, *clip.shape), dtype=torch.uint8)
     labels = torch.tensor([0, 1, 2, 1])
     losses = []
-    for _ in range(5):
+    for _ in range(6):
         answers = network.answers(network.frame_features(clips))
         wanted = labels[:, None].expand(answers.shape[:2])
         loss = nn.functional.cross_entropy(answers.flatten(0, 1), wanted.flatten())
@@ -205,8 +206,8 @@ def _random_weights(folder: Path, name: str) -> tuple[str, dict[str, Tensor]]:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("resnet18", "conv1.weight"), ("mobilenet_v3_small", "features.0.0.weight"),
-        ("mnasnet0_5", "layers.0.weight"), ("shufflenet_v2_x0_5", "conv1.0.weight"),
+        (SMALL, "conv1.0.weight"), ("mobilenet_v3_small", "features.0.0.weight"),
+        ("mnasnet0_5", "layers.0.weight"),
     ],
 )  # fmt: skip
 def test_kernels_for_more_channels_are_the_mean_over_the_colours(
@@ -237,21 +238,21 @@ def test_kernels_for_more_channels_are_the_mean_over_the_colours(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("flow_trunk", ["resnet18", CNN_M])
+@pytest.mark.parametrize("flow_trunk", [SMALL, CNN_M])
 def test_weights_go_to_the_streams_that_they_fit(flow_trunk: str, tmp_path: Path) -> None:
-    path, state = _random_weights(tmp_path, "resnet18")
-    network = _network("two-stream", BOTH, trunk="resnet18", flow_trunk=flow_trunk)
+    path, state = _random_weights(tmp_path, SMALL)
+    network = _network("two-stream", BOTH, trunk=SMALL, flow_trunk=flow_trunk)
     before = {name: value.clone() for name, value in network.trunk.state_dict().items()}
     network.load_pretrained(path)
     after = network.trunk.state_dict()
-    assert torch.equal(after["spatial.conv1.weight"], state["conv1.weight"])
-    assert torch.equal(after["spatial.layer4.1.bn2.bias"], state["layer4.1.bn2.bias"])
+    assert torch.equal(after["spatial.conv1.0.weight"], state["conv1.0.weight"])
+    assert torch.equal(after["spatial.conv5.1.bias"], state["conv5.1.bias"])
     for name, value in after.items():
         if name.startswith("temporal."):
             if flow_trunk == CNN_M:
                 assert torch.equal(value, before[name]), "they are of another network"
-            elif name == "temporal.conv1.weight":
-                assert torch.equal(value[:, 2], state["conv1.weight"].mean(1))
+            elif name == "temporal.conv1.0.weight":
+                assert torch.equal(value[:, 2], state["conv1.0.weight"].mean(1))
             else:
                 assert torch.equal(value, state[name.removeprefix("temporal.")])
 
@@ -281,12 +282,7 @@ def test_the_own_weights_of_the_published_network_can_be_loaded(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("spatial", "temporal", "left"),
-    [
-        ("mnasnet0_5", "resnet18", 0),
-        ("resnet18", CNN_M, 2),
-        ("mobilenet_v3_small", "mnasnet0_5", 0),
-    ],
+    ("spatial", "temporal", "left"), [("mnasnet0_5", "resnet18", 0), (SMALL, CNN_M, 2)]
 )
 def test_folding_keeps_what_both_streams_say(spatial: str, temporal: str, left: int) -> None:
     torch.manual_seed(0)

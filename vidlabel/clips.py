@@ -68,25 +68,28 @@ def step_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[np.
     return np.asarray(middles, dtype=np.float64).reshape(stretches, steps)
 
 
-def clip_times(video: Video, spec: ClipSpec, stretches: int) -> tuple[NDArray[np.float64], bool]:
+def clip_times(
+    video: Video, spec: ClipSpec, stretches: int, each: int = 1
+) -> tuple[NDArray[np.float64], bool]:
     """Times (stretches, T, n) of the n frames of each step (1 for RGB, 3 for motion, `pairs` + 1
     for flow, after the one for RGB if there is both); and whether some are repeated, as the video
     is too short for the clip.
 
     A video with fewer frames than the clip gives each of its frames once, in order, and then its
     last one again, instead of being slowed down. One that is shorter than a clip at `spec.fps` is
-    looped.
+    looped. With `each`, so many times T steps are given, `each` for every one of a clip.
     """
     known = video.frame_times_s
     padded = known is not None and len(known) < spec.frames
     if spec.fps:
-        steps, padded = _paced(video.duration_s, spec, stretches)
+        longer = replace(spec, frames=spec.frames * each)
+        steps, padded = _paced(video.duration_s, longer, stretches)
     elif known is not None and padded:
         rest = spec.frames - len(known)
         row = np.concatenate([known, np.full(rest, known[-1])])
-        steps = np.tile(row, (stretches, 1))
+        steps = np.tile(np.repeat(row, each), (stretches, 1))
     else:
-        steps = step_times(video.duration_s, spec.frames, stretches)
+        steps = step_times(video.duration_s, spec.frames * each, stretches)
     if spec.input == "rgb":
         return steps[..., None], padded
     around = _around(video, spec, steps)
@@ -174,13 +177,14 @@ def pixel_kind(spec: ClipSpec) -> PixelKind:
 
 
 def read_steps(
-    path: str, spec: ClipSpec, stretches: int, limits: Limits, on_packet: OnPacket = ignore
-) -> ClipData:
-    """Decode a video's steps, uncropped: `clips` is (stretches, T, c, H, W), shorter side
+    path: str, spec: ClipSpec, stretches: int, limits: Limits, on_packet: OnPacket = ignore,
+    each: int = 1,
+) -> ClipData:  # fmt: skip
+    """Decode a video's steps, uncropped: `clips` is (stretches, T * each, c, H, W), shorter side
     `spec.resize_px`, with the c = `spec.decoded_channels` that flow is still to be computed of.
     Raises VideoError."""
     with open_video(path, limits, on_packet) as video:
-        times, padded = clip_times(video, spec, stretches)
+        times, padded = clip_times(video, spec, stretches, each)
         frames = video.frames_at(
             times.ravel().tolist(), spec.resize_px, pixel_kind(spec), spec.aspect
         )

@@ -37,14 +37,15 @@ class DecodeJob:
     """What every process of a pool does with a file.
 
     `views` clips as in `clips.read_clip`; with flow, which is computed before cropping, and
-    without `cropped`, that many stretches of whole frames as in `clips.read_steps`; with `every`,
-    all frames, part by part, as in `clips.read_run`.
+    without `cropped`, that many stretches of whole frames, with `each` steps for every one of a
+    clip, as in `clips.read_steps`; with `every`, all frames, part by part, as in `clips.read_run`.
     """
 
     clip: ClipSpec
     views: int = 1
     limits: Limits = field(default_factory=Limits)
     cropped: bool = True
+    each: int = 1
     every: bool = False
 
     @property
@@ -58,14 +59,15 @@ class DecodeJob:
         if self.every:
             channels = 3 * spec.has_rgb + spec.has_flow
             return (RUN + spec.pairs * spec.has_flow) * channels * area
-        return self.views * spec.frames * spec.decoded_channels * area
+        return self.views * spec.frames * self.each * spec.decoded_channels * area
 
     def read(self, path: str, on_packet: OnPacket = ignore, part: int = 0) -> ClipData:
         """Decode one file, or a part of it. Raises VideoError."""
         if self.every:
             return read_run(path, self.clip, part, self.limits, on_packet)
-        read = read_clip if self.cropped and not self.clip.has_flow else read_steps
-        return read(path, self.clip, self.views, self.limits, on_packet)
+        if self.cropped and not self.clip.has_flow:
+            return read_clip(path, self.clip, self.views, self.limits, on_packet)
+        return read_steps(path, self.clip, self.views, self.limits, on_packet, self.each)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import tempfile
+import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -298,12 +299,17 @@ def _part_suffix(path: Path) -> str:
     return ".part" + path.suffix
 
 
+_MASK = threading.Lock()
+"""Held while the process has no mask, which another thread must not take for the true one."""
+
+
 def _mode(path: Path) -> int:
     """Permissions of a file, or those that a new one gets (a temporary file's are private)."""
     if path.exists():
         return stat.S_IMODE(path.stat().st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
+    with _MASK:
+        mask = os.umask(0)
+        os.umask(mask)
     return 0o666 & ~mask
 
 

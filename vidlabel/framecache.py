@@ -14,7 +14,6 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +38,7 @@ OVERSAMPLE = 2
 LEAST_KEPT = 8
 """Of clips of few steps, more are kept, up to about this many."""
 
-FORMAT = 2
+FORMAT = 3
 """Changes with everything that changes the pixels of an entry."""
 
 GPU_SHARE, HOST_SHARE = 0.6, 0.5
@@ -101,8 +100,8 @@ class FrameCache:
         missing = [path for path in paths if not self._use(path)]
         unreadable = {}
         if missing:
-            dense = replace(self._clip, frames=self.per_video)
-            job = DecodeJob(dense, limits=Limits(), cropped=False)
+            each = self.per_video // self._clip.frames
+            job = DecodeJob(self._clip, limits=Limits(), cropped=False, each=each)
             items = [VideoItem(number, path) for number, path in enumerate(missing)]
             with DecoderPool(job, worker_count(workers)) as pool, decoding(len(missing)) as bar:
                 for done in pool.run(items):

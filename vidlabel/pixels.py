@@ -52,7 +52,7 @@ class FrameScaler:
         if self._size_px is None:
             width, height, _ = self.displayed_size(frame)
             if self._aspect:
-                width, height = round(10_000 * self._aspect), 10_000
+                width, height = round(1_000_000 * self._aspect), 1_000_000
             self._size_px = fit(width, height, self._side_px)
         width, height = self._size_px
         parts = [

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vidlabel.batches import Batch, Labelled, Parts
 from vidlabel.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.clips import RUN, ClipData, cut, view_count
 from vidlabel.decoder import DecodeJob
@@ -190,9 +191,9 @@ class Labeller:
         on_gpu = self._runner.device.type != "cpu"
         most = RUN if job.every else view_count(spec.views)
         usual = GPU_BATCH if on_gpu and not self.checkpoint.network.fixed_steps else CPU_BATCH
-        batch = _Batch(spec.batch_size or usual, most, clip.shape)
-        waiting: list[list[_Labelled]] = []  # batches submitted and not yet collected
-        whole: dict[int, _Parts] = {}  # videos of which some parts are still to come
+        batch = Batch(spec.batch_size or usual, most, clip.shape)
+        waiting: list[list[Labelled]] = []  # batches submitted and not yet collected
+        whole: dict[int, Parts] = {}  # videos of which some parts are still to come
         self._runner.forget()  # those of predictions that nobody took to their end
         workers = worker_count(spec.workers)
         with DecoderPool(job, workers) as pool, beside_decoders(self._runner.device):
@@ -204,7 +205,7 @@ class Labeller:
                     yield from self._rows_of(whole, decoded.item, _lost(decoded), None, spec)
                     continue
                 if decoded.data.parts > 1 and decoded.item.part == 0:
-                    whole[decoded.item.index] = _Parts(decoded.data.parts)
+                    whole[decoded.item.index] = Parts(decoded.data.parts)
                     for part in range(1, decoded.data.parts):
                         pool.add(replace(decoded.item, part=part))
                 batch.add(decoded, self._clips(decoded.data, job))
@@ -227,11 +228,15 @@ class Labeller:
         clip = self.checkpoint.header.clip
         if spec.strategy == "clip":
             return clip
-        possible = self.checkpoint.network.any_steps and clip.input != "motion" and not clip.fps
-        if not possible:
+        if not self.checkpoint.network.any_steps:
             raise UsageError(
                 f"--strategy {spec.strategy}: {self.checkpoint.id} reads whole clips; only models "
                 "that classify each frame or stack of flow by itself can do that"
+            )
+        if clip.input == "motion" or clip.fps:
+            raise UsageError(
+                f"--strategy {spec.strategy}: {self.checkpoint.id} has been trained with --input "
+                "motion or --fps, which it is not for"
             )
         return replace(clip, frames=1)
 
@@ -247,7 +252,7 @@ class Labeller:
         return cut(steps.numpy().reshape(job.views, clip.frames, *steps.shape[1:]), clip, job.views)
 
     def _rows(
-        self, members: list[_Labelled], whole: dict[int, _Parts], spec: PredictSpec
+        self, members: list[Labelled], whole: dict[int, Parts], spec: PredictSpec
     ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:
         output = self._runner.collect()
         start = 0
@@ -262,7 +267,7 @@ class Labeller:
             yield from self._rows_of(whole, member.item, member.row, one, spec)
 
     def _rows_of(
-        self, whole: dict[int, _Parts], item: VideoItem, row: Prediction, output: Output | None,
+        self, whole: dict[int, Parts], item: VideoItem, row: Prediction, output: Output | None,
         spec: PredictSpec,
     ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:  # fmt: skip
         """The video's row, unless there are parts of it still to come."""
@@ -312,98 +317,6 @@ def _lost(decoded: Decoded) -> Prediction:
         reason=Reason.DAMAGED,
         detail=decoded.error.detail,
     )
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """A video, or a part of one, in a batch: its clips (views into the batch) and its row, still
-    without a label."""
-
-    item: VideoItem
-    row: Prediction
-    clips: NDArray[np.uint8]
-
-
-class _Parts:
-    """What is known of a video that is looked at part by part."""
-
-    def __init__(self, count: int) -> None:
-        self.missing = count
-        self._rows: dict[int, Prediction] = {}
-        self._outputs: dict[int, Output] = {}
-
-    def add(self, part: int, row: Prediction, output: Output | None) -> None:
-        self.missing -= 1
-        self._rows[part] = row
-        if output is not None:
-            self._outputs[part] = output
-
-    def together(self) -> tuple[Prediction, Output]:
-        """One row and one output, the parts in order."""
-        first = self._rows[0]
-        rows = [self._rows[part] for part in sorted(self._rows)]
-        partial = next((row for row in rows if row.status is Status.PARTIAL), first)
-        outputs = [self._outputs[part] for part in sorted(self._outputs)]
-        row = replace(
-            first,
-            status=partial.status,
-            reason=partial.reason,
-            detail=partial.detail,
-            frames_used=sum(row.frames_used for row in rows),
-        )
-        return row, Output(
-            np.concatenate([each.probabilities for each in outputs]),
-            np.concatenate([each.embeddings for each in outputs]),
-        )
-
-
-class _Batch:
-    """Clips of many videos in one array, filled in place.
-
-    Args:
-        size: how many clips make it full.
-        most: how many can come at once.
-        shape: of a clip.
-    """
-
-    def __init__(self, size: int, most: int, shape: tuple[int, ...]) -> None:
-        self._size = size
-        self._shape = (size + most - 1, *shape)
-        self._start()
-
-    def _start(self) -> None:
-        self._clips = np.empty(self._shape, dtype=np.uint8)
-        self._used = 0
-        self.members: list[_Labelled] = []
-
-    @property
-    def full(self) -> bool:
-        return self._used >= self._size
-
-    def add(self, decoded: Decoded, found: NDArray[np.uint8]) -> None:
-        data = decoded.data
-        assert data is not None  # the caller has looked
-        clips = self._clips[self._used : self._used + len(found)]
-        clips[...] = found
-        self._used += len(found)
-        row = Prediction(
-            path=decoded.item.path,
-            status=Status.PARTIAL if data.damaged else Status.OK,
-            start_s=0.0,
-            end_s=data.duration_s,
-            duration_s=data.duration_s,
-            frames_used=data.frames_used,
-            reason=Reason.DAMAGED if data.damaged else Reason.PADDED if data.padded else "",
-            detail=data.damaged,
-        )
-        self.members.append(_Labelled(decoded.item, row, clips))
-
-    def submit(self, runner: Runner) -> list[_Labelled]:
-        """Hand the batch to the runner and start a new one."""
-        members = self.members
-        runner.submit(self._clips[: self._used])
-        self._start()
-        return members
 
 
 def _in_order(predictions: Iterator[tuple[int, Prediction]]) -> Iterator[Prediction]:

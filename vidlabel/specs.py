@@ -59,7 +59,8 @@ class Limits:
     stall_s: float = 60.0
     """Longest time without a further packet read or decoded."""
     memory_mb: int = 4096
-    """Most address space of a decoder process, MiB, where the system can limit it."""
+    """Most address space of a decoder process beyond what it shares with the program, MiB, where
+    the system can limit it."""
     formats: tuple[str, ...] = ()
     """Names of `container.EXTRA_CONTAINERS` that may be read beyond the usual ones."""
 

@@ -19,6 +19,7 @@ from vidlabel.cli.fuse import fuse
 from vidlabel.cli.look import completion, doctor, info, models
 from vidlabel.cli.predict import export, predict
 from vidlabel.cli.render import render
+from vidlabel.cli.review import review
 from vidlabel.cli.train import train
 from vidlabel.errors import ExitCode, VidlabelError
 
@@ -31,7 +32,8 @@ def cli(debug: bool) -> None:
 
 
 for command in (
-    predict, export, render, train, evaluate, fuse, data, cache, models, info, doctor, completion,
+    predict, export, render, review, train, evaluate, fuse, data, cache, models, info, doctor,
+    completion,
 ):  # fmt: skip
     cli.add_command(command)
 

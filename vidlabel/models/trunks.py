@@ -130,7 +130,18 @@ def _cnn_m(size_px: int, channels: int) -> nn.Sequential:
     """The temporal stream of a two-stream system: CNN-M-2048 (Chatfield et al. 2014, arXiv
     1405.3531) with BatchNorm after its first two layers and a second fully connected layer of 1024.
     Without its classifier."""
-    layers: list[nn.Module] = [
+    with torch.device("meta"):  # how many numbers the maps are
+        flat = _cnn_m_maps(channels)(torch.empty(1, channels, size_px, size_px)).shape[1]
+    return nn.Sequential(
+        *_cnn_m_maps(channels),
+        nn.Linear(flat, 2048), nn.ReLU(inplace=True), nn.Dropout(0.5),
+        nn.Linear(2048, CNN_M_WIDTH), nn.ReLU(inplace=True),
+    )  # fmt: skip
+
+
+def _cnn_m_maps(channels: int) -> nn.Sequential:
+    """(N, C, H, W) to (N, 512 h w)."""
+    return nn.Sequential(
         nn.Conv2d(channels, 96, 7, 2), nn.ReLU(inplace=True), nn.BatchNorm2d(96),
         nn.MaxPool2d(3, 2, 1),
         nn.Conv2d(96, 256, 5, 2, 1), nn.ReLU(inplace=True), nn.BatchNorm2d(256),
@@ -139,13 +150,6 @@ def _cnn_m(size_px: int, channels: int) -> nn.Sequential:
         nn.Conv2d(512, 512, 3, 1, 1), nn.ReLU(inplace=True),
         nn.Conv2d(512, 512, 3, 1, 1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1),
         nn.Flatten(),
-    ]  # fmt: skip
-    with torch.device("meta"):
-        flat = nn.Sequential(*layers).to("meta")(torch.empty(1, channels, size_px, size_px))
-    return nn.Sequential(
-        *layers,
-        nn.Linear(flat.shape[1], 2048), nn.ReLU(inplace=True), nn.Dropout(0.5),
-        nn.Linear(2048, CNN_M_WIDTH), nn.ReLU(inplace=True),
     )  # fmt: skip
 
 

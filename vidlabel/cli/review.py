@@ -1,0 +1,59 @@
+"""`vidlabel review`: a page to look at labels on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidlabel.cli.options import QUIET
+from vidlabel.errors import ExitCode
+
+
+@click.command()
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The page, .html; its previews go into a folder beside it.  [default: TABLE's name]",
+)
+@click.option(
+    "--truth",
+    metavar="DATA",
+    help="Also show what is right and wrong: a folder with one sub-folder per class, a .csv table "
+    "path,label, hmdb51:ROOT or ucf101:ROOT.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where relative paths in TABLE begin.  [default: the current folder, then TABLE's]",
+)
+@click.option("--no-clips", is_flag=True, help="Posters alone: quicker and smaller.")
+@click.option(
+    "--restart", is_flag=True, help="Also make previews again that are newer than their video."
+)
+@QUIET
+def review(
+    table: Path, out: Path | None, truth: str | None, root: Path | None, no_clips: bool,
+    restart: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Make a page to look through labels and correct them: one HTML file that needs no server.
+
+    TABLE is what `vidlabel predict` has written: .csv, .json, .jsonl, .parquet, or its .ledger.
+    Corrections stay in the browser until they are saved as a table for `vidlabel train`. Exit
+    code 0: done; 1: done, but some videos have no preview; 2: wrong usage; 3: could not run.
+    """
+    from vidlabel import console
+    from vidlabel.review import ReviewSpec, review_table
+    from vidlabel.signals import interruptible
+
+    spec = ReviewSpec(table, out, truth, root, not no_clips, restart)
+    with interruptible() as stop:
+        try:
+            return review_table(spec, quiet)
+        except KeyboardInterrupt:
+            console.warn("stopped; the same command goes on with the next preview")
+            return ExitCode(stop.exit_code)

@@ -1,0 +1,1 @@
+"""The page that `vidlabel review` makes: tables read, previews made, one HTML file of it all."""

@@ -1,0 +1,288 @@
+// What a person does: filters, choices, dialogs, keys; and the beginning.
+
+const filter = { search: "", label: "", status: "", truth: "", review: "", low: 0, high: 100, sort: "table" };
+const FIELDS = { label: "class", status: "status", truth: "truth", review: "review", sort: "sort" };
+
+// --- filters ---------------------------------------------------------------------------------
+
+function refilter() {
+  filter.search = $("search").value.trim();
+  for (const [key, id] of Object.entries(FIELDS)) filter[key] = $(id)?.value ?? "";
+  filter.low = Number($("low").value);
+  filter.high = Number($("high").value);
+  $("range").textContent = `${filter.low}–${filter.high} %`;
+  const track = $("low").parentElement.style;
+  track.setProperty("--low", `${filter.low}%`);
+  track.setProperty("--high", `${filter.high}%`);
+  const bars = [...($("histogram")?.querySelectorAll("rect") ?? [])];
+  bars.forEach((bar, i) => {
+    const [from, to] = [(100 * i) / bars.length, (100 * (i + 1)) / bars.length];
+    bar.classList.toggle("out", to <= filter.low || from >= filter.high);
+  });
+  for (const bar of document.querySelectorAll("#bars button")) {
+    bar.setAttribute("aria-pressed", String(bar.dataset.label === filter.label));
+  }
+  const narrowed = filter.label || filter.status || filter.truth || filter.review || filter.low > 0 || filter.high < 100;
+  $("clear-filters").hidden = !(narrowed || filter.search);
+  $("more").classList.toggle("active", Boolean(narrowed));
+  show(select(filter));
+}
+
+function clearFilters() {
+  $("search").value = "";
+  for (const id of ["class", "status", "truth", "review"]) if ($(id)) $(id).value = "";
+  $("low").value = 0;
+  $("high").value = 100;
+  refilter();
+}
+
+function fillClasses() {
+  const counts = classCounts();
+  const shown = counts.filter(([, count]) => count || filter.label);
+  if (rows.some((row) => row.status === "uncertain") && !counts.some(([name]) => name === "uncertain")) {
+    shown.push(["uncertain", rows.filter((row) => labelOf(row) === "uncertain").length]);
+  }
+  const options = shown.map(([name, count]) => element("option", { value: name, textContent: `${name} (${count})` }));
+  $("class").replaceChildren(element("option", { value: "", textContent: "All" }), ...options);
+  $("class").value = filter.label;
+}
+
+// --- choices ---------------------------------------------------------------------------------
+
+/** Draw what a decision changes, everywhere. */
+function redraw(numbers) {
+  for (const i of numbers) if (cards.has(i)) fill(cards.get(i), rows[i]);
+  drawDetail();
+  count();
+}
+
+function count() {
+  const changed = rows.filter(isChanged).length;
+  $("reviewed").textContent = decisions.size ? `${decisions.size} reviewed, ${changed} changed` : "Nothing reviewed yet";
+  $("undo").disabled = !history.length;
+  fillClasses();
+}
+
+function take(label) {
+  const row = rows[chosen];
+  decide([[row.i, label]]);
+  redraw([row.i]);
+  const what = isChanged(row) ? `${row.name}: ${label}` : `${row.name}: ${label}, confirmed`;
+  say(kept ? what : `${what}. This browser keeps nothing over a reload: save before you leave.`);
+  if (preferences.advance && !narrow.matches) move(1);
+}
+
+function takeTruth() {
+  if (rows[chosen].truth) take(rows[chosen].truth);
+}
+
+function takeBack() {
+  const row = rows[chosen];
+  if (!isDone(row)) return;
+  decide([[row.i, undefined]]);
+  redraw([row.i]);
+  say(`${row.name}: as labelled`);
+}
+
+function undo() {
+  const numbers = undoLast();
+  if (!numbers.length) return say("Nothing to undo");
+  redraw(numbers);
+  const at = list.findIndex((row) => row.i === numbers[0]);
+  if (at >= 0) {
+    while (made <= at) more();
+    choose(numbers[0]);
+  }
+  say(numbers.length > 1 ? `${numbers.length} corrections are back` : `${rows[numbers[0]].name}: undone`);
+}
+
+function forget() {
+  const numbers = [...decisions.keys()];
+  if (!numbers.length) return say("There are no corrections");
+  decide(numbers.map((i) => [i, undefined]));
+  redraw(numbers);
+  $("save").close();
+  say(`${numbers.length} cleared; Undo brings them back`);
+}
+
+// --- any class -------------------------------------------------------------------------------
+
+let offered = []; // names in the list of classes; the last may be new
+let marked = 0; // which of them Enter takes
+
+function openClasses() {
+  if (chosen < 0) return;
+  $("class-search").value = "";
+  offerClasses();
+  $("classes").showModal();
+}
+
+function offerClasses() {
+  const typed = $("class-search").value.trim();
+  const wanted = folded(typed);
+  const counts = classCounts();
+  const found = counts.filter(([name]) => folded(name).includes(wanted));
+  found.sort(([a], [b]) => rank(a, wanted) - rank(b, wanted));
+  const fresh = typed && !counts.some(([name]) => name === typed);
+  offered = found.map(([name]) => name).concat(fresh ? [typed] : []);
+  marked = 0;
+  $("class-list").replaceChildren(...offered.map((name, k) => {
+    const isNew = fresh && k === offered.length - 1;
+    const option = element("li", { id: `class-${k}` },
+      element("bdi", { textContent: isNew ? `New class “${name}”` : name }),
+      element("span", { className: "muted", textContent: isNew ? "" : found[k][1] || "" }));
+    option.setAttribute("role", "option");
+    option.addEventListener("click", () => takeOffered(k));
+    return option;
+  }));
+  markOffered(0);
+}
+
+/** Names that begin as typed come first. */
+const rank = (name, wanted) => (folded(name).startsWith(wanted) ? 0 : 1);
+
+function markOffered(k) {
+  marked = Math.min(Math.max(k, 0), offered.length - 1);
+  [...$("class-list").children].forEach((option, i) => option.setAttribute("aria-selected", String(i === marked)));
+  $("class-search").setAttribute("aria-activedescendant", offered.length ? `class-${marked}` : "");
+  $("class-list").children[marked]?.scrollIntoView({ block: "nearest" });
+}
+
+function takeOffered(k) {
+  if (offered[k] === undefined) return;
+  $("classes").close();
+  take(offered[k]);
+}
+
+function classKey(event) {
+  const by = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
+  if (by) markOffered(marked + by);
+  else if (event.key === "Enter" && !event.isComposing) takeOffered(marked);
+  else return;
+  event.preventDefault();
+}
+
+// --- saving ----------------------------------------------------------------------------------
+
+function openSave() {
+  for (const which of ["done", "changed", "all"]) {
+    $(`n-${which}`).textContent = `(${rows.filter(SAVED[which]).length})`;
+  }
+  $("forget").disabled = !decisions.size;
+  $("save").showModal();
+}
+
+function download() {
+  const [which, paths] = ["which", "paths"].map((name) => document.querySelector(`[name=${name}]:checked`).value);
+  const count = rows.filter(SAVED[which]).length;
+  if (!count) return say("There are no such rows");
+  const url = URL.createObjectURL(new Blob(table(which, paths), { type: "text/csv" }));
+  const name = `${data.name.replace(/\.[^.]*$/, "")}_corrections.csv`;
+  const link = element("a", { href: url, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  $("save").close();
+  say(`${count} rows saved as ${name}`);
+}
+
+// --- keys ------------------------------------------------------------------------------------
+
+const STEPS = {
+  ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: columns, ArrowUp: () => -columns(),
+  j: () => 1, k: () => -1, Home: () => -rows.length, End: () => rows.length,
+  PageDown: () => 3 * columns(), PageUp: () => -3 * columns(),
+};
+const ACTIONS = {
+  u: undo, x: takeBack, t: takeTruth, e: openSave,
+  "/": () => $("search").focus(), "?": () => $("keys").showModal(),
+};
+
+function key(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const at = event.target;
+  if (event.key === "Escape") return escape(at);
+  if (at.closest("input, select, textarea, video")) return;
+  const plain = event.key.length === 1;
+  if (plain && !preferences.letters) return;
+  const among = at === document.body || at.closest("#grid");
+  const row = rows[chosen];
+  if (event.key in STEPS && (among || plain)) move(STEPS[event.key]());
+  else if (Object.hasOwn(ACTIONS, event.key) && (row || !"xt".includes(event.key))) ACTIONS[event.key]();
+  else if (/^[1-9]$/.test(event.key) && row?.choices[event.key - 1]) take(row.choices[event.key - 1]);
+  else if (event.key === "Enter" && among && row) openClasses();
+  else return;
+  event.preventDefault();
+}
+
+function escape(at) {
+  if (at.closest(".bar") || at.closest("#detail")) cards.get(chosen)?.focus();
+  else if (narrow.matches && chosen >= 0) closeDetail();
+}
+
+// --- the beginning ---------------------------------------------------------------------------
+
+for (const id of Object.values(FIELDS)) $(id)?.addEventListener("change", refilter);
+$("search").addEventListener("input", refilter);
+for (const id of ["low", "high"]) {
+  $(id).addEventListener("input", () => {
+    if (Number($("low").value) > Number($("high").value)) $(id).value = $(id === "low" ? "high" : "low").value;
+    refilter();
+  });
+}
+$("bars")?.addEventListener("click", ({ target }) => {
+  const bar = target.closest("button");
+  if (!bar) return;
+  $("class").value = filter.label === bar.dataset.label ? "" : bar.dataset.label;
+  refilter();
+});
+$("clear-filters").addEventListener("click", clearFilters);
+$("more").addEventListener("click", () => {
+  const open = $("filters").classList.toggle("open");
+  $("more").setAttribute("aria-expanded", String(open));
+});
+$("undo").addEventListener("click", undo);
+$("export").addEventListener("click", openSave);
+$("help").addEventListener("click", () => $("keys").showModal());
+$("forget").addEventListener("click", forget);
+$("download").addEventListener("click", download);
+$("class-search").addEventListener("input", offerClasses);
+$("class-search").addEventListener("keydown", classKey);
+for (const name of ["advance", "letters"]) {
+  $(name).addEventListener("change", () => prefer(name, $(name).checked));
+}
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // outside
+}
+document.addEventListener("keydown", key);
+
+const grid = $("grid");
+const cardAt = (event) => event.target.closest?.(".card");
+grid.addEventListener("click", (event) => {
+  const card = cardAt(event);
+  if (card) choose(Number(card.dataset.i), { scroll: narrow.matches });
+});
+for (const [name, on] of [["pointerover", true], ["pointerout", false], ["focusin", true], ["focusout", false]]) {
+  grid.addEventListener(name, (event) => {
+    const card = cardAt(event);
+    if (card && !card.contains(event.relatedTarget)) play(card, on || card.matches(":focus"));
+  });
+}
+new ResizeObserver(([bar]) => {
+  document.documentElement.style.setProperty("--bar", `${bar.target.offsetHeight}px`);
+}).observe(document.querySelector(".bar"));
+addEventListener("storage", (event) => {
+  if (event.key !== KEPT) return; // the same page in another tab
+  restore();
+  history.length = 0;
+  redraw(cards.keys());
+});
+addEventListener("beforeunload", (event) => {
+  if (decisions.size && !kept) event.preventDefault(); // they would be lost; the browser asks
+});
+
+restore();
+for (const name of ["advance", "letters"]) $(name).checked = preferences[name];
+count();
+refilter();
+if (decisions.size) say(`${decisions.size} corrections of an earlier visit are here`);
+document.documentElement.dataset.ready = performance.now().toFixed(0);
