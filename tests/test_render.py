@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -20,12 +22,13 @@ import videos
 from av.video.reformatter import Colorspace
 from PIL import Image, ImageSequence
 
-from vidlabel import render, video
+from vidlabel import footage, render, video
 from vidlabel.cli import main
 from vidlabel.encode import Timing, write_clip
 from vidlabel.errors import Reason, VideoError
 from vidlabel.flowview import wheel_colours
-from vidlabel.render import GAP_PX, PAIRS_AT_ONCE, FlowDrawer, Footage, RenderSpec
+from vidlabel.footage import Footage
+from vidlabel.render import GAP_PX, PAIRS_AT_ONCE, FlowDrawer, RenderSpec
 
 MakeVideo = Callable[..., Path]
 Run = Callable[..., tuple[int, str]]
@@ -390,7 +393,7 @@ def test_a_damaged_video_is_drawn_as_far_as_it_goes(
     assert len(look(tmp_path / "out.gif").pixels) == 14
 
 
-def test_what_is_newer_than_its_video_is_kept(run: Run, tree: Path, tmp_path: Path) -> None:
+def test_what_would_stay_as_it_is_is_kept(run: Run, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = (tree, "--flow", "wheel", "--out", out)
     assert run(*arguments)[0] == 0
@@ -401,7 +404,7 @@ def test_what_is_newer_than_its_video_is_kept(run: Run, tree: Path, tmp_path: Pa
     assert code == 0
     assert told == (
         f"1 of 3 videos rendered to {out}, "
-        "2 kept, being newer than their videos (--restart makes them again)\n"
+        "2 kept, with nothing to change (--restart makes them again)\n"
     )
     again = {name: (out / name).stat().st_mtime_ns for name in files_in(out)}
     assert [name for name in again if again[name] != made[name]] == ["a.mov.mp4"]
@@ -426,11 +429,17 @@ def test_beside_the_video_if_it_is_named(run: Run, tree: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["-o", "out"], "render draws optical flow: add --flow wheel or --flow uv (see --help)"),
+        (["-o", "out", "--labels", "x.csv", "--stream", "spatial"], "takes the place of --model"),
+        (["-o", "out", "--labels", "x.csv"], "--labels x.csv: there is no such table"),
+        (["-o", "out", "--truth", "x.csv"], "x.csv: cannot be read"),
+        (["-o", "out", "-j", "0"], "--workers must be at least 1, got 0"),
+        (["--flow", "uv", "-o", "out", "--fps", "-1"], "--fps must be over 0, got -1.0"),
+        (["-o", "out", "--quality", "52"], "--quality of an MP4 must be 0 to 51, got 52"),
+        (["-o", "o", "--format", "gif", "--quality", "3"], "of a GIF must be 4 to 256, got 3"),
         (["--flow", "uv", "-o", "out.gif"], "--out out.gif: one file, but 3 videos; name a folder"),
         (["--flow", "uv", "-o", "out.avi"], "--out out.avi: writes .gif or .mp4, or into a folder"),
         (["--flow", "uv", "-o", "out.gif", "--format", "mp4"], "do not agree"),
-        (["--flow", "uv", "-o", "out", "--width", "8"], "--width must be 16 to 1920, got 8"),
+        (["--flow", "uv", "-o", "out", "--width", "8"], "--width must be 16 to 3840, got 8"),
         (["--flow", "uv", "-o", "out", "--max-seconds", "nan"], "--max-seconds must be over 0"),
         (["--flow", "uv", "-o", "out", "--max-flow", "0"], "--max-flow must be over 0, got 0.0"),
     ],
@@ -469,8 +478,15 @@ def fail_midway(error: Callable[[], BaseException]) -> Write:
     return write
 
 
+ONCE = threading.Lock()
+
+
 def interrupt() -> BaseException:
-    os.kill(os.getpid(), signal.SIGINT)
+    """One Ctrl-C, however many threads are writing."""
+    time.sleep(0.3)  # by then the main thread waits
+    if ONCE.acquire(blocking=False):
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
     return AssertionError("the signal came too late")
 
 
@@ -487,7 +503,8 @@ def test_files_are_whole_or_not_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
-    arguments = (tree, "--flow", "wheel", "--out", out, "--restart")
+    arguments = (tree, "--flow", "wheel", "--out", out, "--restart", "--workers", 2)
+    monkeypatch.setattr(sys.modules[__name__], "ONCE", threading.Lock())
     with monkeypatch.context() as patch:
         patch.setattr(render, "write_clip", fail_midway(error))
         assert run(*arguments)[0] == code
@@ -495,6 +512,7 @@ def test_files_are_whole_or_not_there(
     assert run(*arguments)[0] == 0
     before = {name: (out / name).read_bytes() for name in files_in(out)}
     assert len(before) == 3
+    monkeypatch.setattr(sys.modules[__name__], "ONCE", threading.Lock())
     with monkeypatch.context() as patch:
         patch.setattr(render, "write_clip", fail_midway(error))
         got, told = run(*arguments)
@@ -539,24 +557,24 @@ def test_footage_keeps_few_frames_of_a_long_video(
     walk_bytes: int, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(video, "WALK_BYTES", walk_bytes)
-    footage = Footage(str(make_video(frames=200, fps=50)), None, 10.0)
-    shown = [videos.read_barcode(first) for first, _ in footage.pairs]
-    after = [videos.read_barcode(second) for _, second in footage.pairs]
+    long = Footage(str(make_video(frames=200, fps=50)), None, 10.0)
+    shown = [videos.read_barcode(first) for first, _ in long.pairs]
+    after = [videos.read_barcode(second) for _, second in long.pairs]
     assert after == [number + 1 for number in shown]
-    assert render.SAMPLES <= len(shown) < 2 * render.SAMPLES
+    assert footage.SAMPLES <= len(shown) < 2 * footage.SAMPLES
     assert len(set(np.diff(shown))) == 1, "evenly spread"
     assert shown[0] < 30
     assert shown[-1] > 170
-    assert videos.read_barcodes(np.stack(list(footage.frames()))) == list(range(200))
-    np.testing.assert_allclose(footage.timing.times_s, np.arange(200) / 50, atol=1e-6)
-    assert footage.timing.end_s == pytest.approx(4.0)
+    assert videos.read_barcodes(np.stack(list(long.frames()))) == list(range(200))
+    np.testing.assert_allclose(long.timing.times_s, np.arange(200) / 50, atol=1e-6)
+    assert long.timing.end_s == pytest.approx(4.0)
 
 
 def test_footage_begins_where_an_edit_list_says(make_video: MakeVideo, tmp_path: Path) -> None:
     path = videos.with_edit_list(make_video(frames=24), tmp_path / "cut.mp4", Fraction(17, 10))
-    footage = Footage(str(path), None, 10.0)
-    assert videos.read_barcodes(np.stack(list(footage.frames()))) == list(range(17, 24))
-    np.testing.assert_allclose(footage.timing.times_s, np.arange(7) / 10, atol=1e-3)
+    found = Footage(str(path), None, 10.0)
+    assert videos.read_barcodes(np.stack(list(found.frames()))) == list(range(17, 24))
+    np.testing.assert_allclose(found.timing.times_s, np.arange(7) / 10, atol=1e-3)
 
 
 @pytest.mark.parametrize("left", [0.0, 0.5])  # of each packet; of half a picture comes something
@@ -569,21 +587,21 @@ def test_footage_goes_on_after_what_is_broken(
         begin = position + int(left * size)
         data[begin : position + size] = b"\xff" * (position + size - begin)
     (tmp_path / "broken.mp4").write_bytes(data)
-    footage = Footage(str(tmp_path / "broken.mp4"), None, 10.0)
-    shown = dict(zip(footage.timing.times_s, footage.frames(), strict=True))
+    found = Footage(str(tmp_path / "broken.mp4"), None, 10.0)
+    shown = dict(zip(found.timing.times_s, found.frames(), strict=True))
     for time_s, pixels in shown.items():
         number = round(time_s * 10)
         assert number in range(12, 18) or videos.read_barcode(pixels) == number
     assert len(shown) >= 24
-    assert "could not be decoded" in footage.damaged
+    assert "could not be decoded" in found.damaged
 
 
 def test_two_frames_at_one_time_are_one(make_video: MakeVideo, tmp_path: Path) -> None:
     stamps = [0, 100, 200, 200, 300, 400, 400, 500]
     whole = make_video(frames=8, suffix=".mkv")
     path = videos.restamp(whole, tmp_path / "twice.mkv", stamps)
-    footage = Footage(str(path), None, 10.0)
-    np.testing.assert_allclose(footage.timing.times_s, sorted({each / 1000 for each in stamps}))
+    found = Footage(str(path), None, 10.0)
+    np.testing.assert_allclose(found.timing.times_s, sorted({each / 1000 for each in stamps}))
 
 
 def test_more_frames_a_second_than_anybody_sees(make_video: MakeVideo) -> None:

@@ -20,7 +20,7 @@ from vidlabel.errors import Reason, UsageError, VideoError
 from vidlabel.pixels import FrameScaler, PixelKind
 from vidlabel.specs import Limits
 from vidlabel.stream import Stream
-from vidlabel.video import Frames, Video, open_video, probe
+from vidlabel.video import Frames, open_video, probe
 
 MakeVideo = Callable[..., Path]
 

@@ -98,21 +98,38 @@ class Timing:
         }
 
 
+@dataclass(frozen=True)
+class Quality:
+    """How good a file is, against how large."""
+
+    crf: int = 20
+    """Of an MP4: 0 (loses nothing) to 51; x264's constant rate factor."""
+    colours: int = 256
+    """Of a GIF: 4 to 256."""
+    loop: bool = True
+    """Whether a GIF repeats for ever, or is shown once."""
+
+
 def write_clip(
-    path: Path, pictures: Iterable[Pixels], timing: Timing, sample: Sequence[Pixels]
+    path: Path,
+    pictures: Iterable[Pixels],
+    timing: Timing,
+    sample: Sequence[Pixels],
+    quality: Quality | None = None,
 ) -> None:
     """Write an MP4 or a GIF, as the suffix says; see `write_mp4` and `write_gif`.
 
     Raises:
         OSError: the system refuses.
     """
+    quality = quality or Quality()
     if path.suffix.lower() == ".gif":
-        write_gif(path, pictures, timing, sample)
+        write_gif(path, pictures, timing, sample, quality.colours, quality.loop)
     else:
-        write_mp4(path, pictures, timing)
+        write_mp4(path, pictures, timing, quality.crf)
 
 
-def write_mp4(path: Path, pictures: Iterable[Pixels], timing: Timing) -> None:
+def write_mp4(path: Path, pictures: Iterable[Pixels], timing: Timing, crf: int = 20) -> None:
     """Write H.264 in MP4 that every player and browser shows (yuv420p), and that plays while it is
     loaded (its index comes first).
 
@@ -120,6 +137,7 @@ def write_mp4(path: Path, pictures: Iterable[Pixels], timing: Timing) -> None:
         path: the file to write.
         pictures: all of one size. An odd side is made even by repeating its last pixels.
         timing: of the pictures; kept to within 1 / MP4_TICKS s.
+        crf: as in `Quality`.
     """
     ticks = timing.ticks(MP4_TICKS, 1)
     rate = Fraction(len(ticks) * MP4_TICKS, sum(length for _, length in ticks.values()))
@@ -127,7 +145,7 @@ def write_mp4(path: Path, pictures: Iterable[Pixels], timing: Timing) -> None:
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as out:
         # Without B-frames (bf) the order of decoding is that of showing, and MP4, which stores
         # lengths in the former, has the true length of the last frame.
-        options = {"crf": "20", "bf": "0"}
+        options = {"crf": str(crf), "bf": "0"}
         rate = rate.limit_denominator(1001)
         stream = out.add_stream("libx264", rate=rate, options=options)
         stream.codec_context.time_base = Fraction(1, MP4_TICKS)
@@ -157,9 +175,14 @@ def write_mp4(path: Path, pictures: Iterable[Pixels], timing: Timing) -> None:
 
 
 def write_gif(
-    path: Path, pictures: Iterable[Pixels], timing: Timing, sample: Sequence[Pixels]
+    path: Path,
+    pictures: Iterable[Pixels],
+    timing: Timing,
+    sample: Sequence[Pixels],
+    colours: int = 256,
+    loop: bool = True,
 ) -> None:
-    """Write a GIF that repeats for ever.
+    """Write a GIF.
 
     All frames have one palette, and are dithered by a fixed pattern, so that what does not change
     does not flicker.
@@ -170,12 +193,13 @@ def write_gif(
         timing: of the pictures; kept to within half of 1 / GIF_TICKS s. Above 50 frames a second
             pictures are left out.
         sample: pictures that have the colours of all; at least one.
+        colours, loop: as in `Quality`.
     """
     ticks = timing.ticks(GIF_TICKS, GIF_SHORTEST)
     *_, (_, last) = ticks.values()
     height, width = sample[0].shape[:2]
-    graph, source = _palette_filter(width, height, _palette(sample))
-    options = {"loop": "0", "final_delay": str(last)}
+    graph, source = _palette_filter(width, height, _palette(sample, colours))
+    options = {"loop": "0" if loop else "-1", "final_delay": str(last)}
     with av.open(str(path), "w", format="gif", options=options) as out:
         stream = out.add_stream("gif")
         stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
@@ -197,12 +221,13 @@ def _frame(picture: Pixels, tick: int, per_s: int) -> VideoFrame:
     return frame
 
 
-def _palette(pictures: Sequence[Pixels]) -> VideoFrame:
-    """The 256 colours that are best for all of the pictures, as FFmpeg's palettegen finds them."""
+def _palette(pictures: Sequence[Pixels], colours: int) -> VideoFrame:
+    """The colours that are best for all of the pictures, as FFmpeg's palettegen finds them."""
     height, width = pictures[0].shape[:2]
     graph = Graph()
     source = _source(graph, width, height)
-    graph.link_nodes(source, graph.add("palettegen"), graph.add("buffersink")).configure()
+    palettegen = graph.add("palettegen", f"max_colors={colours}")
+    graph.link_nodes(source, palettegen, graph.add("buffersink")).configure()
     for number, picture in enumerate(pictures):
         source.push(_frame(picture, number, GIF_TICKS))
     source.push(None)

@@ -1,50 +1,56 @@
-"""Videos as pictures to look at: frames with their times in, optical flow beside them, GIF or MP4
-out.
+"""Videos as pictures to look at: captions in them, optical flow beside them, GIF or MP4 out.
 
-Three parts that know nothing of each other: `Footage` decodes, `FlowDrawer` draws, and
-`encode.write_clip` writes. Frames pass through one after another, a few at a time.
+Four parts that know nothing of each other: `Footage` decodes, `FlowDrawer` and `caption.Overlay`
+draw, and `encode.write_clip` writes. Frames pass through one after another, a few at a time.
+Several videos are made at once, in threads: FFmpeg, NumPy and torch let the others run meanwhile.
 """
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
+from threading import Event
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vidlabel import console
-from vidlabel.encode import FORMATS, Pixels, Timing, write_clip
-from vidlabel.errors import DeviceError, ExitCode, OutputError, Reason, UsageError, VideoError
-from vidlabel.files import VIDEO_SUFFIXES, holding, remove_leftovers, replacing
+from vidlabel.caption import Caption, draw_caption
+from vidlabel.encode import FORMATS, Pixels, Quality, write_clip
+from vidlabel.errors import DeviceError, ExitCode, OutputError, UsageError, VideoError
+from vidlabel.files import VIDEO_SUFFIXES, holding, identity, remove_leftovers, replacing
 from vidlabel.flow import optical_flow
 from vidlabel.flowview import Flow, FlowKind, FlowView, bound_of
+from vidlabel.footage import SMALLEST_PX, Footage
 from vidlabel.inference import out_of_memory
+from vidlabel.labels import Captions
+from vidlabel.panel import StreamPanel
 from vidlabel.specs import VideoItem
-from vidlabel.video import open_video
+from vidlabel.stamp import stamp, stamp_of
+from vidlabel.workers import worker_count
 
-USUAL_WIDTH_PX = 320
-"""Most of a panel's width if nothing is said."""
-
-SMALLEST_PX = 16
-"""No side of a panel is shorter."""
-
-MAX_FPS = 300
-"""A video with more frames a second is refused: its true time would be no use to anybody."""
-
-SAMPLES = 8
-"""At least so many pairs of frames (if there are), and less than twice as many, stand for all of a
-video where the scale of its flow and the palette of a GIF are chosen."""
+LARGEST_PX = 3840
+"""Width of the widest panel."""
 
 PAIRS_AT_ONCE = 16
 """Pairs whose flow is computed together; what a GPU likes, and little memory."""
 
 GAP_PX = 4
 """Black between two panels."""
+
+DRAWN = 1
+"""Raised when a change of vidlabel draws the same things otherwise, so that they are made again."""
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Of red, green and blue; ITU-R BT.601, as OpenCV makes grey images for optical flow."""
@@ -54,18 +60,23 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 class RenderSpec:
     """What to make of each video."""
 
-    flow: FlowKind
-    """How its optical flow is drawn."""
+    flow: FlowKind | None = None
+    """How its optical flow is drawn beside it; None draws none."""
     width_px: int | None = None
     """Width of each panel; None is the video's, up to USUAL_WIDTH_PX."""
     max_s: float = 10.0
     """Seconds from its start that are drawn."""
     max_flow_px: float | None = None
     """Length of flow, px per frame, that has full colour; None is what is long for the video."""
+    max_fps: float = math.inf
+    """Frames are left out where there are more a second; the others keep their times."""
+    quality: Quality = field(default_factory=Quality)
 
     def __post_init__(self) -> None:
-        if self.width_px is not None and not SMALLEST_PX <= self.width_px <= 1920:
-            raise UsageError(f"--width must be {SMALLEST_PX} to 1920, got {self.width_px}")
+        if self.width_px is not None and not SMALLEST_PX <= self.width_px <= LARGEST_PX:
+            raise UsageError(f"--width must be {SMALLEST_PX} to {LARGEST_PX}, got {self.width_px}")
+        if not self.max_fps > 0:
+            raise UsageError(f"--fps must be over 0, got {self.max_fps}")
         if not 0 < self.max_s < math.inf:
             raise UsageError(f"--max-seconds must be over 0, got {self.max_s}")
         if self.max_flow_px is not None and not 0 < self.max_flow_px < math.inf:
@@ -136,117 +147,173 @@ def render_videos(
     spec: RenderSpec,
     device: torch.device,
     out: Path,
+    captions: Captions | None = None,
     restart: bool = False,
     quiet: bool = False,
+    workers: int | None = None,
+    panel: StreamPanel | None = None,
 ) -> ExitCode:
     """Make the files of all jobs, each whole or not at all; say what was done.
 
-    A video that cannot be read costs one line. A file that is newer than its video is kept.
+    A video that cannot be read costs one line. A file is kept if making it again would change
+    nothing: neither its video, nor its caption, nor `spec` is another.
 
     Args:
         jobs: as `plan` gives them.
         spec: what to draw.
         device: where flow is computed.
         out: the file or folder that they are for; held against other processes meanwhile.
+        captions: what is said of each video; None says nothing.
         restart: make the files that could be kept again, too.
         quiet: no progress bar, and no line at the end.
+        workers: videos at a time; None is one for each core.
+        panel: draws what the streams of a model say below; None draws nothing.
 
     Raises:
         OutputError: a file cannot be written, or another process writes there.
         DeviceError: the device failed.
+        RunError: nothing can be labelled any more.
     """
-    kept = failed = 0
     single = [job.target for job in jobs] == [out]
-    _make_folder(out.parent if single else out)
-    with (
-        holding(out if single else out / "render"),
-        console.Progress(len(jobs), quiet, doing="rendering") as progress,
-    ):
-        for job in jobs:
-            broken = False
-            if not restart and _is_newer(job.target, job.item.path):
-                kept += 1
-            else:
-                try:
-                    _render_one(job, spec, device)
-                except VideoError as error:
-                    console.error(error.detail)
-                    broken = True
-            failed += broken
-            progress.advance(failed=broken)
+    make_folder(out.parent if single else out)
+    with holding(out if single else out / "render"):
+        digests = {job: _digest(job, spec, captions, panel) for job in jobs}
+        pending = [job for job in jobs if restart or stamp_of(job.target) != digests[job]]
+        kept = len(jobs) - len(pending)
+        said = captions.of([job.item for job in pending]) if captions else repeat((None, True))
+
+        def make(each: tuple[Job, tuple[Caption | None, bool]], stop: Event) -> Outcome:
+            job, (caption, labelled) = each
+            # What has no label is made again the next time, when it may have one.
+            digest = digests[job] if labelled else ""
+            return _render_one(job, spec, device, caption, panel, digest, stop)
+
+        tally: Counter[str] = Counter()
+        numbered = zip(pending, said, strict=False)
+        with (
+            console.Progress(len(jobs), quiet, done=kept, doing="rendering") as progress,
+            closing(in_threads(make, numbered, worker_count(workers))) as outcomes,
+        ):
+            for outcome in outcomes:
+                outcome.tell()
+                tally[outcome.kind] += 1
+                progress.advance(failed=outcome.kind == "failed")
     if not quiet:
-        parts = [f"{len(jobs) - kept - failed} of {len(jobs)} videos rendered to {out}"]
-        parts += [f"{failed} failed"] if failed else []
-        again = "kept, being newer than their videos (--restart makes them again)"
+        made = len(pending) - tally["failed"]
+        parts = [f"{made} of {len(jobs)} videos rendered to {out}"]
+        parts += [f"{tally['failed']} failed"] if tally["failed"] else []
+        parts += [f"{tally['unlabelled']} without a label"] if tally["unlabelled"] else []
+        again = "kept, with nothing to change (--restart makes them again)"
         parts += [f"{kept} {again}"] if kept else []
         console.note(", ".join(parts))
-    return ExitCode.SOME_FAILED if failed else ExitCode.OK
+    return ExitCode.SOME_FAILED if tally["failed"] + tally["unlabelled"] else ExitCode.OK
 
 
-def _render_one(job: Job, spec: RenderSpec, device: torch.device) -> None:
-    item = job.item
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a video."""
+
+    kind: str = ""
+    """`failed`, `unlabelled`, or "" if nothing is wrong."""
+    error: str = ""
+    warning: str = ""
+
+    def tell(self) -> None:
+        """Say what went wrong, if anything."""
+        if self.error:
+            console.error(self.error)
+        if self.warning:
+            console.warn(self.warning)
+
+
+def _render_one(
+    job: Job, spec: RenderSpec, device: torch.device, caption: Caption | None,
+    panel: StreamPanel | None, digest: str, stop: Event,
+) -> Outcome:  # fmt: skip
+    try:
+        footage = open_footage(job.item, spec)
+        pictures: Iterable[Pixels] = _until(stop, footage.frames())
+        sample = [first for first, _ in footage.pairs]
+        height, width = sample[0].shape[:2]
+        if spec.flow:
+            drawer = FlowDrawer(footage.pairs, spec, device)
+            pictures, sample = drawer.pictures(pictures), drawer.sample
+        if caption:
+            overlay = draw_caption(caption, width, height)
+            pictures, sample = map(overlay.onto, pictures), [*map(overlay.onto, sample)]
+        if panel:
+            bars = panel.bars(job.item.path, spec.max_s, sample[0].shape[1])
+            pictures = bars.below(pictures, footage.timing.times_s)
+            sample = [*bars.below(sample, footage.sample_times_s)]
+        make_folder(job.target.parent)
+        remove_leftovers(job.target)
+        with replacing(job.target) as part:
+            write_clip(part, pictures, footage.timing, sample, spec.quality)
+            stamp(part, digest)
+    except VideoError as error:
+        return Outcome("failed", error=error.detail)
+    warning = f"{job.item.path}: {footage.damaged}" if footage.damaged else ""
+    return Outcome("" if digest else "unlabelled", warning=warning)
+
+
+def open_footage(item: VideoItem, spec: RenderSpec) -> Footage:
+    """The frames of a video. Raises VideoError, also for what is known of the item."""
     if item.problem is not None:
         raise VideoError(item.problem, item.detail)
-    footage = Footage(item.path, spec.width_px, spec.max_s)
-    drawer = FlowDrawer(footage.pairs, spec, device)
-    _make_folder(job.target.parent)
-    remove_leftovers(job.target)
-    with replacing(job.target) as part:
-        write_clip(part, drawer.pictures(footage.frames()), footage.timing, drawer.sample)
-    if footage.damaged:
-        console.warn(f"{item.path}: {footage.damaged}")
+    return Footage(item.path, spec.width_px, spec.max_s, spec.max_fps)
 
 
-class Footage:
-    """The first seconds of a video. Decodes them once to know them, and again for `frames`.
+def _digest(
+    job: Job, spec: RenderSpec, captions: Captions | None, panel: StreamPanel | None
+) -> str:
+    """Stands for all that a job's file depends on."""
+    said = captions.key(job.item) if captions else None
+    what = repr((DRAWN, spec, identity(job.item.path), said, panel and panel.key))
+    return hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
-    Args:
-        path: of the video.
-        width_px: of the frames; None is the video's own, up to USUAL_WIDTH_PX.
-        max_s: seconds from the start.
 
-    Attributes:
-        timing: when each frame is shown.
-        pairs: (frame, next frame) for SAMPLES or more moments spread over it; a single frame is
-            a pair with itself.
-        damaged: what could not be decoded, in words; known when `frames` has ended.
+T = TypeVar("T")
+R = TypeVar("R")
 
-    Raises:
-        VideoError: by any method, if the video cannot be read.
+
+def in_threads(
+    work: Callable[[T, Event], R], items: Iterable[T], threads: int
+) -> Generator[R, None, None]:
+    """The results of `work` for each item, in their order; a few items are worked on ahead.
+
+    `work` is given an event that is set when nobody wants its result any more; what it raises is
+    raised here. Closing the generator waits for what has been begun.
     """
+    stop = Event()
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[R]] = deque()
+    # PyAV's containers and their streams hold each other, and tens of megabytes. Python would
+    # seldom look for them beside all the objects that torch has, so these are put aside.
+    gc.freeze()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item, stop))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+                gc.collect()
+        while waiting:
+            yield waiting.popleft().result()
+            gc.collect()
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
 
-    def __init__(self, path: str, width_px: int | None, max_s: float) -> None:
-        self._path, self._max_s = path, max_s
-        self.damaged = ""
-        self.pairs: list[tuple[Pixels, Pixels]] = []
-        times_s: list[float] = []
-        latest: Pixels | None = None
-        stride = 1
-        with open_video(path) as video:
-            info = video.info()
-            share = (width_px or min(info.width_px, USUAL_WIDTH_PX)) / info.width_px
-            self._side_px = max(SMALLEST_PX, round(min(info.width_px, info.height_px) * share))
-            for time_s, pixels in video.frames(self._side_px, max_s):
-                if latest is not None and len(times_s) % stride == 0:
-                    self.pairs.append((latest, pixels))
-                if len(self.pairs) == 2 * SAMPLES:  # half as many, twice as far apart
-                    self.pairs = self.pairs[1::2]
-                    stride *= 2
-                times_s.append(time_s)
-                latest = pixels
-                if len(times_s) > 1 + MAX_FPS * max_s:
-                    raise VideoError(Reason.TOO_LARGE, f"{path}: over {MAX_FPS} frames a second")
-            self.timing = Timing(times_s, min(video.duration_s, max_s))
-        if latest is not None and not self.pairs:
-            self.pairs = [(latest, latest)]
 
-    def frames(self) -> Iterator[Pixels]:
-        """The frames in the order of their times: (H, W, 3) uint8 RGB, upright."""
-        return (pixels for _, pixels in self._decode())
+class _StopError(Exception):
+    """Ends the work of a thread whose result nobody wants any more."""
 
-    def _decode(self) -> Iterator[tuple[float, Pixels]]:
-        with open_video(self._path) as video:
-            self.damaged = yield from video.frames(self._side_px, self._max_s)
+
+def _until(stop: Event, frames: Iterable[Pixels]) -> Iterator[Pixels]:
+    for frame in frames:
+        if stop.is_set():
+            raise _StopError
+        yield frame
 
 
 class FlowDrawer:
@@ -268,6 +335,7 @@ class FlowDrawer:
         flows = [self._flows(pair)[0] for pair in pairs]
         height, width = flows[0].shape[1:]
         bound_px = spec.max_flow_px or bound_of(flows)
+        assert spec.flow is not None  # the caller has looked
         self._view = FlowView(spec.flow, bound_px, height, width)
         frames = (before for before, _ in pairs)
         self.sample = [self._picture(*each) for each in zip(frames, flows, strict=True)]
@@ -314,14 +382,8 @@ def side_by_side(panels: Sequence[Pixels]) -> Pixels:
     return np.hstack([part for panel in panels for part in (gap, panel)][1:])
 
 
-def _is_newer(target: Path, path: str) -> bool:
-    try:
-        return target.stat().st_mtime_ns > Path(path).stat().st_mtime_ns
-    except OSError:
-        return False
-
-
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is not there. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,0 +1,61 @@
+"""A short text inside a file that this program made, where every player skips over it.
+
+It is in the file and not beside it, so that it comes and goes with the file, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+_TAG = b"vidlabel:"
+_TAIL_BYTES = 512  # of a file's end; the text is there
+_PNG_END = 12  # bytes of the chunk IEND
+LONGEST = 200
+"""Bytes of the text; a block of a GIF has room for 255."""
+
+
+def stamp(path: Path, text: str) -> None:
+    """Put a text into a finished .mp4, .gif or .png.
+
+    It becomes a `free` box at the end of an MP4 (ISO 14496-12, 8.1.2), a comment before the trailer
+    of a GIF (GIF89a, 24), a chunk `tEXt` before the last one of a PNG.
+
+    Args:
+        path: the file.
+        text: ASCII, up to LONGEST characters.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    data = _TAG + text.encode("ascii") + b";"
+    assert len(data) <= LONGEST
+    with path.open("rb+") as file:
+        if path.suffix.lower() == ".mp4":
+            file.seek(0, 2)
+            file.write(struct.pack(">I", 8 + len(data)) + b"free" + data)
+        elif path.suffix.lower() == ".gif":
+            file.seek(-1, 2)  # the trailer, one byte
+            file.write(b"\x21\xfe" + bytes([len(data)]) + data + b"\x00\x3b")
+        else:
+            file.seek(-_PNG_END, 2)
+            end = file.read(_PNG_END)
+            body = b"tEXt" + b"Comment\x00" + data
+            file.seek(-_PNG_END, 2)
+            length = struct.pack(">I", len(body) - 4)
+            file.write(length + body + struct.pack(">I", zlib.crc32(body)) + end)
+
+
+def stamp_of(path: Path) -> str:
+    """The text in a file; "" where there is no file or no text."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = file.read()
+    except OSError:
+        return ""
+    _, found, rest = tail.rpartition(_TAG)
+    text, ended, _ = rest.partition(b";")
+    return text.decode("ascii", "replace") if found and ended else ""
