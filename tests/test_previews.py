@@ -271,11 +271,11 @@ def test_every_table_of_predict_is_read(
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("l.csv", "a,b\n1,2\n", "not as predict writes it: KeyError"),
-        ("l.json", "{", "not as predict writes it: JSONDecodeError"),
-        ("l.jsonl", '{"path": "x", "status": "odd"}', "not as predict writes it"),
-        ("l.parquet", "no", "not as predict writes it"),
-        ("l.txt", "", "no table that can be read; must end in .csv, .json"),
+        ("l.csv", "a,b\n1,2\n", "l.csv: no column label and path"),
+        ("l.json", "{", "l.json: is not JSON"),
+        ("l.jsonl", '{"path": "x", "status": "odd"}', "l.jsonl:1: status is 'odd'; it must be ok"),
+        ("l.parquet", "no", "l.parquet: cannot be read: "),
+        ("l.txt", "", "l.txt: no known format; it must end in .csv, .json"),
         ("l.csv", "path,status,label,confidence,reason\nx,ok,hug,1,\n", "has none of these videos"),
     ],
 )

@@ -430,7 +430,7 @@ def test_beside_the_video_if_it_is_named(run: Run, tree: Path) -> None:
     ("arguments", "why"),
     [
         (["-o", "out", "--labels", "x.csv", "--stream", "spatial"], "takes the place of --model"),
-        (["-o", "out", "--labels", "x.csv"], "--labels x.csv: there is no such table"),
+        (["-o", "out", "--labels", "x.csv"], "x.csv: there is no such file"),
         (["-o", "out", "--truth", "x.csv"], "x.csv: cannot be read"),
         (["-o", "out", "-j", "0"], "--workers must be at least 1, got 0"),
         (["--flow", "uv", "-o", "out", "--fps", "-1"], "--fps must be over 0, got -1.0"),

@@ -33,8 +33,8 @@ from vidlabel.exports.record import record
 from vidlabel.review import ReviewSpec
 from vidlabel.reviewpage.page import PageRow, page
 from vidlabel.reviewpage.previews import CLIP_S, SIDE_PX
-from vidlabel.reviewpage.table import read_labels
 from vidlabel.specs import Prediction, Status
+from vidlabel.tables import read_labels
 
 MakeVideo = Callable[..., Path]
 Run = Callable[..., tuple[int, str]]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vidlabel.caption import Caption, caption_of
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
-from vidlabel.exports.parquet import load_pyarrow
+from vidlabel.exports.record import Record
 from vidlabel.files import text_path
-from vidlabel.ledger import SUFFIX, Ledger
 from vidlabel.predict import Labeller, PredictSpec
-from vidlabel.ranking import shown
 from vidlabel.specs import Prediction, Status, VideoItem
+from vidlabel.tables import read_labels
 
 
 class Labels(Protocol):
@@ -48,7 +44,7 @@ class TableLabels:
 
     def __init__(self, path: Path) -> None:
         self._rows: dict[str, Prediction] = {}
-        for row in _read(path):
+        for row in map(_prediction, read_labels(path).rows):
             for key in _keys(row.path):
                 self._rows.setdefault(key, row)  # the first of several is of the whole video
 
@@ -136,77 +132,19 @@ def _absolute(path: str) -> str:
 
 def _keys(path: str) -> list[str]:
     """What a video may be called: as it is written, and absolute."""
-    plain = path.removeprefix("'")  # what --excel-safe puts before some
-    return list(dict.fromkeys(k for each in (path, plain) for k in (each, _absolute(each))))
+    return [path, _absolute(path)]
 
 
-def _read(path: Path) -> Iterator[Prediction]:
-    suffix = path.suffix.lower()
-    if not path.is_file():
-        raise UsageError(f"--labels {path}: there is no such table")
-    if suffix == SUFFIX:
-        with Ledger(path) as ledger:
-            run = ledger.last_run()
-            for row in ledger.rows():
-                yield shown(row, len(run.classes), run.min_confidence)
-        return
-    if suffix not in _READERS:
-        known = ", ".join([*_READERS, SUFFIX])
-        raise UsageError(f"--labels {path}: no table that can be read; must end in {known}")
-    try:
-        for record in _READERS[suffix](path):
-            yield _prediction(record)
-    except OSError as error:
-        raise UsageError(f"--labels {path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, csv.Error) as error:  # UsageError is a ValueError
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"--labels {path}: not as predict writes it: {error!r}") from error
-
-
-def _prediction(record: dict[str, Any]) -> Prediction:
-    """A row of a table, of what `exports.record.Record` has."""
+def _prediction(row: Record) -> Prediction:
     return Prediction(
-        path=record["path"],
-        status=Status(record["status"]),
-        label=record["label"] or "",
-        confidence=_number(record["confidence"]),
-        top=tuple((top["label"], _number(top["confidence"])) for top in record["top"]),
-        reason=record["reason"] or "",
+        path=row["path"],
+        status=Status(row["status"]),
+        label=row["label"] or "",
+        confidence=_number(row["confidence"]),
+        top=tuple((top["label"], _number(top["confidence"])) for top in row["top"]),
+        reason=row["reason"] or "",
     )
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None or value == "" else float(value)
-
-
-def _csv(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet adds the mark
-        for row in csv.DictReader(file):
-            top = [{"label": row["label"], "confidence": row["confidence"]}] if row["label"] else []
-            for rank in count(2):
-                if not row.get(f"top{rank}_label"):
-                    break
-                columns = ("label", f"top{rank}_label"), ("confidence", f"top{rank}_confidence")
-                top.append({name: row[column] for name, column in columns})
-            reason = (row["reason"] or "").partition(": ")[0]  # the detail follows
-            yield {**row, "top": top, "reason": reason}
-
-
-def _json(path: Path) -> Iterator[dict[str, Any]]:
-    yield from json.loads(path.read_text(encoding="utf-8"))["videos"]
-
-
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        yield from map(json.loads, filter(str.strip, file))
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    _, parquet = load_pyarrow()
-    columns = ["path", "status", "label", "confidence", "top", "reason"]
-    for batch in parquet.ParquetFile(path).iter_batches(columns=columns):
-        yield from batch.to_pylist()
-
-
-_READERS = {".csv": _csv, ".json": _json, ".jsonl": _jsonl, ".parquet": _parquet}
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -20,8 +20,8 @@ from vidlabel.exports.record import Record
 from vidlabel.files import check_output, holding, remove_leftovers, text_path, write_bytes
 from vidlabel.reviewpage.page import PageRow, page
 from vidlabel.reviewpage.previews import CLIP_S, SIDE_PX, Preview, make_preview
-from vidlabel.reviewpage.table import read_labels
 from vidlabel.specs import Status
+from vidlabel.tables import read_labels
 from vidlabel.workers import worker_count
 
 NOT_AGAIN = (Reason.CRASHED, Reason.TIMEOUT, Reason.TOO_LARGE)
