@@ -14,7 +14,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from vidlabel import console
+from vidlabel.attention import Attention
 from vidlabel.caption import Caption, draw_caption
 from vidlabel.encode import FORMATS, Pixels, Quality, write_clip
 from vidlabel.errors import DeviceError, ExitCode, OutputError, UsageError, VideoError
@@ -152,6 +153,7 @@ def render_videos(
     quiet: bool = False,
     workers: int | None = None,
     panel: StreamPanel | None = None,
+    attention: Attention | None = None,
 ) -> ExitCode:
     """Make the files of all jobs, each whole or not at all; say what was done.
 
@@ -168,6 +170,7 @@ def render_videos(
         quiet: no progress bar, and no line at the end.
         workers: videos at a time; None is one for each core.
         panel: draws what the streams of a model say below; None draws nothing.
+        attention: draws where the model that gives the captions looks; None draws nothing.
 
     Raises:
         OutputError: a file cannot be written, or another process writes there.
@@ -177,7 +180,7 @@ def render_videos(
     single = [job.target for job in jobs] == [out]
     make_folder(out.parent if single else out)
     with holding(out if single else out / "render"):
-        digests = {job: _digest(job, spec, captions, panel) for job in jobs}
+        digests = {job: _digest(job, spec, captions, panel, attention) for job in jobs}
         pending = [job for job in jobs if restart or stamp_of(job.target) != digests[job]]
         kept = len(jobs) - len(pending)
         said = captions.of([job.item for job in pending]) if captions else repeat((None, True))
@@ -186,7 +189,7 @@ def render_videos(
             job, (caption, labelled) = each
             # What has no label is made again the next time, when it may have one.
             digest = digests[job] if labelled else ""
-            return _render_one(job, spec, device, caption, panel, digest, stop)
+            return _render_one(job, spec, device, caption, panel, attention, digest, stop)
 
         tally: Counter[str] = Counter()
         numbered = zip(pending, said, strict=False)
@@ -228,7 +231,7 @@ class Outcome:
 
 def _render_one(
     job: Job, spec: RenderSpec, device: torch.device, caption: Caption | None,
-    panel: StreamPanel | None, digest: str, stop: Event,
+    panel: StreamPanel | None, attention: Attention | None, digest: str, stop: Event,
 ) -> Outcome:  # fmt: skip
     try:
         footage = open_footage(job.item, spec)
@@ -238,6 +241,12 @@ def _render_one(
         if spec.flow:
             drawer = FlowDrawer(footage.pairs, spec, device)
             pictures, sample = drawer.pictures(pictures), drawer.sample
+        if attention and caption:
+            with _on(attention.device):
+                heat = attention.look(job.item.path, caption.lines[0].text)
+            if heat:
+                pictures = heat.over(pictures, footage.timing.times_s, width)
+                sample = [*heat.over(sample, footage.sample_times_s, width)]
         if caption:
             overlay = draw_caption(caption, width, height)
             pictures, sample = map(overlay.onto, pictures), [*map(overlay.onto, sample)]
@@ -264,11 +273,13 @@ def open_footage(item: VideoItem, spec: RenderSpec) -> Footage:
 
 
 def _digest(
-    job: Job, spec: RenderSpec, captions: Captions | None, panel: StreamPanel | None
-) -> str:
+    job: Job, spec: RenderSpec, captions: Captions | None, panel: StreamPanel | None,
+    attention: Attention | None,
+) -> str:  # fmt: skip
     """Stands for all that a job's file depends on."""
     said = captions.key(job.item) if captions else None
-    what = repr((DRAWN, spec, identity(job.item.path), said, panel and panel.key))
+    looks = (attention.key,) if attention else ()
+    what = repr((DRAWN, spec, identity(job.item.path), said, panel and panel.key, *looks))
     return hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -314,6 +325,18 @@ def _until(stop: Event, frames: Iterable[Pixels]) -> Iterator[Pixels]:
         if stop.is_set():
             raise _StopError
         yield frame
+
+
+@contextmanager
+def _on(device: torch.device) -> Iterator[None]:
+    """Makes an error of the device a DeviceError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (out_of_memory(error) or isinstance(error, torch.AcceleratorError)):
+            raise
+        why = str(error).strip().partition("\n")[0]
+        raise DeviceError(f"{device} failed ({why}); go on with --device cpu") from error
 
 
 class FlowDrawer:
@@ -363,14 +386,9 @@ class FlowDrawer:
     def _flows(self, frames: Sequence[Pixels]) -> NDArray[np.float32]:
         """Flow (N - 1, 2, H, W) between N frames in a row."""
         luma = torch.from_numpy(np.stack([frame @ LUMA for frame in frames]))
-        try:
+        with _on(self._device):
             luma = luma.to(self._device)
             return optical_flow(luma[:-1], luma[1:]).cpu().numpy()
-        except RuntimeError as error:
-            if not (out_of_memory(error) or isinstance(error, torch.AcceleratorError)):
-                raise
-            why = str(error).strip().partition("\n")[0]
-            raise DeviceError(f"{self._device} failed ({why}); go on with --device cpu") from error
 
     def _picture(self, frame: Pixels, flow: Flow) -> Pixels:
         return side_by_side([frame, *self._view.panels(flow)])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from vidlabel.attention import Attention
     from vidlabel.encode import Quality
     from vidlabel.labels import Captions
     from vidlabel.panel import StreamPanel
@@ -81,6 +82,12 @@ if TYPE_CHECKING:
     "both say at each moment.",
 )
 @click.option(
+    "--attention",
+    is_flag=True,
+    help="Colour the places that speak for the label that the --model gives (Grad-CAM), and dim "
+    "what the model does not see.",
+)
+@click.option(
     "--format",
     "fmt",
     type=click.Choice(["mp4", "gif"]),
@@ -129,9 +136,9 @@ if TYPE_CHECKING:
 def render(
     inputs: tuple[str, ...], out: Path, model: str | None, labels: Path | None, truth: Path | None,
     top_k: int | None, stream: Any, grid: str | None, sheet: int | None, flow: Any, panel: bool,
-    fmt: str | None, width: int | None, fps: float | None, max_seconds: float | None,
-    max_flow: float | None, quality: int | None, loop: bool, device: str, workers: int | None,
-    restart: bool, quiet: bool,
+    attention: bool, fmt: str | None, width: int | None, fps: float | None,
+    max_seconds: float | None, max_flow: float | None, quality: int | None, loop: bool,
+    device: str, workers: int | None, restart: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Make previews of videos: folders (recursively), files and globs.
 
@@ -148,6 +155,11 @@ def render(
         raise UsageError("--panel shows both streams of a --model; it goes with --flow alone")
     if sum(each is not None for each in (flow, grid, sheet)) > 1:
         raise UsageError("--flow, --grid and --sheet are different pictures; choose one")
+    if attention and (labels or grid or sheet is not None):
+        raise UsageError(
+            "--attention shows where a --model looks, in one video a file; it goes with neither "
+            "--labels nor --grid nor --sheet"
+        )
     flow = flow or ("wheel" if panel else None)
     import torch
 
@@ -174,16 +186,19 @@ def render(
     if not items:
         raise RunError(f"no videos in {', '.join(inputs)}, other than in --out {out}")
     captions = None
-    if not flow or panel or model or labels or truth or top_k or stream:
+    if not flow or panel or attention or model or labels or truth or top_k or stream:
         source = labels or (model or "starter", device, stream)
         captions = _captions(items, source, truth, 1 if top_k is None else top_k)
     with interruptible() as stop:
         try:
             if album is not None and captions is not None:
                 return render_album(items, album, spec, target, captions, restart, quiet, workers)
-            where = pick_device(device) if flow else torch.device("cpu")
+            where = pick_device(device) if flow or attention else torch.device("cpu")
             streams = _panel(model or "starter", where) if panel else None
-            return render_videos(jobs, spec, where, out, captions, restart, quiet, workers, streams)
+            looks = _attention(model or "starter", where, stream) if attention else None
+            return render_videos(
+                jobs, spec, where, out, captions, restart, quiet, workers, streams, looks
+            )
         except KeyboardInterrupt:
             again = "goes on with the next video" if album is None else "begins again"
             console.warn(f"stopped; the same command {again}")
@@ -216,6 +231,16 @@ def _panel(model: str, device: torch.device) -> StreamPanel:
     from vidlabel.panel import StreamPanel
 
     return StreamPanel(load_checkpoint(model), device)
+
+
+def _attention(model: str, device: torch.device, stream: Any) -> Attention:
+    """What asks a model, or one of its streams, where it looks."""
+    from vidlabel.attention import Attention
+    from vidlabel.checkpoint import load_checkpoint
+    from vidlabel.fusion import take_stream
+
+    checkpoint = load_checkpoint(model)
+    return Attention(take_stream(checkpoint, stream) if stream else checkpoint, device)
 
 
 def _quality(number: int | None, gif: bool, loop: bool) -> Quality:
