@@ -50,7 +50,7 @@ LAYERS: list[set[str]] = [
     {"predict", "train", "doctor"},
     {"evaluate"},
     {"report"},
-    {"batch", "trials", "render", "labels", "grid", "panel", "review"},
+    {"batch", "trials", "render", "labels", "grid", "panel", "review", "attention"},
     {"cli"},
     {"__main__"},
 ]

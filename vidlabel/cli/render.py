@@ -84,7 +84,7 @@ if TYPE_CHECKING:
 @click.option(
     "--attention",
     is_flag=True,
-    help="Colour the places that speak for the label that the --model gives (Grad-CAM), and dim "
+    help="Colour the places that speak for the label that the --model gives (HiResCAM), and dim "
     "what the model does not see.",
 )
 @click.option(
