@@ -10,11 +10,25 @@ import videos
 from program import Program
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for the whole suite, or a folder of it; none beside pytest for single files."""
+    return 2 if all(Path(name).is_dir() for name in config.getoption("file_or_dir")) else 0
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _frame_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keeps tests out of the user's cache of decoded frames."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VIDLABEL_CACHE", str(tmp_path_factory.mktemp("frames")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def rough_intervals() -> Iterator[None]:
+    """Intervals from fewer samples, for tests that are not about them: a report takes a third of a
+    second for those alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidlabel.metrics.RESAMPLES", 50)
         yield
 
 

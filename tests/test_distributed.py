@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,76 +19,119 @@ from vidlabel.checkpoint import load_checkpoint
 from vidlabel.distributed import Team, join_team, reduce_gradients
 from vidlabel.errors import UsageError
 
-TWO = [
-    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-]  # fmt: skip
-
-_NORMS = """
-import json, sys
+_SCRIPT = """
+import json, runpy, sys
+from dataclasses import replace
 import torch
 from torch import nn
-from vidlabel.distributed import join_team, reduce_gradients, share_batchnorm
+import test_trainer as one
+from vidlabel.distributed import Team, join_team, reduce_gradients, share_batchnorm
+from vidlabel.models import build_model
+from vidlabel.trainer import Trainer
 
-team = join_team(torch.device("cpu"))
-torch.manual_seed(0)
-values, wanted = torch.randn(8, 3, 5, 5) * 4 + 100, torch.randn(8, 3, 5, 5)
-found = {"apart": {}, "totals": []}
+def norms(team):
+    torch.manual_seed(0)
+    values, wanted = torch.randn(8, 3, 5, 5) * 4 + 100, torch.randn(8, 3, 5, 5)
+    found = {"apart": {}, "totals": []}
 
-def compare(name, one, other):
-    apart = float(((one - other).abs() / (1 + other.abs())).max())
-    found["apart"][name] = max(apart, found["apart"].get(name, 0.0))
+    def compare(name, one, other):
+        apart = float(((one - other).abs() / (1 + other.abs())).max())
+        found["apart"][name] = max(apart, found["apart"].get(name, 0.0))
 
-for momentum in (0.1, None):
-    plain = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum))
-    plain[0].weight.data.uniform_(0.5, 2)
-    shared = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum))
-    shared.load_state_dict(plain.state_dict())
-    share_batchnorm(shared)
-    part = team.part(8)
-    for _ in range(2):
-        whole = values.clone().requires_grad_()
-        own = values[part].clone().requires_grad_()
-        plain.zero_grad(), shared.zero_grad()
-        expected, output = plain(whole), shared(own)
-        (expected * wanted).sum().backward()
-        (output * wanted[part]).sum().backward()
-        totals = torch.tensor([1.0, team.rank])
-        reduce_gradients(team, list(shared.parameters()), totals)
-        found["totals"].append(totals.tolist())
-        compare("output", output.detach(), expected.detach()[part])
-        compare("input gradient", own.grad, whole.grad[part])
-        for (name, one), other in zip(shared.named_parameters(), plain.parameters()):
-            compare("gradient of " + name, one.grad, other.grad)
-    for name, value in plain.state_dict().items():
-        compare("state " + name, shared.state_dict()[name].double(), value.double())
-    compare("evaluation", shared.eval()(values).detach(), plain.eval()(values).detach())
-found["apart"] = team.gather(found["apart"])
-found["ranks"] = team.gather(team.rank)
-found["shared"] = team.gather(team.share(team.rank))
-found["leads"] = team.gather(team.leads)
+    for momentum in (0.1, None):
+        plain = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum))
+        plain[0].weight.data.uniform_(0.5, 2)
+        shared = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum))
+        shared.load_state_dict(plain.state_dict())
+        share_batchnorm(shared)
+        part = team.part(8)
+        for _ in range(2):
+            whole = values.clone().requires_grad_()
+            own = values[part].clone().requires_grad_()
+            plain.zero_grad(), shared.zero_grad()
+            expected, output = plain(whole), shared(own)
+            (expected * wanted).sum().backward()
+            (output * wanted[part]).sum().backward()
+            totals = torch.tensor([1.0, team.rank])
+            reduce_gradients(team, list(shared.parameters()), totals)
+            found["totals"].append(totals.tolist())
+            compare("output", output.detach(), expected.detach()[part])
+            compare("input gradient", own.grad, whole.grad[part])
+            for (name, ours), theirs in zip(shared.named_parameters(), plain.parameters()):
+                compare("gradient of " + name, ours.grad, theirs.grad)
+        for name, value in plain.state_dict().items():
+            compare("state " + name, shared.state_dict()[name].double(), value.double())
+        compare("evaluation", shared.eval()(values).detach(), plain.eval()(values).detach())
+    found["apart"] = team.gather(found["apart"])
+    found["ranks"] = team.gather(team.rank)
+    found["shared"] = team.gather(team.share(team.rank))
+    found["leads"] = team.gather(team.leads)
+    return found
+
+def losses(team):
+    spec = replace(one.SPEC, mixup=0.3, cutmix=1.0, ema=0.9, lr=3e-3)
+    torch.manual_seed(0)
+    # In single precision rounding decides which side of a ReLU a value is on, and a few of them
+    # are enough to tell two trainings apart after some steps.
+    network = build_model(one.MODEL, one.CLIP).double()
+    watch = one._Notes()
+    trainer = Trainer(
+        network, one._Frames(), one.PARTS, one.CLIP, spec, one.CPU, team, watch
+    )
+    for number in range(1, 4):
+        watch.losses += trainer.epoch(number)
+        trainer.settle(number)
+        logits, labels = trainer.logits()
+        assert labels.tolist() == [0, 1]
+        watch.losses += logits.flatten().tolist()
+    return watch.losses
+
+team = join_team(one.CPU)
+found = {"norms": norms(team), "together": losses(team)}
 team.wait()
 if team.leads:
+    found["alone"] = losses(Team())
     with open(sys.argv[1], "w") as file:
         json.dump(found, file)
+del sys.argv[1]
+runpy.run_module("vidlabel", run_name="__main__", alter_sys=True)
 """
+"""What each process does, in one start, which takes longer than all of it: the parts of a training
+by themselves, then `python -m vidlabel` with the arguments that are left."""
 
 
-def _run(command: list[str]) -> str:
-    """What a command says on its standard error."""
+@dataclass(frozen=True)
+class _Done:
+    """What two processes have measured, said on their standard error, and written."""
+
+    found: Any
+    said: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> _Done:
+    folder = tmp_path_factory.mktemp("two")
+    for colour in ("red", "blue"):
+        for number in range(8):
+            name = f"place{number}_1.mp4"
+            colour_video(folder / "clips" / colour / name, colour, 8, seed=number)
+    (folder / "script.py").write_text(_SCRIPT)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        folder / "script.py", folder / "found.json",
+        "train", folder / "clips", "--out", folder / "run", "--epochs", "3",
+        "--batch-size", "8", "--frames", "4", "--size", "32", "--hidden", "16", "--device", "cpu",
+        "--val-fraction", "0.3", "--group-pattern", "(place[0-9])_", "--workers", "1",
+        "--cache", folder / "cache",
+    ]  # fmt: skip
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
+    ended = subprocess.run(
         command, capture_output=True, text=True, timeout=100, check=False,
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stderr
-
-
-def _found(script: str, folder: Path) -> Any:
-    """What two processes that run a script have written."""
-    (folder / "script.py").write_text(script)
-    _run([*TWO, str(folder / "script.py"), str(folder / "found.json")])
-    return json.loads((folder / "found.json").read_text())
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return _Done(json.loads((folder / "found.json").read_text()), ended.stderr, folder)
 
 
 def test_alone_nothing_is_sent() -> None:
@@ -108,8 +152,8 @@ def test_variables_that_make_no_sense_are_one_clear_line(monkeypatch: pytest.Mon
         join_team(torch.device("cpu"))
 
 
-def test_shared_batchnorm_is_batchnorm_over_all_processes(tmp_path: Path) -> None:
-    found = _found(_NORMS, tmp_path)
+def test_shared_batchnorm_is_batchnorm_over_all_processes(done: _Done) -> None:
+    found = done.found["norms"]
     assert len(found["apart"]) == 2, "each process compares its own part"
     for apart in found["apart"]:
         assert len(apart) == 10
@@ -120,64 +164,19 @@ def test_shared_batchnorm_is_batchnorm_over_all_processes(tmp_path: Path) -> Non
     assert found["leads"] == [True, False]
 
 
-_TRAIN = """
-import json, sys
-from dataclasses import replace
-import torch
-import test_trainer as one
-from vidlabel.distributed import Team, join_team
-from vidlabel.models import build_model
-from vidlabel.trainer import Trainer
-
-spec = replace(one.SPEC, mixup=0.3, cutmix=1.0, ema=0.9, lr=3e-3)
-losses = []
-for team in (Team(), join_team(one.CPU)):
-    torch.manual_seed(0)
-    # In single precision rounding decides which side of a ReLU a value is on, and a few of them
-    # are enough to tell two trainings apart after some steps.
-    network = build_model(one.MODEL, one.CLIP).double()
-    watch = one._Notes()
-    trainer = Trainer(
-        network, one._Frames(), one.PARTS, one.CLIP, spec, one.CPU, team, watch
-    )
-    for number in range(1, 4):
-        watch.losses += trainer.epoch(number)
-        trainer.settle(number)
-        logits, labels = trainer.logits()
-        assert labels.tolist() == [0, 1]
-        watch.losses += logits.flatten().tolist()
-    losses.append(watch.losses)
-if team.leads:
-    with open(sys.argv[1], "w") as file:
-        json.dump(losses, file)
-"""
-
-
-def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does(done: _Done) -> None:
     """Every loss, and what the held-out part is given, over three epochs."""
-    one, two = _found(_TRAIN, tmp_path)
+    one, two = done.found["alone"], done.found["together"]
     assert len(one) == 3 * (2 + 2 + 4)
     assert max(one) - min(one) > 0.05, "nothing was learned"
     assert two == pytest.approx(one, abs=1e-6)
 
 
-def test_the_command_trains_with_two_processes(tmp_path: Path) -> None:
-    clips = tmp_path / "clips"
-    for colour in ("red", "blue"):
-        for number in range(8):
-            colour_video(clips / colour / f"place{number}_1.mp4", colour, 8, seed=number)
-    arguments = [
-        "-m", "vidlabel", "train", str(clips), "--out", str(tmp_path / "run"), "--epochs", "3",
-        "--batch-size", "8", "--frames", "4", "--size", "32", "--hidden", "16", "--device", "cpu",
-        "--val-fraction", "0.3", "--group-pattern", "(place[0-9])_", "--workers", "1",
-        "--cache", str(tmp_path / "cache"),
-    ]  # fmt: skip
-    done = _run([*TWO, *arguments])
-    assert done.count("epoch 3/3") == 1, "one process speaks"
-    with (tmp_path / "run" / "log.csv").open(newline="") as file:
+def test_the_command_trains_with_two_processes(done: _Done) -> None:
+    assert done.said.count("epoch 3/3") == 1, "one process speaks"
+    run = done.folder / "run"
+    with (run / "log.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
-    assert load_checkpoint(str(tmp_path / "run" / "best.safetensors")).header.classes == (
-        "blue", "red",
-    )  # fmt: skip
-    assert (tmp_path / "run" / "result.json").is_file()
-    assert len(list((tmp_path / "cache").glob("*/*.npy"))) == 16
+    assert load_checkpoint(str(run / "best.safetensors")).header.classes == ("blue", "red")
+    assert (run / "result.json").is_file()
+    assert len(list((done.folder / "cache").glob("*/*.npy"))) == 16

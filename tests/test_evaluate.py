@@ -23,6 +23,8 @@ from vidlabel.predict import Labeller, PredictSpec
 from vidlabel.report import mistakes, summarise, write_report
 from vidlabel.trials import check_leak, model_of
 
+pytestmark = pytest.mark.usefixtures("rough_intervals")
+
 
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:

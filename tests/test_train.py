@@ -233,16 +233,16 @@ def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
     with pytest.raises(KeyboardInterrupt):
         train(samples, out, spec, CLIP, MODEL, device="cpu", watch=_Each(ended_after(1)))
     calls = []
-    head = CnnBiRnn.head
+    pool = CnnBiRnn.pool
 
     def ends_within(self: CnnBiRnn, frames: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return head(self, frames)
+        return pool(self, frames)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CnnBiRnn, "head", ends_within)
+        patch.setattr(CnnBiRnn, "pool", ends_within)
         with pytest.raises(KeyboardInterrupt):
             train(samples, out, spec, CLIP, MODEL, device="cpu")
 
@@ -271,6 +271,24 @@ def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
     again = train(samples, out, spec, CLIP, MODEL, device="cpu", watch=_Each(ended_after(1)))
     assert again.best == result.best
     assert again.header == result.header
+
+
+def test_b2_53_a_state_left_beside_a_complete_training_is_removed(tmp_path: Path) -> None:
+    """As after a kill between the last two things that a training does."""
+    out = tmp_path / "run"
+    samples, spec = _samples(tmp_path), replace(SPEC, epochs=1)
+    result = train(samples, out, spec, CLIP, MODEL, device="cpu")
+
+    def files() -> dict[str, tuple[bytes, int]]:
+        return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir()}
+
+    before = files()
+    (out / "state.pt").write_bytes(b"of the last epoch")
+    log: list[Epoch] = []
+    again = train(samples, out, spec, CLIP, MODEL, device="cpu", watch=_Each(log.append))
+    assert again == result
+    assert log == [], "nothing is done again"
+    assert files() == before
 
 
 def test_a_folder_with_another_training_is_left_alone(tmp_path: Path) -> None:
@@ -308,15 +326,15 @@ def test_b2_54_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_model(
     in_training: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = _samples(tmp_path)
-    head = CnnBiRnn.head
+    pool = CnnBiRnn.pool
     broken = []
 
     def fails_later(self: CnnBiRnn, frames: torch.Tensor) -> torch.Tensor:
-        return head(self, frames) * (
+        return pool(self, frames) * (
             float("nan") if broken and self.training == in_training else 1.0
         )
 
-    monkeypatch.setattr(CnnBiRnn, "head", fails_later)
+    monkeypatch.setattr(CnnBiRnn, "pool", fails_later)
     with pytest.raises(RunError, match="no longer a finite number"):
         train(
             samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", watch=_Each(broken.append)

@@ -11,6 +11,8 @@ from test_cli import Run, vidlabel
 
 __all__ = ["vidlabel"]  # the fixture
 
+pytestmark = pytest.mark.usefixtures("rough_intervals")
+
 SMALL = ("--epochs", 1, "--batch-size", 4, "--frames", 2, "--size", 32, "--hidden", 8,
          "--val-fraction", 0.4, "--device", "cpu")  # fmt: skip
 
@@ -27,8 +29,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def trained(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def trained(people: Path, rough_intervals: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of `leave-one-group-out`, stopped in its second fold and gone on with."""
     from click.testing import CliRunner
 

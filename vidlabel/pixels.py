@@ -62,6 +62,7 @@ class FrameScaler:
                 height=width if swap else height,
                 format=name,
                 interpolation=Interpolation.AREA,
+                threads=1,  # of its own; files are decoded side by side
             )
             .to_ndarray()
             .reshape(width if swap else height, height if swap else width, -1)

@@ -7,6 +7,7 @@ how the child ended, how long it took and how much memory it needed.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -59,15 +60,20 @@ class Server:
         return json.loads(line)
 
 
+@functools.cache
+def server() -> Server:
+    """The one for all tests, since importing what reading needs takes longer than most files."""
+    return Server()
+
+
 def read_all(paths: Sequence[Path], **options: object) -> list[Row]:
     """The outcome of each file, read once, as one row; a test fails if any child ended badly."""
     rows = []
-    with Server() as server:
-        for path in paths:
-            row = server.read(path, **options)
-            assert not row["death"], f"{path}: {row}"
-            assert not row["stderr"], f"{path}: {row}"
-            rows.append(row | row["reads"][0])
+    for path in paths:
+        row = server().read(path, **options)
+        assert not row["death"], f"{path}: {row}"
+        assert not row["stderr"], f"{path}: {row}"
+        rows.append(row | row["reads"][0])
     return rows
 
 

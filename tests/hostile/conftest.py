@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import children
 import pytest
 from fakes import COLOURS, colour_video, random_checkpoint
 
@@ -24,3 +26,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "25b.mp4").write_bytes((folder / "00.mp4").read_bytes()[:200])
     (folder / "35b.mp4").mkdir()
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _server() -> Iterator[None]:
+    """Ends the server that reads files, where a test has started it."""
+    yield
+    if children.server.cache_info().currsize:
+        children.server().__exit__()

@@ -141,7 +141,7 @@ def test_b2_40_nothing_in_the_package_forks() -> None:
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 module = getattr(node, "module", None) or ""
                 names = {f"{module}.{alias.name}".strip(".") for alias in node.names}
-                names -= {"concurrent.futures.ThreadPoolExecutor"}  # threads fork nothing
+                names -= {"concurrent.futures.ThreadPoolExecutor", "concurrent.futures.Future"}
                 if any(
                     name.startswith(("multiprocessing", "concurrent.futures")) for name in names
                 ):

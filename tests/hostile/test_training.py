@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from fakes import colour_video
 from program import Program
 
@@ -52,11 +51,12 @@ def _log(out: Path) -> list[dict[str, str]]:
 def test_b2_53_killed_at_20_random_moments(program: Program, folder: Path, tmp_path: Path) -> None:
     """However often it is killed, also in the middle of a save: the same weights in the end."""
     whole, out = tmp_path / "whole", tmp_path / "killed"
-    program.run("-V")
+    program.run(*_command(folder, tmp_path / "first"))  # decodes the clips, for all others
     started = time.monotonic()
     done = program.run(*_command(folder, whole), before=PLODDING)
     assert done.code == 0, done.err
     whole_s = time.monotonic() - started
+    assert load_checkpoint(str(whole / "last.safetensors"))
     noise = random.Random(53)
     kills = within_save = finished = 0
     epochs = set()
@@ -82,14 +82,9 @@ def test_b2_53_killed_at_20_random_moments(program: Program, folder: Path, tmp_p
 
 def _same(out: Path, whole: Path) -> None:
     assert _log(out) == _log(whole)
-    for name in ("best", "last"):
-        ours, theirs = (
-            load_checkpoint(str(place / f"{name}.safetensors")) for place in (out, whole)
-        )
-        for key, value in ours.network.state_dict().items():
-            assert torch.equal(value, theirs.network.state_dict()[key]), key
-        assert ours.header.metrics == theirs.header.metrics
     assert {p.name for p in out.iterdir()} == {p.name for p in whole.iterdir()}, "nothing is left"
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_b2_36_a_second_training_says_who_holds_the_folder(
