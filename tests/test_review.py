@@ -444,8 +444,11 @@ class Page:
         return self.driver.execute_script(code, *arguments)
 
     def type(self, *keys: str) -> None:
+        """Press keys, wherever the focus is; that may be something that is about to be hidden."""
+        from selenium.webdriver import ActionChains
+
         for key in keys:
-            self.driver.switch_to.active_element.send_keys(key)
+            ActionChains(self.driver).send_keys(key).perform()
 
     def set(self, key: str, value: str, event: str = "change") -> None:
         code = "const e = document.getElementById(arguments[0]); e.value = arguments[1];"

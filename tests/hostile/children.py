@@ -31,8 +31,8 @@ class Server:
 
     A row says of a file: `reads`, one outcome for each of the `walk_bytes` asked for (`reason`,
     `detail`, `frames`, `damaged`, `duration_s`); `death`, how the child ended if not well;
-    `stderr`, what it wrote there; `seconds`; and `grown_mb`, by how much its memory peaked over
-    what it began with.
+    `stderr`, what it wrote there; `seconds`, of a processor, which other processes do not change;
+    and `grown_mb`, by how much its memory peaked over what it began with.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ def _watch(job: Row) -> Row:
             if not data:
                 pending.discard(pipe)
     _, status, usage = os.wait4(child, 0)
-    seconds = time.monotonic() - begun
+    seconds = usage.ru_utime + usage.ru_stime
     for pipe in (results, errors):
         os.close(pipe)
     if not death and (code := os.waitstatus_to_exitcode(status)):

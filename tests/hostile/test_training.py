@@ -15,11 +15,12 @@ from program import Program
 from vidlabel.checkpoint import load_checkpoint
 
 PLODDING = (
-    "import time, os\n"
+    "import os, stat, time\n"
     "sync = os.fsync\n"
     "def slowly(handle):\n"
     "    sync(handle)\n"
-    "    time.sleep(0.01)\n"
+    "    if stat.S_ISREG(os.fstat(handle).st_mode):\n"
+    "        time.sleep(0.02)\n"
     "os.fsync = slowly\n"
 )
 """Saving takes so long that many a kill comes in the middle of it."""
@@ -63,6 +64,8 @@ def test_b2_53_killed_at_20_random_moments(program: Program, folder: Path, tmp_p
     while kills < 20:
         run = program.start(*_command(folder, out), before=PLODDING)
         time.sleep(noise.uniform(0.15, 0.75) * whole_s)
+        if noise.random() < 0.3:
+            _until_a_save(out)
         run.signal(signal.SIGKILL)
         done = run.wait()
         if done.code == -signal.SIGKILL:
@@ -80,6 +83,14 @@ def test_b2_53_killed_at_20_random_moments(program: Program, folder: Path, tmp_p
     assert len(epochs) >= 2, "all kills came at the same stage"
 
 
+def _until_a_save(out: Path) -> None:
+    """Wait for the next file that is being written, until the training is complete."""
+    deadline = time.monotonic() + 30
+    while not any(out.glob(".vidlabel-*")) and not (out / "result.json").exists():
+        assert time.monotonic() < deadline, "the training makes no progress"
+        time.sleep(0.002)
+
+
 def _same(out: Path, whole: Path) -> None:
     assert _log(out) == _log(whole)
     assert {p.name for p in out.iterdir()} == {p.name for p in whole.iterdir()}, "nothing is left"
@@ -90,7 +101,7 @@ def _same(out: Path, whole: Path) -> None:
 def test_b2_36_a_second_training_says_who_holds_the_folder(
     program: Program, folder: Path, tmp_path: Path
 ) -> None:
-    slow = PLODDING.replace("0.01", "0.5")
+    slow = PLODDING.replace("0.02", "0.5")
     first = program.start(*_command(folder, tmp_path / "run"), before=slow)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "split.csv").exists() and time.monotonic() < deadline:
