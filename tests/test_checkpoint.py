@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from vidlabel.checkpoint import (
     Header,
+    describe_model,
     find_checkpoint,
     load_checkpoint,
     read_header,
@@ -49,6 +50,27 @@ def test_foreign_safetensors_is_refused(tmp_path: Path) -> None:
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(CheckpointError, match="starter"):
         find_checkpoint("nonexistent")
+
+
+def test_a_run_folder_is_its_best_model(path: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(CheckpointError, match="not a checkpoint but a folder"):
+        find_checkpoint(str(run))
+    (run / "spec.json").touch()
+    with pytest.raises(CheckpointError, match="no epoch is done"):
+        find_checkpoint(str(run))
+    best = path.rename(run / "best.safetensors")
+    assert find_checkpoint(str(run)) == best
+    assert load_checkpoint(str(run)).header == describe_model(str(run)) == read_header(best)
+
+
+def test_a_folder_of_folds_names_them(path: Path, tmp_path: Path) -> None:
+    for fold in ("fold-2", "fold-1"):
+        (tmp_path / fold).mkdir()
+        (tmp_path / fold / "best.safetensors").write_bytes(path.read_bytes())
+    with pytest.raises(CheckpointError, match=r"FOLD/best\.safetensors with FOLD: fold-1, fold-2$"):
+        load_checkpoint(str(tmp_path))
 
 
 def test_header_needs_matching_classes() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from vidlabel.datasets import open_dataset
 from vidlabel.datasets.folder import guess_group, read_folder
-from vidlabel.datasets.samples import Sample, class_names, hold_out
+from vidlabel.datasets.protocols import doubt_classes
+from vidlabel.datasets.samples import Sample, Split, class_names, hold_out
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
 
@@ -105,13 +106,72 @@ def test_table(tmp_path: Path) -> None:
         ("path,label\n", "no rows"),
         ("path,label\na.mp4,\n", ":2:"),
         ("path,label,split\na.mp4,walk,tset\n", "split is 'tset'"),
+        ("", ":1: no column label and path; the first line must be .*, and is empty"),
+        ("Pfad,Label\n", ":1: no column path; the first line must be .*, and is pfad, label"),
+        ("path;label\na.mp4;walk\n", ":1: its columns are separated by semicolons; save it with"),
+        ("path\tlabel\n", ":1: its columns are separated by tabs"),
+        ('path,label\n\na.mp4,"wa\nlk"\n', r":4: label 'wa\\x0alk' has a line break"),
+        ("path,label\na,b.mp4,walk\n", ":2: has more values .* needs quotes"),
+        ("path,label\na.mp4,walk\nb.mp4,run\n./a.mp4,run\n",
+         r":4: \./a\.mp4 has label 'run', and 'walk' in line 2"),
+        ("path,label,group\na.mp4,walk,g\na.mp4,walk,h\n", ":3: a.mp4 has group 'h', and 'g'"),
+        ("path,label,split\na.mp4,walk,val\na.mp4,walk,\n", ":3: a.mp4 has split '', and 'val'"),
     ],
-)
+)  # fmt: skip
 def test_table_errors_say_where(tmp_path: Path, text: str, message: str) -> None:
     table = tmp_path / "data.csv"
     table.write_text(text)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=rf"data\.csv.*{message}"):
         read_table(table)
+
+
+def test_tables_as_spreadsheets_save_them(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    text = (
+        "Path, Label,GROUP,Split,\r\na.mp4,walk ,g1,Train,\r\n,,,,\r\nb.mp4, run,,VAL,\r\n,,,\r\n"
+    )
+    table.write_text(text, encoding="utf-8-sig", newline="")
+    assert read_table(table) == [
+        Sample(str(tmp_path / "a.mp4"), "walk", "g1", "train"),
+        Sample(str(tmp_path / "b.mp4"), "run", "b", "val"),
+    ]
+    table.write_text(text, encoding="utf-16")
+    with pytest.raises(UsageError, match="is in UTF-16; save it as `CSV UTF-8`"):
+        read_table(table)
+    table.write_bytes("path,label\na.mp4,walk\nb.mp4,gehör\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r":3: label 'geh\\xf6r' is not in UTF-8; save it as"):
+        read_table(table)
+
+
+def test_a_row_may_stand_several_times(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text("path,label\n" + 3 * "a.mp4,walk\n")
+    assert len(read_table(table)) == 3
+
+
+def test_files_of_one_name_are_told_apart_and_copies_are_not(tmp_path: Path) -> None:
+    known = "v_YoYo_g01_c01.avi"
+    root = _tree(
+        tmp_path / "set",
+        ["run/1.mp4", "walk/ada/1.mp4", "walk/bo/1.mp4", "walk/bo/2.mp4", f"YoYo/a/{known}",
+         f"YoYo/b/{known}", "sit/1.mp4", "sit/sit/1.mp4"],
+    )  # fmt: skip
+    ids = [s.id for s in open_dataset(str(root), tmp_path).samples]
+    assert ids == [
+        f"YoYo/{known}", f"YoYo/{known}", "run/1.mp4", "sit/set/sit/1.mp4", "sit/sit/sit/1.mp4",
+        "walk/ada/1.mp4", "walk/bo/1.mp4", "walk/2.mp4",
+    ]  # fmt: skip
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\nset/walk/bo/1.mp4,walk\nset/../set/walk/bo/1.mp4,walk\n")
+    assert {s.id for s in open_dataset(str(table), tmp_path).samples} == {"walk/1.mp4"}
+
+
+def test_classes_that_look_alike_are_doubted(tmp_path: Path) -> None:
+    root = _tree(tmp_path / "set", ["red/a.mp4", "RED/b.mp4", "blue /c.mp4", "green/c.mp4"])
+    assert doubt_classes(open_dataset(str(root), tmp_path)) == (
+        "classes 'RED' and 'red' differ in case or blanks alone; give one name to what is one class"
+    )
+    assert doubt_classes(open_dataset(str(_tree(tmp_path / "x", ["a/1.mp4"])), tmp_path)) is None
 
 
 def test_data_argument(tmp_path: Path) -> None:
@@ -137,6 +197,8 @@ def test_synthetic_data_tells_of_each_clip(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(generate, "write_clip", lambda sample: None)
     monkeypatch.setattr("vidlabel.workers.worker_count", lambda _: 1)
+    with pytest.raises(UsageError, match="--per-class must be at least 1, got 0"):
+        open_dataset("synthetic", tmp_path, per_class=0)
     told: list[int] = []
     data = open_dataset("synthetic", tmp_path, per_class=2, seed=5, on_clip=lambda: told.append(1))
     assert (data.name, len(told)) == ("synthetic", 2 * len(ACTIONS))
@@ -173,6 +235,17 @@ def test_about_the_fraction_is_held_out_of_each_class() -> None:
     assert all(4 <= held[k] <= 6 for k in "abcd")
 
 
+def test_a_class_of_few_clips_has_one_held_out_too() -> None:
+    sizes = {"a": 20, "b": 2, "c": 1}
+    samples = [Sample(f"{k}{i}.mp4", k, f"{k}{i}") for k, n in sizes.items() for i in range(n)]
+    for seed in range(5):
+        held = Counter(s.label for s in hold_out(samples, 0.2, seed) if s.split == "val")
+        assert held == {"a": 4, "b": 1}, "the only clip of c is needed for training"
+    two_groups = [Sample(f"{i}.mp4", "ab"[i % 2], f"g{i > 1}") for i in range(12)]
+    held = Counter(s.group for s in hold_out(two_groups, 0.2, 0) if s.split == "val")
+    assert held == {"gFalse": 2}, "the smaller group"
+
+
 def test_given_splits_are_kept_and_checked() -> None:
     good = [Sample("a", "x", "g1", "train"), Sample("b", "y", "g2", "val")]
     assert hold_out(good, 0.2, 0) == good
@@ -180,6 +253,28 @@ def test_given_splits_are_kept_and_checked() -> None:
         hold_out([good[0], Sample("c", "y", "g1", "val")], 0.2, 0)
     with pytest.raises(UsageError, match="--val-fraction"):
         hold_out(good, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a", "1", ""), ("b", "1", "")], "class a has only one video; every class needs"),
+        ([("a", "1", ""), ("a", "2", "train"), ("b", "1", ""), ("a", "1", "")],
+         r"all 2 videos of class a are of one group, 1; every class needs .* --group-pattern"),
+        ([("a", "1", "train"), ("b", "2", "train")], "to choose the epoch on: none has split val"),
+        ([("a", "1", "val"), ("b", "2", "val")], "no video to train on: none has split train"),
+    ],
+)  # fmt: skip
+def test_why_nothing_can_be_held_out(rows: list[tuple[str, str, Split]], message: str) -> None:
+    samples = [Sample(f"{i}.mp4", *row) for i, row in enumerate(rows)]
+    with pytest.raises(UsageError, match=message):
+        hold_out(samples, 0.2, 0)
+
+
+def test_a_small_fraction_still_holds_out_one_of_each_class() -> None:
+    samples = [Sample(f"{k}{i}.mp4", k, f"{k}{i}") for k in "ab" for i in range(3)]
+    held = Counter(s.label for s in hold_out(samples, 0.001, 0) if s.split == "val")
+    assert held == {"a": 1, "b": 1}
 
 
 def test_classes_are_sorted_and_at_least_two() -> None:

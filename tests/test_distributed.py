@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -14,10 +15,18 @@ from typing import Any
 import pytest
 import torch
 from fakes import colour_video
+from torch import nn
+from torch.distributed import HashStore
 
 from vidlabel.checkpoint import load_checkpoint
-from vidlabel.distributed import Team, join_team, reduce_gradients
-from vidlabel.errors import UsageError
+from vidlabel.distributed import (
+    Team,
+    join_team,
+    reduce_gradients,
+    share_dropout,
+    speaks_first,
+)
+from vidlabel.errors import RunError, UsageError
 
 _SCRIPT = """
 import json, runpy, sys
@@ -73,7 +82,7 @@ def losses(team):
     torch.manual_seed(0)
     # In single precision rounding decides which side of a ReLU a value is on, and a few of them
     # are enough to tell two trainings apart after some steps.
-    network = build_model(one.MODEL, one.CLIP).double()
+    network = build_model(replace(one.MODEL, dropout=0.4), one.CLIP).double()
     watch = one._Notes()
     trainer = Trainer(
         network, one._Frames(), one.PARTS, one.CLIP, spec, one.CPU, team, watch
@@ -123,7 +132,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> _Done:
         "train", folder / "clips", "--out", folder / "run", "--epochs", "3",
         "--batch-size", "8", "--frames", "4", "--size", "32", "--hidden", "16", "--device", "cpu",
         "--val-fraction", "0.3", "--group-pattern", "(place[0-9])_", "--workers", "1",
-        "--cache", folder / "cache",
+        "--cache", folder / "cache", "--epoch-steps", "1", "--trunk-weights", "none",
     ]  # fmt: skip
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     ended = subprocess.run(
@@ -146,6 +155,47 @@ def test_alone_nothing_is_sent() -> None:
     team.wait()
 
 
+def test_shared_dropout_leaves_out_what_one_process_would() -> None:
+    values = torch.rand(6, 5, requires_grad=True)
+    alone = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.3), nn.Dropout(0.0)))
+    torch.manual_seed(1)
+    expected = alone(values)
+    for rank in range(3):
+        team = Team(rank, size=3)
+        network = copy.deepcopy(alone)
+        share_dropout(network, team)
+        own = values.detach()[team.part(6)].clone().requires_grad_()
+        torch.manual_seed(1)
+        found = network(own)
+        assert torch.equal(found, expected[team.part(6)])
+        assert torch.equal(network.eval()(own), own)
+    share_dropout(alone, Team())
+    assert type(alone[0]) is nn.Dropout, "alone nothing changes"
+
+
+def test_the_first_to_speak_speaks_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert not speaks_first(), "the first says it, before they have met"
+    monkeypatch.setattr("vidlabel.distributed._meeting", [HashStore()])
+    assert speaks_first()
+    assert not speaks_first()
+
+
+def test_the_end_of_another_process_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(error: Exception) -> None:
+        def end(*given: object) -> None:
+            raise error
+
+        monkeypatch.setattr("torch.distributed.all_reduce", end)
+
+    fail(RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"))
+    with pytest.raises(RunError, match="another process of this training has ended"):
+        Team(0, 2).add(torch.ones(1))
+    fail(RuntimeError("CUDA error: device-side assert triggered"))
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        Team(0, 2).add(torch.ones(1))
+
+
 def test_variables_that_make_no_sense_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "two")
     with pytest.raises(UsageError, match="WORLD_SIZE"):
@@ -165,7 +215,7 @@ def test_shared_batchnorm_is_batchnorm_over_all_processes(done: _Done) -> None:
 
 
 def test_two_processes_train_as_one_does(done: _Done) -> None:
-    """Every loss, and what the held-out part is given, over three epochs."""
+    """Every loss, and what the held-out part is given, over three epochs with dropout."""
     one, two = done.found["alone"], done.found["together"]
     assert len(one) == 3 * (2 + 2 + 4)
     assert max(one) - min(one) > 0.05, "nothing was learned"

@@ -52,6 +52,7 @@ def test_right_and_wrong_are_told_apart(found: Evaluation, samples: list[Sample]
     assert values["video_level"]["mean_class_accuracy"]["value"] == pytest.approx(
         (1 + 1 + 3 / 4) / 3, abs=1e-6
     )
+    assert "top5" not in values["video_level"], "of three classes it is always 1"
     (wrong,) = mistakes(found)
     assert wrong.sample == samples[0]
     assert wrong.row.label == "blue"
@@ -104,7 +105,7 @@ def test_classes_that_differ_are_one_clear_line(samples: list[Sample]) -> None:
         check_classes(header, [], "colours")
     assert check_classes(header, samples, "") == ()
     (note,) = check_classes(header, samples[:2], "")
-    assert note == "no test clips of 1 classes: blue"
+    assert note == "no test clips of 1 class: blue"
 
 
 def test_known_clips_are_found_and_reported_apart(samples: list[Sample]) -> None:
@@ -118,9 +119,14 @@ def test_known_clips_are_found_and_reported_apart(samples: list[Sample]) -> None
     fold = Fold("split-1", (), (), tuple(samples))
     with pytest.raises(
         UsageError,
-        match=r"of 9 test clips of split-1, 2 were trained on, 1 share a source .* 1 were used",
+        match=r"of 9 test clips of split-1, 2 were trained on, 1 share a source .* 1 were used .*, "
+        r"such as .*0\.mp4 \(group place0\); .*--allow-leak of eval; clips of one class and file "
+        r"name count as one: rename",
     ):
         check_leak(header, fold, "m", allowed=False)
+    siblings = replace(header, trained_on=(), selected_on=())
+    with pytest.raises(UsageError, match=r"3 share a source .* --allow-leak of eval$"):
+        check_leak(siblings, fold, "m", allowed=False)
     assert check_leak(header, fold, "m", allowed=True).seen == 2
     assert check_leak(plain.header, fold, "m", allowed=False).seen == 0
     labeller = Labeller(replace(plain, header=header), "cpu")

@@ -306,7 +306,7 @@ def test_a_network_describes_itself_without_its_weights(name: str, hub: Path) ->
     assert made.model == replace(header.model, classes=made.model.classes)
     assert made.train.trunk_weights == "none"
     recipe = RECIPES["video-net"]["best"].values
-    assert (made.train.lr, made.model.dropout) == (recipe["lr"], recipe["dropout"])
+    assert (made.train.trunk_lr, made.model.dropout) == (recipe["trunk_lr"], recipe["dropout"])
 
 
 def test_a_description_of_a_file_is_its_header(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from vidlabel.datasets.leaks import (
     describe_leak,
     expected_accuracy,
     find_leak,
+    known_among,
     unseen_accuracy,
 )
 from vidlabel.datasets.protocols import Fold, make_folds
@@ -61,6 +62,25 @@ def test_a_source_is_known_by_its_name_however_the_data_was_given() -> None:
     leak, kinds = find_leak([hmdb51 % 0, ucf101 % 2, "x/y.mp4"], [], test)  # trained as a folder
     assert list(kinds.values()) == ["sibling", "sibling", "new"]
     assert (leak.seen, leak.siblings) == (0, 2)
+
+
+def test_an_id_with_more_of_the_path_is_the_clip_that_ends_alike() -> None:
+    def test_clip(name: str) -> Sample:
+        return Sample(f"/any/{name}", "walk", "new", name=name)
+
+    known = ["walk/ada/1.mp4", "walk/2.mp4", "run/bo/1.mp4"]
+    for name, seen in (
+        ("ada/1.mp4", True),
+        ("set/walk/ada/1.mp4", True),  # of a table that says more
+        ("1.mp4", True),  # of a part of the data set, where nothing else has that name
+        ("bo/1.mp4", False),
+        ("bo/2.mp4", True),  # of a model from before, or of a data set with one such file
+        ("a/da/1.mp4", False),
+        ("11.mp4", False),
+    ):
+        clip = test_clip(name)
+        assert known_among(known, [clip]) == ({clip.id} if seen else set()), name
+        assert find_leak(known, [], [clip])[0].seen == seen
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_held_out_real_clips(starter: Labeller) -> None:
     assert spec.loader is not None
     recipe = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(recipe)
-    held = [s for ss in recipe.real_samples(SHARED).values() for s in ss if s.split == "val"]
+    held = [s for ss in recipe.real_samples(SHARED).values() for s in ss if s.split == "test"]
     seen = set(read_header(find_checkpoint("starter")).trained_on)
     assert not seen & {f"{s.label}/{Path(s.path).name}" for s in held}
     rows = list(starter.predict(s.path for s in held))

@@ -13,17 +13,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import COLOURS, colour_video, random_checkpoint
-from program import Done, Program
+from program import Done, Program, Run
+from rich.text import Text
+from torch.distributed import TCPStore
 
-from vidlabel import __version__
+from vidlabel import __version__, console
 from vidlabel.checkpoint import read_header
 from vidlabel.errors import OutputError
 from vidlabel.recipes import TrainSpec
 from vidlabel.settings import SETTINGS, gather, read_config
 from vidlabel.trainboard import TrainBoard
+from vidlabel.trainview import TrainView
 from vidlabel.watch import Counting, Epoch, Together, Watch
 
 STOPPED = (
@@ -36,6 +40,23 @@ STOPPED = (
 
 INTERACTIVE = "import vidlabel.console as c\nc._stderr.is_interactive = True\n"
 """What rich found out of a stderr that was not yet the terminal."""
+
+
+class _Rough(Program):
+    """The program with intervals from fewer samples, which no test here is about: they are most of
+    what a report takes."""
+
+    def __init__(self, program: Program) -> None:
+        self._server = program._server
+
+    def start(self, *arguments: object, before: str = "", **how: Any) -> Run:
+        rough = "import vidlabel.metrics\nvidlabel.metrics.RESAMPLES = 50\n"
+        return super().start(*arguments, before=rough + before, **how)
+
+
+@pytest.fixture(scope="module")
+def program(program: Program) -> Program:
+    return _Rough(program)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +74,7 @@ def small(clips: Path, out: Path, *more: object) -> tuple[object, ...]:
     return (
         "train", clips / "data", "--out", out, "--cache", clips / "cache", "--epochs", 2,
         "--batch-size", 4, "--frames", 2, "--size", 32, "--hidden", 8, "--val-fraction", 0.3,
-        "--device", "cpu", "--workers", 1, *more,
+        "--device", "cpu", "--workers", 1, "--epoch-steps", 1, "--trunk-weights", "none", *more,
     )  # fmt: skip
 
 
@@ -76,15 +97,99 @@ def done(
 
 def test_without_a_terminal_there_is_a_line_per_epoch(done: tuple[Done, Path]) -> None:
     result, out = done
-    assert result.out == ""
-    lines = result.err.splitlines()
+    summary, *lines = result.err.splitlines()
+    assert summary.startswith("8 videos of 2 classes: 6 to train on, 2 held out")
     number = r"[0-9]+\.[0-9]+"
     figures = rf"loss {number}  held out: loss {number}, top-1 {number}%  [0-9]+ s"
     assert re.fullmatch(rf"epoch 1/2  {figures}, 0:0[0-9] left", lines[0]), lines
     assert re.fullmatch(rf"epoch 2/2  {figures}", lines[1])
     assert re.fullmatch(rf"best: epoch [12], top-1 {number}% on 2 held-out videos; .*", lines[2])
     assert lines[2].endswith(str(out / "best.safetensors"))
-    assert len(lines) == 3
+    assert lines[3].startswith("calibration error ")
+    assert lines[4:] == [f"report written to {out / 'report'}"]
+
+
+def test_a_run_ends_with_a_report_on_the_part_that_chose_the_epoch(done: tuple[Done, Path]) -> None:
+    result, out = done
+    header = read_header(out / "best.safetensors")
+    title, *figures = result.out.splitlines()
+    assert re.fullmatch(
+        "held-out part, on which the epoch was chosen: best@[0-9a-f]{8} on 2 videos", title
+    )
+    assert any(re.match("choosing the epoch +2 ", line) for line in figures)
+    values = json.loads((out / "report" / "metrics.json").read_text())
+    assert values["fold"] == "held-out part, on which the epoch was chosen"
+    assert values["leak"]["selected_on"] == values["videos"] == 2
+    assert list(values["by_kind"]) == ["selected"]
+    assert values["video_level"]["top1"]["value"] == header.metrics["held_out_top1"]
+    for name in ("per_class.csv", "predictions.csv", "confusion.png", "reliability.png"):
+        assert (out / "report" / name).stat().st_size
+    predictions = (out / "report" / "predictions.csv").read_text()
+    assert all(name.partition("/")[2] in predictions for name in header.selected_on)
+
+
+def test_a_run_that_is_stopped_in_its_report_is_complete(
+    program: Program, clips: Path, tmp_path: Path
+) -> None:
+    command = small(clips, tmp_path / "run", "--epochs", 1)
+    stopped = program.run(
+        *command,
+        before="import os, signal, vidlabel.report as r\n"
+        "r.write_report = lambda *given: os.kill(os.getpid(), signal.SIGINT)\n",
+    )
+    assert stopped.code == 130
+    assert stopped.err.endswith("stopped; what is done is kept; the same command goes on\n")
+    best = (tmp_path / "run" / "best.safetensors").read_bytes()
+    again = program.run(*command)
+    assert again.code == 0, again.err
+    assert "epoch 1/1" not in again.err
+    assert (tmp_path / "run" / "report" / "metrics.json").is_file()
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == best
+
+
+def test_the_checkpoint_names_data_recipe_and_versions(
+    done: tuple[Done, Path], clips: Path, program: Program
+) -> None:
+    _, out = done
+    training = read_header(out / "best.safetensors").training
+    assert training["data"] == str(clips / "data")
+    assert training["recipe"] == "best"
+    assert training["versions"] == sessions(out)[0]["versions"]
+    assert "fold" not in training, "which only the folds of a protocol have"
+    shown = program.run("info", out)
+    assert shown.code == 0, shown.err
+    for line in (
+        f"data +{re.escape(str(clips / 'data'))}", "recipe +best", "selected_on +2 clips",
+        rf"versions +.*vidlabel {re.escape(__version__)}.*", r"spec +.*epochs 2,.*",
+    ):  # fmt: skip
+        assert re.search(f"^{line}$", shown.out, re.MULTILINE), line
+
+
+def test_a_stopped_run_says_truly_how_it_goes_on(
+    program: Program, clips: Path, tmp_path: Path
+) -> None:
+    command = small(clips, tmp_path / "run")
+    before = "import os, signal, vidlabel.datasets as d\n"
+    early = before + "d.open_dataset = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
+    first = program.run(*command, "--restart", before=early)
+    assert first.code == 130
+    assert first.err == (
+        "warning: stopped before anything was trained; the same command begins anew\n"
+    )
+    stopped = program.run(*command, "--restart", before=STOPPED)
+    assert stopped.err.endswith("the same command without --restart goes on\n")
+    again = program.run(*command)
+    assert "goes on after epoch 1" in again.err, again.err
+
+
+def test_a_second_ctrl_c_changes_no_exit_code(
+    program: Program, clips: Path, tmp_path: Path
+) -> None:
+    late = (
+        "import vidlabel.cli as c\nc._flushed = lambda code: os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    result = program.run(*small(clips, tmp_path / "run"), before=STOPPED + late)
+    assert result.code == 130, result.err
 
 
 def test_the_run_folder_says_how_and_on_what(done: tuple[Done, Path], clips: Path) -> None:
@@ -130,11 +235,11 @@ def test_every_start_is_added_and_none_where_nothing_was_trained(
     command = small(clips, out, "--tensorboard")
     first = program.run(*command, before=STOPPED)
     assert first.code == 130
-    assert "the same command goes on" in first.err
+    assert first.err.endswith("stopped; what is done is kept; the same command goes on\n")
     assert len(sessions(out)) == 1
     again = program.run(*command)
     assert again.code == 0, again.err
-    assert again.err.startswith("goes on after epoch 1\nepoch 2/2  ")
+    assert "\ngoes on after epoch 1\nepoch 2/2  " in again.err
     assert len(sessions(out)) == 2
     assert sorted(scalars(out / "tensorboard")) == [
         "loss/held_out", "loss/train", "lr", "top1/held_out", "top1/train",
@@ -262,15 +367,18 @@ def test_the_folds_of_a_protocol_share_one_description(
     folds = [path.parent.name for path in sorted(out.glob("*/best.safetensors"))]
     assert len(folds) == 2
     for fold in folds:
-        assert f"{fold}: training\nepoch 1/1  loss" in result.err
+        begun = f"^{fold}: training\n(4 videos of .*\n)?epoch 1/1  loss"
+        assert re.search(begun, result.err, re.MULTILINE)
+        training = read_header(out / fold / "best.safetensors").training
+        assert (training["fold"], training["recipe"]) == (fold, "best")
+        assert training["versions"] == sessions(out)[0]["versions"]
         assert len(scalars(out / fold / "tensorboard")["lr"]) == 1
         assert not (out / fold / "run.json").exists()
 
 
 def test_quiet_says_nothing(program: Program, clips: Path, tmp_path: Path) -> None:
     result = program.run(
-        *small(clips, tmp_path / "run", "-q", "--epochs", 1, "--recipe", "original",
-               "--trunk-weights", "none")
+        *small(clips, tmp_path / "run", "-q", "--epochs", 1, "--recipe", "original")
     )  # fmt: skip
     assert (result.code, result.out, result.err) == (0, "", "")
 
@@ -297,12 +405,54 @@ def test_of_several_processes_the_first_alone_speaks_and_writes(
     assert not (tmp_path / "run" / "report").exists()
 
 
+def test_what_could_not_be_tested_is_refused_before_it_is_trained(
+    program: Program, clips: Path, tmp_path: Path
+) -> None:
+    """A class whose only clip is a test clip."""
+    table, out = tmp_path / "clips.csv", tmp_path / "run"
+    rows = [f"{path},{path.parent.name},{path.name}," for path in clips.glob("data/*/*.mp4")]
+    rows.append(f"{clips / 'data' / 'red' / 'ada_red_1.mp4'},green,another,test")
+    rows.remove(next(row for row in rows if "ada_red" in row and "green" not in row))
+    table.write_text("\n".join(["path,label,group,split", *rows, ""]))
+    result = program.run("train", table, *small(clips, out)[2:])
+    assert result.code == 2
+    assert "class green is tested" in result.err.splitlines()[-1]
+    assert not (out / "best.safetensors").exists()
+
+
+def test_what_is_wrong_with_one_of_several_processes_is_said_once(
+    program: Program, clips: Path, done: tuple[Done, Path], tmp_path: Path
+) -> None:
+    """The settings are another run's, which the first process finds out; an unknown option, and
+    one out of range, which both find out before they have met."""
+    _, out = done
+    meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    common = {
+        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(meeting.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # which torchrun keeps in a process of its own
+    }  # fmt: skip
+    for arguments, lines, message in (
+        (small(clips, out, "--lr", 0.1), 1, "train.lr was"),
+        (small(clips, tmp_path / "run", "--nonsense"), 4, "--nonsense"),
+        (small(clips, tmp_path / "run", "--lr", 50), 1, "--lr must be"),
+    ):
+        runs = [
+            program.start(*arguments, env=common | {"RANK": rank, "LOCAL_RANK": rank})
+            for rank in ("0", "1")
+        ]
+        first, second = [run.wait() for run in runs]
+        assert first.code == 2
+        assert second.code != 0
+        assert message in first.err
+        assert first.err.count("\n") == lines, first.err
+        assert second.err == ""
+
+
 def test_the_original_says_what_of_it_is_published(
     program: Program, clips: Path, tmp_path: Path
 ) -> None:
     result = program.run(
-        *small(clips, tmp_path / "run", "--recipe", "original", "--trunk-weights", "none",
-               "--epochs", 1)
+        *small(clips, tmp_path / "run", "--recipe", "original", "--epochs", 1)
     )  # fmt: skip
     assert result.code == 0, result.err
     assert result.err.splitlines()[0] == gather({"recipe": "original"}).told
@@ -336,15 +486,39 @@ def test_on_a_terminal_there_is_a_table_and_a_bar(
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert code == 0, text
     lines = [line.rstrip() for line in re.split(r"[\r\n]+", text)]
-    assert max(len(line) for line in lines if not line.startswith("best: ")) <= 80
+    end = next(i for i, line in enumerate(lines) if line.startswith("best: epoch "))
+    assert max(len(line) for line in lines[:end] if not line.startswith("8 videos of ")) <= 80
     assert "epoch       lr   loss   top-1    loss   top-1    time" in lines
     rows = [line for line in lines if re.match(r"  [12]/2  [0-9.]+e-0[0-9]  ", line)]
     assert len(rows) == 2
     assert rows[0].endswith("  best")
     assert any(re.match("decoding .* [0-8]/8 ", line) for line in lines)
     assert any(re.match("epoch 1/2 .*/4 ", line) for line in lines)
-    assert lines[-2].startswith("best: epoch ") or lines[-1].startswith("best: epoch ")
     assert shown.count(b"\x1b[?25h") >= 1, "the cursor is there again"
+
+
+def test_a_terminal_made_narrower_leaves_every_figure_under_its_heading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    def keep(text: Text) -> None:
+        shown.append(text.plain)
+
+    monkeypatch.setattr(console, "watched", lambda: True)
+    monkeypatch.setattr(console, "line", keep)
+    for widths in ((80, 40), (40, 80)):
+        shown.clear()
+        view = TrainView()
+        monkeypatch.setattr(console, "width", lambda now=widths[0]: now)
+        view.begin(tmp_path, 9, 3, [])
+        monkeypatch.setattr(console, "width", lambda now=widths[1]: now)
+        view.epoch(Epoch(1, 1e-3, 0.5, 0.25, 0.75, 0.5, 61.0), best=False)
+        view.end()
+        _, names, row = shown
+        ends = [match.end() for match in re.finditer(r"\S+", names)]
+        assert [match.end() for match in re.finditer(r"\S+", row)] == ends
+        assert ("lr" in names) == (widths[0] == 80)
 
 
 def test_show_recipe_prints_every_setting_and_trains_nothing(
@@ -377,11 +551,22 @@ def test_show_recipe_prints_every_setting_and_trains_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"mine.toml", model.name}
 
 
+def test_what_a_checkpoint_brings_is_blamed_on_it(program: Program, clips: Path) -> None:
+    result = program.run(
+        *small(clips, clips / "none", "--init", "starter", "--model", "two-stream")
+    )  # fmt: skip
+    assert result.code == 2
+    assert result.err == (
+        "error: two-stream needs --input rgb+flow, got motion (--input is from checkpoint "
+        "starter)\n"
+    )
+
+
 def test_init_brings_its_clips_and_network(program: Program, clips: Path, tmp_path: Path) -> None:
     model = random_checkpoint(tmp_path / "tiny.safetensors", COLOURS)
     command = (
         "train", clips / "data", "--cache", clips / "cache", "--init", model, "--epochs", 1,
-        "--device", "cpu", "-j", 1, "--batch-size", 4, "--val-fraction", 0.3,
+        "--device", "cpu", "-j", 1, "--batch-size", 4, "--val-fraction", 0.3, "--epoch-steps", 1,
     )  # fmt: skip
     result = program.run(*command, "--out", tmp_path / "run")
     assert result.code == 0, result.err

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from fakes import CLIP
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidlabel.distributed import Team
 from vidlabel.errors import RunError, UsageError
 from vidlabel.framecache import OVERSAMPLE
+from vidlabel.gpuclips import Gathered, GpuClips
 from vidlabel.models import build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.recipes import TrainSpec
@@ -44,6 +47,13 @@ class _Frames:
     def take(self, number: int, moments: Tensor) -> Tensor:
         self.taken[number] += 1
         return self.pixels[number][moments.to(self.pixels.device)]
+
+    def gather(self, numbers: Sequence[int], moments: Tensor) -> Gathered:
+        self.taken.update(numbers)
+        _, steps, *shape = self.pixels.shape
+        starts = (torch.tensor(numbers)[:, None] * steps + moments) * math.prod(shape)
+        sizes = torch.tensor(shape[1:]).expand(len(numbers), 2)
+        return Gathered(self.pixels.flatten(), starts, sizes)
 
 
 class _Notes(Watch):
@@ -159,6 +169,52 @@ def test_the_average_of_the_weights_is_what_is_kept() -> None:
     assert averaged.kept is not averaged._network
     assert _equal(averaged._network.state_dict(), plain.kept.state_dict())
     assert not averaged.kept.classify.weight.equal(plain.kept.classify.weight)
+
+
+@pytest.mark.parametrize("spec", [SPEC, replace(SPEC, ema=0.9, mixup=0.2, cutmix=1.0)])
+def test_clips_made_as_a_gpu_makes_them_train_the_same(spec: TrainSpec) -> None:
+    """On the CPU, all of them in 32 bits: they differ by the rounding of resized bytes alone."""
+    one, other = _Notes(), _Notes()
+    plain, batched = _trainer(spec, watch=one), _trainer(spec, watch=other)
+    batched._gpu = GpuClips(CLIP, spec, CPU)
+    assert torch.equal(batched.logits()[0], plain.logits()[0])
+    plain.epoch(1)
+    batched.epoch(1)
+    assert other.losses == pytest.approx(one.losses, rel=0.02)
+    assert other.losses != one.losses, "they are not made the same way"
+
+
+def test_the_average_has_its_own_statistics_and_only_once_they_are_settled() -> None:
+    spec = replace(SPEC, ema=0.99)
+    trainer = _trainer(spec)
+    kept = trainer.kept.trunk.state_dict()
+    before = {name: value.clone() for name, value in kept.items() if "running" in name}
+    trainer.epoch(1)
+    assert _equal(before, kept), "statistics are not followed"
+    trainer.settle(1)
+    assert not _equal(before, kept)
+    assert trainer.state()["average"]["n_averaged"] == trainer.steps
+
+
+def test_settling_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Momenta that change from batch to batch would be compiled into the network, each anew."""
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> torch.fx.GraphModule:
+        compiled.append(graph)
+        return graph
+
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_module(self, backend=backend))
+    trainer = _trainer(replace(SPEC, compile=True, freeze_trunk=True))
+    trainer.epoch(1)
+    assert compiled
+    compiled.clear()
+    norm = next(m for m in trainer.kept.trunk.modules() if hasattr(m, "running_mean"))
+    norm.weight.requires_grad_()
+    trainer.settle(1)
+    assert compiled == []
+    assert int(norm.num_batches_tracked) == trainer.steps
 
 
 def _limit(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:

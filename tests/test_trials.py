@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from fakes import COLOURS, colour_video
 from test_cli import Run, vidlabel
 
+from vidlabel.cli.eval import choose_folds, report_of, say_found
+from vidlabel.datasets import open_dataset
+from vidlabel.datasets.leaks import find_leak
+from vidlabel.datasets.protocols import Fold, make_folds
+from vidlabel.errors import UsageError
+from vidlabel.predict import PredictSpec
+from vidlabel.trials import check_tests
+
 __all__ = ["vidlabel"]  # the fixture
 
 pytestmark = pytest.mark.usefixtures("rough_intervals")
 
 SMALL = ("--epochs", 1, "--batch-size", 4, "--frames", 2, "--size", 32, "--hidden", 8,
-         "--val-fraction", 0.4, "--device", "cpu")  # fmt: skip
+         "--val-fraction", 0.4, "--device", "cpu", "--epoch-steps", 1,
+         "--trunk-weights", "none")  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -77,16 +87,44 @@ def test_every_clip_is_tested_once_by_a_model_that_does_not_know_its_person(
         assert (trained / "report" / person / "confusion.png").exists()
 
 
-def test_eval_of_a_run_folder_gives_the_same_figures(
+def test_eval_of_a_run_folder_gives_the_same_figures_and_leaves_its_report(
     vidlabel: Run, trained: Path, people: Path, tmp_path: Path
 ) -> None:
+    own = trained / "report" / "metrics.json"
+    before, written = own.read_text(), own.stat().st_mtime_ns
+    shutil.copytree(people, tmp_path / "a copy")
     code, stdout, stderr = vidlabel(
-        "eval", people, "--model", trained, "--out", tmp_path / "r", "--device", "cpu"
+        "eval", tmp_path / "a copy", "--model", trained, "--device", "cpu"
     )
     assert code == 0, stderr
     assert "leave-one-group-out: 3 models on 18 videos" in stdout
-    before = json.loads((trained / "report" / "metrics.json").read_text())
-    assert json.loads((tmp_path / "r" / "metrics.json").read_text()) == before
+    other = trained / "report-a-copy"
+    assert f"report written to {other}" in stderr
+    assert (other / "metrics.json").read_text() == before
+    assert own.stat().st_mtime_ns == written
+
+
+def test_other_tests_of_a_run_have_reports_of_other_names(tmp_path: Path) -> None:
+    plan = {"data": "hmdb51:x", "protocol": "official", "group_pattern": None,
+            "folds": {"split-1": [], "split-2": []}}  # fmt: skip
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    folds = [Fold(name, (), (), ()) for name in plan["folds"]]
+
+    def name(
+        data: str = "hmdb51:x", folds: list[Fold] = folds, protocol: str = "official",
+        pattern: str | None = None, how: tuple[str, ...] = (), views: int = 1,
+    ) -> str:  # fmt: skip
+        spec = PredictSpec(views=views)
+        return report_of(tmp_path, data, pattern, folds, protocol, spec, how).name
+
+    assert name() == "report"
+    assert name(folds=folds[1:]) == "report-split-2"
+    assert name(how=("temporal",), views=3) == "report-views-3-temporal"
+    assert name("other/set") == "report-set"
+    assert name(folds=folds, protocol="group-kfold") == "report-group-kfold"
+    assert name(pattern="x") == "report-regrouped"
+    (tmp_path / "plan.json").unlink()
+    assert name("a/clips.csv", [Fold("clips", (), (), ())], "") == "report-clips"
 
 
 def test_eval_divides_the_data_as_the_run_did(vidlabel: Run, people: Path, tmp_path: Path) -> None:
@@ -108,6 +146,150 @@ def test_other_settings_in_the_same_folder_are_refused(
     code, _, stderr = vidlabel(*command)
     assert code == 2
     assert "holds a run with other settings (train.epochs was 1, is 2)" in stderr
+
+
+def _contents(run: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+def test_a_restart_that_cannot_begin_leaves_all_as_it_was(
+    vidlabel: Run, trained: Path, people: Path
+) -> None:
+    before = _contents(trained)
+    command = ["train", people, "--protocol", "leave-one-group-out", "--out", trained, *SMALL]
+    code, _, stderr = vidlabel(*command, "--restart", "--trunk-weights", "nofile")
+    assert code == 3, stderr
+    assert "nofile" in stderr
+    assert _contents(trained) == before
+
+
+def test_a_restart_forgets_all_folds_at_once(
+    vidlabel: Run, trained: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it is ended in the first epoch of the first fold."""
+    from vidlabel import train
+
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "old").mkdir()
+    plan = json.loads((run / "plan.json").read_text())
+    plan["folds"]["old"] = [1, 0, 1]  # of a run with more folds
+    (run / "plan.json").write_text(json.dumps(plan))
+    (run / "old" / "best.safetensors").touch()
+
+    def stopped(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_epoch", stopped)
+    command = ["train", people, "--protocol", "leave-one-group-out", "--out", run, *SMALL]
+    _, _, stderr = vidlabel(*command, "--restart", "--lr", 0.01)
+    assert "stopped" in stderr
+    assert not list(run.rglob("best.safetensors"))
+    assert not list(run.rglob("result.json"))
+    plan = json.loads((run / "plan.json").read_text())
+    assert plan["train"]["lr"] == 0.01
+    assert set(plan["folds"]) == {"ada", "bo", "cy"}
+    assert not (run / "plan.restart").exists()
+    (run / "plan.restart").touch()  # as a kill would leave it between the two
+    code, _, stderr = vidlabel(*command, "--lr", 0.01)
+    assert code == 2
+    assert "was ended while it was begun anew; --restart does that again" in stderr
+
+
+def test_a_folder_in_use_is_not_begun_anew(vidlabel: Run, trained: Path, people: Path) -> None:
+    from vidlabel.files import holding
+
+    before = _contents(trained)
+    command = ["train", people, "--protocol", "leave-one-group-out", "--out", trained, *SMALL]
+    with holding(trained / "cy" / "spec.json"):
+        code, _, stderr = vidlabel(*command, "--restart")
+    assert code == 3
+    assert "in use by" in stderr
+    assert _contents(trained) == before
+
+
+def test_a_folder_in_which_nothing_was_trained_takes_other_settings(
+    vidlabel: Run, people: Path, tmp_path: Path
+) -> None:
+    command = ["train", people, "--protocol", "leave-one-group-out", "--out", tmp_path / "run"]
+    for name in ("nofile", "neither"):
+        code, _, stderr = vidlabel(*command, *SMALL, "--trunk-weights", name)
+        assert code == 3, stderr
+        assert name in stderr
+
+
+def test_a_protocol_keeps_out_of_the_folder_of_a_plain_run(
+    vidlabel: Run, people: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "log.csv").touch()
+    command = ["train", people, "--protocol", "leave-one-group-out", "--out", tmp_path, *SMALL]
+    code, _, stderr = vidlabel(*command)
+    assert code == 2
+    assert f"{tmp_path}: holds a run without a protocol; --restart begins anew" in stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_clips_of_one_name_in_the_folders_of_several_people_are_no_leak(tmp_path: Path) -> None:
+    for person in ("ada", "bo", "cy"):
+        for colour in ("blue", "red"):
+            path = tmp_path / "set" / colour / person / "001.mp4"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"x")
+    dataset = open_dataset(str(tmp_path / "set"), tmp_path, group_pattern="/(.+)/")
+    folds = make_folds(dataset, "leave-one-group-out")
+    check_tests(folds, "leave-one-group-out", "set")
+    for fold in folds:
+        known = {s.id for s in fold.train}, {s.group for s in fold.train}
+        assert not find_leak(*known, fold.test)[0].leaky
+
+
+def test_classes_that_look_alike_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,group\na.mp4,red,ada\nb.mp4,Red,ada\nc.mp4,blue,bo\n")
+    say_found(open_dataset(str(table), tmp_path))
+    told = capsys.readouterr().err
+    assert told.startswith("warning: classes 'Red' and 'red' differ in case or blanks alone")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("c.mp4,red,bo,test", ""),
+        ("c.mp4,red,ada,test", r"of 1 test clip of t, 1 share a source with clips that are to be "
+         r"trained on, such as .*c\.mp4 \(group ada\); give a group's clips the same split"),
+        ("x/a.mp4,blue,bo,test", ""),  # another file
+        ("x/v_Y_g01_c01.avi,red,cy,train\ny/v_Y_g01_c01.avi,red,bo,test",
+         "1 are to be trained on, such as .*y/v_Y"),  # a copy: the name says so
+        ("c.mp4,green,bo,test", "class green is tested in t, but has no video to train on"),
+        ("v.mp4,red,bo,val\nc.mp4,red,bo,test", ""),
+        ("x/c.mp4,red,cy,val\nc.mp4,green,bo,test\nc2.mp4,green,cy,val", "class green is tested"),
+    ],
+)  # fmt: skip
+def test_a_test_part_that_is_trained_on_is_refused_before_training(
+    rows: str, message: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"path,label,group,split\na.mp4,blue,ada,\nb.mp4,red,dan,train\n{rows}\n")
+    dataset = open_dataset(str(table), tmp_path)
+    folds, protocol = choose_folds(str(table), dataset, None, None, 0, 0)
+    assert [s.split for s in folds[0].test] == ["test"]
+    if not message:
+        return check_tests(folds, protocol, str(table))
+    with pytest.raises(UsageError, match=message):
+        check_tests(folds, protocol, str(table))
+
+
+def test_what_the_first_checkpoint_knows_is_refused_before_training(
+    vidlabel: Run, trained: Path, people: Path, tmp_path: Path
+) -> None:
+    best, out = trained / "ada" / "best.safetensors", tmp_path / "run"
+    command = ["train", people, "--protocol", "leave-one-group-out", "--out", out, *SMALL]
+    code, _, stderr = vidlabel(*command, "--init", best)
+    assert code == 2
+    assert f"--init {best}: of 6 test clips of bo, " in stderr
+    assert not out.exists()
 
 
 def test_a_model_that_knows_the_clips_is_refused(
@@ -171,9 +353,6 @@ def test_a_model_that_only_memorises_shines_under_the_leaky_protocol_alone(tmp_p
     from hmdb51_tree import SPLITS, make_tree
     from memorise import report
 
-    from vidlabel.datasets import open_dataset
-    from vidlabel.datasets.protocols import make_folds
-
     if not SPLITS.is_dir():
         pytest.skip("needs the split lists in ../shared/splits")
     make_tree(tmp_path, SPLITS)
@@ -215,4 +394,4 @@ def test_a_table_with_a_test_part_is_trained_and_tested(
     table.write_text(table.read_text().replace("cy,test", "ada,test"))
     code, _, stderr = vidlabel("eval", table, "--model", out)
     assert code == 2
-    assert "6 share a source with clips that were" in stderr
+    assert "6 share a source with clips that were trained on" in stderr

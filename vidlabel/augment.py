@@ -52,7 +52,7 @@ class Draw:
 
 
 class Augment:
-    """Makes training clips of videos' frames.
+    """Makes training clips of videos' frames; of those in a GPU's memory, `GpuClips` does.
 
     Args:
         clip: what a clip must look like.
@@ -63,10 +63,7 @@ class Augment:
     def __init__(self, clip: ClipSpec, spec: TrainSpec, device: torch.device) -> None:
         self._clip = clip
         self._spec = spec
-        # Drawing noise costs more than everything else; random places in a supply do as well.
-        supply = torch.randn(4 * clip.frames * 3 * clip.size_px**2,
-                             generator=torch.Generator().manual_seed(0))  # fmt: skip
-        self._supply = supply.to(device)
+        self._supply = noise_supply(clip).to(device)
 
     def draw(self, count: int, steps: int, random: torch.Generator) -> Draw:
         """Draw for `count` clips of videos with `steps` frames each."""
@@ -106,7 +103,7 @@ class Augment:
         ):
             square = self._resized(frames, box)
             clip.copy_(mirror(square, self._clip) if flip else square)
-        # On the CPU one clip at a time stays in the cache; on a GPU every call costs the same.
+        # On the CPU one clip at a time stays in the cache; elsewhere every call costs the same.
         at_once = 1 if device.type == "cpu" else len(clips)
         for start in range(0, len(clips), at_once) if self._clip.input != "flow" else ():
             part = slice(start, start + at_once)
@@ -152,11 +149,8 @@ class Augment:
 
     def _resized(self, frames: Tensor, box: Sequence[float]) -> Tensor:
         """Box (height, width, down, across) of (T, C, H, W) uint8, as (T, C, S, S)."""
-        height, width = frames.shape[-2:]
-        short = min(height, width)
-        box_h, box_w = min(height, round(box[0] * short)), min(width, round(box[1] * short))
-        top, left = round(box[2] * (height - box_h)), round(box[3] * (width - box_w))
-        part = frames[..., top : top + box_h, left : left + box_w]
+        top, left, height, width = crop_of(frames.shape[-2:], box)
+        part = frames[..., top : top + height, left : left + width]
         if part.device.type != "cpu":  # which alone resizes uint8
             part = part.float()
         size = (self._clip.size_px, self._clip.size_px)
@@ -207,6 +201,21 @@ class Augment:
                 middle = (1 - own) * (second - first)
                 first += middle
                 second -= middle
+
+
+def crop_of(size: Sequence[int], box: Sequence[float]) -> tuple[int, int, int, int]:
+    """Top, left, height and width, pixels, of a `Draw.box` in frames of some height and width."""
+    height, width = size
+    short = min(height, width)
+    box_h, box_w = min(height, round(box[0] * short)), min(width, round(box[1] * short))
+    return round(box[2] * (height - box_h)), round(box[3] * (width - box_w)), box_h, box_w
+
+
+def noise_supply(clip: ClipSpec) -> Tensor:
+    """Normal noise for four clips. To draw it costs more than everything else; random places in a
+    supply do as well."""
+    random = torch.Generator().manual_seed(0)
+    return torch.randn(4 * clip.frames * 3 * clip.size_px**2, generator=random)
 
 
 def _beta(alpha: float, count: int, random: torch.Generator) -> Tensor:

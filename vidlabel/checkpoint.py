@@ -39,6 +39,8 @@ FORMAT = 1
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 MAX_CLIP_BYTES = 64 * 1024**2
 MAX_CLASS_NAME = 255  # what a folder can be called
+_BEST = "best.safetensors"
+_FOLDS_NAMED = 10
 _LATER = {"sources", "selected_on"}  # which the first checkpoints do not have
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "I64": torch.int64}
@@ -146,7 +148,7 @@ class Checkpoint:
 
 
 def find_checkpoint(name: str) -> Path:
-    """The file of a shipped model's name, or the path itself.
+    """The file of a shipped model's name, the best model of a run folder, or the path itself.
 
     Raises:
         CheckpointError: there is neither, or it is no regular file.
@@ -158,6 +160,8 @@ def find_checkpoint(name: str) -> Path:
                 return folder / SHIPPED[name]
         raise CheckpointError(f"the model {name} is missing from this installation; reinstall it")
     path = Path(name)
+    if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is refused below
+        path = _best_of(path)
     _check_regular(path)
     return path
 
@@ -184,7 +188,7 @@ def load_checkpoint(name: str) -> Checkpoint:
 
     Args:
         name: a shipped model's, one of torchvision's in `KINETICS` (looked for in torch's cache,
-            then downloaded), or the path of a checkpoint.
+            then downloaded), or the path of a checkpoint or run folder.
 
     Raises:
         CheckpointError: missing, not a safetensors file, truncated, without vidlabel's header,
@@ -250,6 +254,20 @@ def _check_regular(path: Path) -> None:
     if not stat.S_ISREG(kind):
         what = "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device"
         _refuse(path, f"not a checkpoint but {what}")
+
+
+def _best_of(run: Path) -> Path:
+    """The best model of a folder that `vidlabel train` has written."""
+    best = run / _BEST
+    if best.exists():
+        return best
+    folds = sorted(path.parent.name for path in run.glob(f"*/{_BEST}"))
+    if folds:
+        each = ", ".join([*folds[:_FOLDS_NAMED], *(["..."] if len(folds) > _FOLDS_NAMED else [])])
+        _refuse(run, f"has a model for each fold; name one of them, FOLD/{_BEST} with FOLD: {each}")
+    if (run / "spec.json").is_file():
+        _refuse(run, f"a run folder without {_BEST}: no epoch is done, or it was removed")
+    _refuse(run, "not a checkpoint but a folder")
 
 
 def _refuse(path: Path, why: str, cause: Exception | None = None) -> NoReturn:

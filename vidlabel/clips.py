@@ -77,7 +77,8 @@ def clip_times(
 
     A video with fewer frames than the clip gives each of its frames once, in order, and then its
     last one again, instead of being slowed down. One that is shorter than a clip at `spec.fps` is
-    looped. With `each`, so many times T steps are given, `each` for every one of a clip.
+    looped. With `each`, so many times T steps are given: those of the clip, number `each` // 2 of
+    every `each`, and between them others at equal distances.
     """
     known = video.frame_times_s
     padded = known is not None and len(known) < spec.frames
@@ -89,13 +90,22 @@ def clip_times(
         row = np.concatenate([known, np.full(rest, known[-1])])
         steps = np.tile(np.repeat(row, each), (stretches, 1))
     else:
-        steps = step_times(video.duration_s, spec.frames * each, stretches)
+        steps = _between(step_times(video.duration_s, spec.frames, stretches), each)
     if spec.input == "rgb":
         return steps[..., None], padded
     around = _around(video, spec, steps)
     if spec.has_rgb:  # where a step cannot be in the middle of its stack, it is seen all the same
         around = np.concatenate([steps[..., None], around], axis=-1)
     return around, padded
+
+
+def _between(steps: NDArray[np.float64], each: int) -> NDArray[np.float64]:
+    """(..., T * each) times of (..., T) that are the middles of equal parts from 0 on."""
+    if each == 1:
+        return steps
+    part_s = 2 * steps.flat[0]
+    offsets_s = (np.arange(each) - each // 2) / each * part_s
+    return (steps[..., None] + offsets_s).reshape(*steps.shape[:-1], -1)
 
 
 def _paced(duration_s: float, spec: ClipSpec, stretches: int) -> tuple[NDArray[np.float64], bool]:

@@ -1,28 +1,37 @@
 """Several processes that train one model, as `torchrun` starts them.
 
-Each computes a part of every batch; gradients and the statistics of BatchNorm are those of the
-whole batch. So the outcome does not depend on their number, but for rounding and for dropout,
-which each process draws for itself.
+Each computes a part of every batch; gradients, the statistics of BatchNorm and what dropout leaves
+out are those of the whole batch. So the outcome does not depend on their number, but for rounding,
+and for the random numbers that some of torchvision's networks draw in layers of their own
+(`share_dropout`).
+
+What ends one process ends all. Each would say so, so the first to speak speaks for all.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vidlabel.errors import UsageError
+from vidlabel.errors import RunError, UsageError
 
 LONGEST_WAIT = timedelta(hours=24)
 """The first process of a machine decodes all videos while the others wait."""
+
+_SPOKEN = "vidlabel has spoken"
+_meeting: list[Any] = []
+"""Where the processes find each other, once they have: small values that all of them see."""
 
 T = TypeVar("T")
 
@@ -49,7 +58,8 @@ class Team:
     def add(self, tensor: Tensor) -> Tensor:
         """Make a tensor the sum over all processes, in place."""
         if self.size > 1:
-            distributed.all_reduce(tensor)
+            with _together():
+                distributed.all_reduce(tensor)
         return tensor
 
     def gather(self, value: T) -> list[T]:
@@ -57,7 +67,8 @@ class Team:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, value)
+        with _together():
+            distributed.all_gather_object(values, value)
         return values
 
     def share(self, value: T) -> T:
@@ -65,13 +76,15 @@ class Team:
         if self.size == 1:
             return value
         values = [value]
-        distributed.broadcast_object_list(values)
+        with _together():
+            distributed.broadcast_object_list(values)
         return values[0]
 
     def wait(self) -> None:
         """Go on when all have come this far."""
         if self.size > 1:
-            distributed.barrier()
+            with _together():
+                distributed.barrier()
 
 
 def join_team(device: torch.device) -> Team:
@@ -79,6 +92,7 @@ def join_team(device: torch.device) -> Team:
 
     Raises:
         UsageError: the variables are there, but do not make sense.
+        RunError: the others are not found.
     """
     try:
         size, rank, local = (
@@ -93,9 +107,40 @@ def join_team(device: torch.device) -> Team:
         if device.type == "cuda":
             torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=LONGEST_WAIT)
+        with _together():
+            store, rank, size = next(rendezvous("env://", timeout=LONGEST_WAIT))
+            distributed.init_process_group(
+                backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT
+            )
+        _meeting.append(store)
         atexit.register(distributed.destroy_process_group)
     return Team(rank, size, local)
+
+
+def speaks_first() -> bool:
+    """Whether this process is to say why it ends: of those that have met, the first that asks, and
+    before that the first by number, as what is wrong then is wrong for all."""
+    if not _meeting:
+        return os.environ.get("RANK", "0") == "0"
+    try:
+        return bool(_meeting[0].add(_SPOKEN, 1) == 1)
+    except RuntimeError:  # it ended with the process that kept it
+        return True
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Around what all processes do at the same time.
+
+    Raises:
+        RunError: another process has ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # gloo's own has no type of its own
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error).lower():
+            raise
+        raise RunError("another process of this training has ended, and so has this one") from error
 
 
 def reduce_gradients(team: Team, parameters: Sequence[nn.Parameter], totals: Tensor) -> None:
@@ -122,13 +167,15 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         total = values.clone()
-        distributed.all_reduce(total)
+        with _together():
+            distributed.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].contiguous()
-        distributed.all_reduce(total)
+        with _together():
+            distributed.all_reduce(total)
         return total
 
 
@@ -147,7 +194,7 @@ class SharedBatchNorm(_BatchNorm):
         shape = (1, -1, *(1 for _ in dims[1:]))
         exact = values if values.dtype == torch.float64 else values.float()
         count = values.numel() / values.shape[1]
-        sums = _Sum.apply(torch.cat([exact.sum(dims), exact.new_tensor([count])]))
+        sums = _Sum.apply(torch.cat([exact.sum(dims), exact.new_full((1,), count)]))
         total = sums[-1].detach()
         mean = sums[:-1] / total
         centred = exact - mean.reshape(shape)
@@ -181,3 +228,38 @@ def share_batchnorm(network: nn.Module) -> None:
                 shared.running_mean, shared.running_var = child.running_mean, child.running_var
                 shared.num_batches_tracked = child.num_batches_tracked
                 setattr(parent, name, shared)
+
+
+class SharedDropout(nn.Dropout):
+    """Dropout of which each process applies its part of what one alone would draw.
+
+    That needs the batch in the first dimension, the same part of it in each process, and random
+    numbers that all processes draw alike. It draws `team.size` times as many as it uses.
+    """
+
+    def __init__(self, p: float, team: Team) -> None:
+        super().__init__(p)
+        self._team = team
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return input
+        whole = input.new_ones(len(input) * self._team.size, *input.shape[1:])
+        drawn = F.dropout(whole, self.p)  # 0, or 1 / (1 - p)
+        return input * drawn[self._team.part(len(drawn))]
+
+
+def share_dropout(network: nn.Module, team: Team) -> None:
+    """Let all layers of dropout leave out what they would in one process.
+
+    All processes must be seeded alike. What stays different from one process: the stochastic depth
+    of torchvision's ConvNeXt, EfficientNet, MaxViT, Swin and MViT, and any other layer that draws
+    by itself. There clips at the same place of two parts are treated alike, and what is drawn after
+    them is not what one process draws.
+    """
+    if team.size == 1:
+        return
+    for parent in network.modules():
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout:
+                setattr(parent, name, SharedDropout(child.p, team))

@@ -5,6 +5,7 @@ VidlabelError                 base of all; one line for the user: what, where, w
 ├── VideoError                one video cannot be read; carries a `Reason`         one row
 └── RunError                  nothing can run                                      exit 3
     ├── CheckpointError       a checkpoint is missing, broken or does not fit
+    │   └── WeightsMissing    pretrained weights can be neither found nor fetched
     ├── DeviceError           the device asked for is not there or was lost
     └── OutputError           the output cannot be written
 """
@@ -81,6 +82,10 @@ class RunError(VidlabelError):
 
 class CheckpointError(RunError):
     """A checkpoint is missing, broken, or does not fit the model it names."""
+
+
+class WeightsMissing(CheckpointError):
+    """Pretrained weights are not in the cache and cannot be downloaded, or there are none."""
 
 
 class DeviceError(RunError):

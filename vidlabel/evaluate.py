@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vidlabel.checkpoint import Header
-from vidlabel.datasets.leaks import Leak, find_leak
+from vidlabel.datasets.leaks import Leak, find_leak, known_among
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import RunError, UsageError
 from vidlabel.predict import Labeller, PredictSpec
@@ -100,7 +100,8 @@ def check_classes(header: Header, samples: Sequence[Sample], data: str) -> tuple
             f"({_some(unknown)}); it knows {len(header.classes)}: {_some(header.classes)}"
         )
     absent = sorted(set(header.classes) - labels)
-    return (f"no test clips of {len(absent)} classes: {_some(absent)}",) if absent else ()
+    what = "class" if len(absent) == 1 else "classes"
+    return (f"no test clips of {len(absent)} {what}: {_some(absent)}",) if absent else ()
 
 
 def evaluate(
@@ -131,7 +132,7 @@ def evaluate(
     header = labeller.checkpoint.header
     notes = check_classes(header, samples, data)
     leak, kinds = find_leak(set(header.trained_on), set(header.sources), samples)
-    chosen_on = set(header.selected_on)
+    chosen_on = known_among(header.selected_on, samples)
     spec = replace(spec, top_k=len(labeller.classes), min_confidence=0.0)
     items = [VideoItem(i, sample.path) for i, sample in enumerate(samples)]
     done: dict[int, ClipResult] = {}
@@ -152,7 +153,7 @@ def evaluate(
         labeller.classes,
         tuple(done[i] for i in range(len(samples))),
         leak,
-        len({sample.id for sample in samples} & chosen_on),
+        len(chosen_on),
         notes,
         spec.strategy,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidlabel.framecache import Frames, read_entry, use_entry, write_entry
+from vidlabel.gpuclips import sent
 from vidlabel.models.base import ClipModel
 from vidlabel.specs import ClipSpec
 from vidlabel.stacks import mirror
@@ -68,8 +69,17 @@ class FeatureCache:
 
     def take(self, number: int, moments: Tensor, mirrored: bool) -> Tensor:
         """Features (T, F) float32 of a video's frames at T moments, on the device."""
-        values = read_entry(self._folder, self._digests[number])[int(mirrored)]
-        return values[moments].to(self._device, non_blocking=True).float()
+        return self.gather([number], [moments], [mirrored])[0]
+
+    def gather(
+        self, numbers: Sequence[int], moments: Iterable[Tensor], mirrored: Sequence[bool]
+    ) -> Tensor:
+        """Features (B, T, F) float32 of B videos, each at T moments, on the device in one copy."""
+        values = [
+            read_entry(self._folder, self._digests[number])[int(turned)][at]
+            for number, at, turned in zip(numbers, moments, mirrored, strict=True)
+        ]
+        return sent(torch.stack(values), self._device).float()
 
     def _use(self, number: int) -> bool:
         def fits(shape: tuple[int, ...]) -> bool:

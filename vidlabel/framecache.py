@@ -14,6 +14,8 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import accumulate
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,7 @@ from vidlabel.cachefolder import part_prefix, place_of, remove_unused
 from vidlabel.decoder import DecodeJob
 from vidlabel.errors import OutputError, RunError
 from vidlabel.files import identity
+from vidlabel.gpuclips import Gathered, sent
 from vidlabel.inference import out_of_memory
 from vidlabel.specs import ClipSpec, Limits, VideoItem
 from vidlabel.stacks import with_flow
@@ -36,9 +39,9 @@ OVERSAMPLE = 2
 """Steps kept per video for each step of a clip, so that training can choose among moments."""
 
 LEAST_KEPT = 8
-"""Of clips of few steps, more are kept, up to about this many."""
+"""Of clips of few steps, more are kept: at least so many."""
 
-FORMAT = 3
+FORMAT = 4
 """Changes with everything that changes the pixels of an entry."""
 
 GPU_SHARE, HOST_SHARE = 0.6, 0.5
@@ -76,6 +79,13 @@ class FrameCache:
         self._device = device
         self.digests: dict[str, str] = {}
         """Of the videos that `fill` has seen: what their entries are named by."""
+
+    def make_folder(self) -> None:
+        """See before any work that the folder is there. Raises OutputError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _refused(self.folder, error) from error
 
     def fill(
         self, paths: Sequence[str], workers: int | None, decoding: Callable[[int], Counting]
@@ -140,7 +150,8 @@ class FrameCache:
             "format": FORMAT,
             "path": os.path.abspath(path),  # noqa: PTH100 - links are not followed
             "identity": identity(path),
-            "frames": self.per_video,
+            "frames": clip.frames,
+            "kept": self.per_video,
             "fps": clip.fps,
             "resize_px": clip.resize_px,
             "aspect": clip.aspect,
@@ -161,14 +172,14 @@ class FrameCache:
 
 
 def kept_steps(clip: ClipSpec) -> int:
-    """How many steps of a video are kept, K: all at `clip.fps`, or else middles of equal parts."""
-    if clip.fps or clip.frames * OVERSAMPLE >= LEAST_KEPT:
-        return clip.frames * OVERSAMPLE
-    return clip.frames * (LEAST_KEPT // clip.frames | 1)  # an odd number has the very middles
+    """How many steps of a video are kept, K: those of its clip and, between them, others."""
+    return clip.frames * (
+        OVERSAMPLE if clip.fps else max(OVERSAMPLE, ceil(LEAST_KEPT / clip.frames))
+    )
 
 
 def held_out_moments(clip: ClipSpec) -> Tensor:
-    """(T,) int64, which of the kept steps are those that `predict` sees, or next to them."""
+    """(T,) int64, which of the kept steps are those that `predict` sees."""
     every = kept_steps(clip) // clip.frames
     if clip.fps:
         return torch.arange(clip.frames) + clip.frames // 2
@@ -252,10 +263,15 @@ def write_entry(folder: Path, digest: str, values: NDArray[Any]) -> None:
                 Path(name).unlink()
             raise
     except OSError as error:
-        raise OutputError(
-            f"{folder}: frames cannot be kept there ({error.strerror or error}); "
-            "--cache FOLDER puts them elsewhere"
-        ) from error
+        raise _refused(folder, error) from error
+
+
+def _refused(folder: Path, error: OSError) -> OutputError:
+    """The error to raise where a cache cannot be written."""
+    why = error.strerror or "is the disk full?"  # NumPy says only how many items it has written
+    return OutputError(
+        f"{folder}: frames cannot be kept there ({why}); --cache FOLDER puts them elsewhere"
+    )
 
 
 class Frames:
@@ -276,6 +292,8 @@ class Frames:
         self._paths = paths
         self._device = device
         self._held: list[Tensor] = []
+        self._block = torch.empty(0, dtype=torch.uint8)
+        """Of GPU memory: all that is held."""
         self.nbytes = sum(map(cache.size, paths))
         self.where = "disk"
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
@@ -301,23 +319,65 @@ class Frames:
             number: of the video.
             moments: (n,) int64, each 0 to K - 1.
         """
-        if self.where == "GPU memory":
-            return self._held[number][moments.to(self._device, non_blocking=True)]
         if self.where == "disk":
             return self._cache.frames(self._paths[number])[moments].to(self._device)
         frames = self._held[number]
-        taken = torch.empty(
-            (len(moments), *frames.shape[1:]), dtype=torch.uint8, device=self._device
-        )
-        # One by one, straight from pinned memory: what indexing gathers is not pinned any more.
-        for target, moment in zip(taken, moments.tolist(), strict=True):
-            target.copy_(frames[moment], non_blocking=True)
-        return taken
+        if self.where == "pinned memory":
+            # All in between, straight from there: what indexing gathers is not pinned any more.
+            first, last = moments.min(), moments.max()
+            moments = moments - first
+            frames = frames[first : last + 1].to(self._device, non_blocking=True)
+        return frames[sent(moments, self._device)]
+
+    def gather(self, numbers: Sequence[int], moments: Tensor) -> Gathered:
+        """The frames of B videos, each at T moments, in one piece of the device's memory.
+
+        Args:
+            numbers: of the videos.
+            moments: (B, T) int64, each 0 to K - 1.
+        """
+        if self.where == "GPU memory":
+            memory = self._block
+            frames = [self._held[number] for number in numbers]
+            begins = [each.storage_offset() for each in frames]
+        else:
+            first, last = moments.amin(1), moments.amax(1)
+            moments = moments - first[:, None]
+            frames = [
+                self._host_frames(number)[low : high + 1]
+                for number, low, high in zip(numbers, first.tolist(), last.tolist(), strict=True)
+            ]
+            ends = list(accumulate(each.numel() for each in frames))
+            begins = [0, *ends[:-1]]
+            memory = self._copied(frames, ends[-1])
+        sizes = torch.tensor([each.shape[-2:] for each in frames])
+        each_frame = sizes.prod(1) * frames[0].shape[1]
+        starts = torch.tensor(begins)[:, None] + moments * each_frame[:, None]
+        return Gathered(memory, starts, sizes)
+
+    def _host_frames(self, number: int) -> Tensor:
+        held = self.where == "pinned memory"
+        return self._held[number] if held else self._cache.frames(self._paths[number])
+
+    def _copied(self, frames: Sequence[Tensor], size: int) -> Tensor:
+        """Frames in the host's memory one after another in the device's: straight from pinned
+        memory, others by way of it."""
+        pinned = self.where == "pinned memory"
+        memory = torch.empty(
+            size, dtype=torch.uint8, device=self._device if pinned else "cpu",
+            pin_memory=not pinned and self._device.type == "cuda",
+        )  # fmt: skip
+        parts = torch.split(memory, [each.numel() for each in frames])
+        for part, each in zip(parts, frames, strict=True):
+            part.view(each.shape).copy_(each, non_blocking=True)
+        return memory.to(self._device, non_blocking=True)
 
     def _hold(self, where: Where) -> bool:
-        """Load all frames, into few large blocks; False if the memory does not suffice."""
+        """Load all frames: into one block of the GPU's memory, or into few large ones of the
+        host's. False if the memory does not suffice."""
         pinned = where == "pinned memory"
         device = torch.device("cpu") if pinned else self._device
+        largest = BLOCK if pinned else self.nbytes
         free = torch.empty(0, dtype=torch.uint8)
         left = self.nbytes
         try:
@@ -325,8 +385,8 @@ class Frames:
                 frames = self._cache.frames(path)
                 size = frames.numel()
                 if size > len(free):
-                    free = torch.empty(
-                        max(size, min(BLOCK, left)),
+                    self._block = free = torch.empty(
+                        max(size, min(largest, left)),
                         dtype=torch.uint8, device=device, pin_memory=pinned,
                     )  # fmt: skip
                 self._held.append(free[:size].view(frames.shape).copy_(frames))
@@ -336,6 +396,7 @@ class Frames:
             if not out_of_memory(error):
                 raise
             self._held.clear()
+            self._block = torch.empty(0, dtype=torch.uint8)
             return False
         return True
 

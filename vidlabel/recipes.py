@@ -22,11 +22,14 @@ Schedule = Literal["cosine", "constant"]
 class TrainSpec:
     """How to train. The defaults suit a few hundred to a few thousand clips."""
 
-    epochs: int = setting(40, "How often every clip is seen.")
+    epochs: int = setting(40, "After each, the model is tried on the held-out part and kept.")
+    epoch_steps: int = setting(
+        1, "Least steps of an epoch: a set of few clips is gone through several times in one."
+    )
     batch_size: int = setting(16, "Clips per step, over all processes.")
     optimiser: Optimiser = setting("adamw", "How the weights follow the gradient.")
-    lr: float = setting(2e-3, "Peak learning rate.")
-    trunk_lr: float = setting(1.0, "The CNN's learning rate, as a share of --lr.")
+    lr: float = setting(1e-3, "Peak learning rate.")
+    trunk_lr: float = setting(0.5, "The CNN's learning rate, as a share of --lr.")
     momentum: float = setting(0.9, "Of sgd, which is Nesterov's.")
     weight_decay: float = setting(0.05, "Of weights; biases and norms are not decayed.")
     schedule: Schedule = setting("cosine", "How the learning rate falls from its peak.")
@@ -65,7 +68,10 @@ class TrainSpec:
     init: str = setting(
         "", "Start from a checkpoint, with its clips and network; other classes are learned anew."
     )
-    trunk_weights: str = setting("none", "Start the CNN from torchvision's weights.")
+    trunk_weights: str = setting(
+        "none",
+        "Start the CNN from torchvision's weights; auto takes ImageNet's where they can be had.",
+    )
     precision: Precision = setting(
         "auto", "Of the arithmetic; auto is bf16 on a GPU that has it, fp32 elsewhere."
     )
@@ -98,6 +104,7 @@ _CHOICES = {
 }
 _RANGES = (
     ("epochs", 1, 100_000),
+    ("epoch_steps", 1, 100_000),
     ("batch_size", 2, 65_536),
     ("trunk_lr", 0, 10),
     ("momentum", 0, 0.9999),
@@ -136,8 +143,11 @@ class Recipe:
 _PLAIN: dict[str, bool | int | float | str] = {
     "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "ema": 0.0,
     "label_smoothing": 0.0, "precision": "fp32", "flip": 0.5, "colour": 0.0, "noise": 0.0,
+    "trunk_lr": 1.0,
 }  # fmt: skip
 """What systems have in common that use no more than an optimiser."""
+_OURS: dict[str, bool | int | float | str] = {"epoch_steps": 50}
+"""What our own recipes have in common: few clips are learned from for 2,000 steps too."""
 _CONV_LSTM: dict[str, bool | int | float | str] = {
     "trunk": "resnet152", "trunk_weights": "imagenet", "freeze_trunk": True, "cell": "lstm",
     "embed": 512, "hidden": 1024, "features": 1024, "summary": "attention",
@@ -159,11 +169,12 @@ _TWO_STREAM: dict[str, bool | int | float | str] = {
     "input": "rgb+flow", "step": 0.0, "pairs": 10, "trunk": "resnet50",
 }  # fmt: skip
 _FINE_TUNED: dict[str, bool | int | float | str] = {
-    "trunk_weights": "imagenet", "lr": 1e-3, "trunk_lr": 0.3, "dropout": 0.5,
+    **_OURS, "trunk_weights": "imagenet", "trunk_lr": 0.3, "dropout": 0.5,
 }  # fmt: skip
 _VIDEO_NET: dict[str, bool | int | float | str] = {
+    **_OURS,
     "trunk": "r2plus1d_18", "trunk_weights": "kinetics", "frames": 16, "fps": 15.0, "size": 112,
-    "resize": 128, "aspect": 171 / 128, "epochs": 15, "batch_size": 8, "lr": 1e-3, "trunk_lr": 0.1,
+    "resize": 128, "aspect": 171 / 128, "epochs": 15, "batch_size": 8, "trunk_lr": 0.1,
     "dropout": 0.5,
 }  # fmt: skip
 """What fine-tunes from Kinetics-400; of other networks, --init brings the clips that they see."""
@@ -171,7 +182,7 @@ _TWO_STREAM_SOURCE = "giocoal/hmdb51-two-stream-action-recognition"
 DEFAULT_RECIPE = "best"
 RECIPES: dict[str, dict[str, Recipe]] = {
     "cnn-birnn": {
-        "best": Recipe(),
+        "best": Recipe(values=_OURS | {"trunk_weights": "auto"}),
         "original": Recipe(
             values={"epochs": 64, "embed": 256, "trunk_weights": "imagenet"},
             published=("model", "epochs", "embed", "trunk_weights"),
@@ -181,7 +192,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         ),
     },
     "conv-lstm": {
-        "best": Recipe(values=_CONV_LSTM | {"crop": 1.0, "colour": 0.0, "noise": 0.0}),
+        "best": Recipe(values=_CONV_LSTM | _OURS | {"crop": 1.0, "colour": 0.0, "noise": 0.0}),
         "original": Recipe(
             values=_CONV_LSTM | _CONV_LSTM_TRAINING | {"resize": 112, "crop": 1.0},
             published=("model", *_CONV_LSTM, *_CONV_LSTM_TRAINING),
@@ -222,7 +233,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "original": Recipe(
             values=_FINE_TUNED
             | _TWO_STREAM
-            | {"flow_trunk": "cnn_m_2048", "flow_weight": 0.5, "size": 224, "frames": 4},
+            | {"flow_trunk": "cnn_m_2048", "flow_weight": 0.5, "size": 224, "frames": 4}
+            | {"epoch_steps": 1},
             published=("model", *_TWO_STREAM, "flow_trunk", "flow_weight", "size"),
             source=_TWO_STREAM_SOURCE,
             told="both networks and the mean of their probabilities; it trained them apart: train "

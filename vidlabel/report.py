@@ -18,7 +18,6 @@ from vidlabel.errors import OutputError
 from vidlabel.evaluate import ClipResult, Evaluation
 from vidlabel.files import text_path, write_bytes
 from vidlabel.metrics import (
-    Figure,
     calibration_error,
     confusion,
     fit_temperature,
@@ -46,8 +45,8 @@ def summarise(found: Evaluation) -> dict[str, Any]:
         "unreadable": [text_path(each.sample.path) for each in found.unreadable],
         "strategy": found.strategy,
         "views_per_video": int(views) if views == int(views) else views,
-        "video_level": _figures(measure(probabilities, labels)),
-        "clip_level": _figures(measure(clips, clip_labels)) if views > 1 else None,
+        "video_level": _measured(probabilities, labels),
+        "clip_level": _measured(clips, clip_labels) if views > 1 else None,
         "calibration": {
             "error_before_temperature": _number(calibration_error(before, labels)),
             "error_after_temperature": _number(calibration_error(probabilities, labels)),
@@ -64,9 +63,9 @@ def summarise(found: Evaluation) -> dict[str, Any]:
         for kind in ("seen", "sibling", "selected", "new"):
             part, part_labels = found.video_level(kind)
             if len(part):
-                values["by_kind"][kind] = {
-                    "videos": len(part), **_figures(measure(part, part_labels)),
-                }  # fmt: skip
+                all_of_them = len(part) == len(found.read)  # they have been measured
+                measured = values["video_level"] if all_of_them else _measured(part, part_labels)
+                values["by_kind"][kind] = {"videos": len(part), **measured}
     return values
 
 
@@ -149,10 +148,12 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_bytes(path, [text.getvalue().encode("utf-8", "backslashreplace")])
 
 
-def _figures(figures: Mapping[str, Figure]) -> dict[str, dict[str, float | None]]:
+def _measured(probabilities: Tensor, labels: Tensor) -> dict[str, dict[str, float | None]]:
+    """The figures of `measure`, without those that say nothing of so few classes."""
     return {
         name: {"value": _number(f.value), "low": _number(f.low), "high": _number(f.high)}
-        for name, f in figures.items()
+        for name, f in measure(probabilities, labels).items()
+        if name != "top5" or probabilities.shape[1] > 5
     }
 
 

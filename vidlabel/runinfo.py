@@ -43,7 +43,8 @@ class RunInfo(Watch):
         self._settings = settings
         self._restart = restart
         self._session = describe_session(arguments, settings, device)
-        self._written = False
+        self.written = False
+        """Whether the folder is this run's, without what it was to forget."""
 
     def decoding(self, total: int) -> Counting:
         """Raises UsageError and OutputError, as `begin`."""
@@ -55,14 +56,14 @@ class RunInfo(Watch):
         self._write()
 
     def _write(self) -> None:
-        if self._written:  # by the fold before
+        if self.written:  # by the fold before
             return
         path = self._out / RUN
         sessions = [] if self._restart else read_description(path).get("sessions", [])
         values = {"sessions": [*sessions, self._session]}
         write_bytes(path, [json.dumps(values, indent=1).encode(), b"\n"])
         write_bytes(self._out / RECIPE, [self._settings.to_toml().encode()])
-        self._written = True
+        self.written = True
 
 
 def describe_session(arguments: Sequence[str], settings: Settings, device: str) -> dict[str, Any]:
@@ -77,17 +78,22 @@ def describe_session(arguments: Sequence[str], settings: Settings, device: str) 
         "argv": [text_path(each) for each in arguments],
         "folder": text_path(str(Path.cwd())),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {
-            "vidlabel": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "torchvision", "av", "numpy")},
-        },
+        "versions": versions(),
         "platform": platform.platform(),
         "device": str(target),
         "device_name": _device_name(target),
         "threads": torch.get_num_threads(),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "seed": settings.train.seed,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what a training is made by."""
+    return {
+        "vidlabel": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "av", "numpy")},
     }
 
 

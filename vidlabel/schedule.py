@@ -71,14 +71,37 @@ def rate_over_time(spec: TrainSpec, steps: int) -> Callable[[int], float]:
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    """The exponential moving average of a network's weights (Polyak and Juditsky 1992).
+    """The exponential moving average of a network's weights (Polyak and Juditsky 1992); those that
+    are frozen stay as they are.
 
     It forgets faster at first, so that a short training is not one of its random beginning.
     """
+    return _MovingAverage(network, decay)
+
+
+class _MovingAverage(AveragedModel):
+    """Torch's own waits for a GPU in every update, and copies all buffers. Here they stay as they
+    began: BatchNorm's statistics have to be measured for the averaged weights anyhow."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network)
+        self._decay = decay
+        kept, now = (
+            [p for p in each.parameters() if p.requires_grad] for each in (self.module, network)
+        )
+        self._kept: list[Tensor] = [*kept]
+        self._now: list[Tensor] = [*now]
+        for module in self.module.modules():
+            if isinstance(module, nn.RNNBase):  # cuDNN wants weights in one piece, unlike a copy's
+                module.flatten_parameters()
 
     @torch.no_grad()
-    def update(kept: Any, now: Any, count: Tensor | int) -> None:
-        early = (1 + int(count)) / (10 + int(count))
-        torch._foreach_lerp_(list(kept), list(now), 1 - min(decay, early))
-
-    return AveragedModel(network, multi_avg_fn=update)
+    def update_parameters(self, model: nn.Module) -> None:
+        """Follow a step of `model`, the network that this was made of."""
+        count = int(self.n_averaged)  # it is on the CPU
+        self.n_averaged += 1
+        if count:
+            share = 1 - min(self._decay, (1 + count) / (10 + count))
+            torch._foreach_lerp_(self._kept, self._now, share)
+        else:
+            torch._foreach_copy_(self._kept, self._now)

@@ -105,6 +105,17 @@ class Settings:
             "settings are ours"
         )
 
+    def with_origins(self, message: str) -> str:
+        """A message, and who has said the settings that it names, where that was no flag."""
+        own = ("flag", "ours")
+        words = message.replace(",", " ").split()
+        said = [
+            f"{each.flag} is from {safe(self.origins[key])}"
+            for key, each in SETTINGS.items()
+            if each.flag in words and self.origins[key] not in own
+        ]
+        return f"{message} ({', '.join(said)})" if said else message
+
     def rows(self) -> list[tuple[str, str, str]]:
         """Key, value and origin of every setting, section by section."""
         return [
@@ -181,6 +192,11 @@ def gather(
             origins[key] = f"published by {recipe.source}"
     if depth["size"] < depth["resize"]:  # a size without a word on what it is cropped from
         values["resize"], origins["resize"] = round(values["size"] * 8 / 7), "8/7 of size"
+    if values["trunk_weights"] == "kinetics" and arch != "video-net":
+        raise UsageError(
+            f"--trunk-weights kinetics: there are none of {safe(values['trunk'])}; imagenet is for "
+            "such networks, kinetics for those of --model video-net"
+        )
     return Settings(
         name,
         values,
@@ -202,7 +218,9 @@ def read_config(path: Path) -> dict[str, Value]:
     if not path.is_file():  # a pipe would block
         raise UsageError(f"--config {safe(str(path))}: there is no such file")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(
+            path.read_text(encoding="utf-8-sig")
+        )  # some editors begin files with a mark
     except (OSError, ValueError, RecursionError) as error:
         why = safe(str(getattr(error, "strerror", None) or error))
         raise UsageError(f"--config {safe(str(path))}: cannot be read: {why}") from error

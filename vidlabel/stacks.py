@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -84,7 +85,8 @@ def _flow(before: Tensor, after: Tensor, clip: ClipSpec, device: torch.device) -
     if device.type != "cpu":
         return to_bytes(optical_flow(before.to(device), after.to(device)), bound_px).cpu()
     threads = torch.get_num_threads()
-    size = max(1, CPU_PIXELS_AT_ONCE // before[0].numel())
+    most = max(1, CPU_PIXELS_AT_ONCE // before[0].numel())
+    size = ceil(len(before) / ceil(len(before) / most))  # in groups of about the same size
     flow = torch.empty(len(before), 2, *before.shape[1:], dtype=torch.uint8)
 
     def compute(start: int) -> None:

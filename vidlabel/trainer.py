@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
@@ -16,21 +16,27 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vidlabel.augment import Augment, Draw
-from vidlabel.distributed import Team, reduce_gradients, share_batchnorm
+from vidlabel.distributed import Team, reduce_gradients, share_batchnorm, share_dropout
 from vidlabel.errors import RunError, UsageError
 from vidlabel.featurecache import FeatureCache, centre_square
 from vidlabel.framecache import Frames, held_out_moments, kept_steps
+from vidlabel.gpuclips import GpuClips, sent
 from vidlabel.inference import channels_last, has_bf16, out_of_memory
 from vidlabel.models.base import ClipModel
 from vidlabel.recipes import TrainSpec
 from vidlabel.schedule import make_optimiser, moving_average, rate_over_time
 from vidlabel.specs import ClipSpec
+from vidlabel.text import safe
 from vidlabel.watch import Watch
 
 SETTLE_BATCHES = 16
 """Training batches over which BatchNorm's statistics are measured before each evaluation."""
 LOOK = 10
 """On a GPU, steps between two looks at the loss: each look waits for all that was begun."""
+
+
+class NotFinite(RunError):
+    """The loss is no longer a finite number: the weights are spoiled."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +96,24 @@ class Trainer:
         self._team = team
         self._watch = watch
         self._augment = Augment(clip, spec, device)
-        self._batch_size = _batch_size(spec, len(parts.train), team)
+        self._gpu = GpuClips(clip, spec, device) if device.type == "cuda" else None
+        self._batch_size = clips_of_batch(spec, len(parts.train), team)
         self._at_once = self._batch_size // team.size
-        self._bf16 = _bf16(spec, device)
+        self._bf16 = computes_in_bf16(spec, device)
         channels_last(network)
         if spec.freeze_trunk:
             network.trunk.requires_grad_(False)
         if team.size > 1:
             share_batchnorm(network)
+            share_dropout(network, team)
+        if device.type == "cuda" and not spec.compile:
+            _count_on_cpu(network)
         self._network = network
         self._trained = [p for p in network.parameters() if p.requires_grad]
         self._average = moving_average(network, spec.ema) if spec.ema else None
         if spec.compile:
             network.trunk.compile()
+            watch.note("the CNN is compiled in the first epoch, which takes minutes")
         self._optimiser = make_optimiser(network, network.trunk, spec)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimiser, rate_over_time(spec, spec.epochs * self.steps)
@@ -111,7 +122,8 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Steps of an epoch."""
-        return math.ceil(len(self._parts.train) / self._batch_size)
+        once = math.ceil(len(self._parts.train) / self._batch_size)
+        return max(once, self._spec.epoch_steps)
 
     @property
     def rate(self) -> float:
@@ -141,24 +153,26 @@ class Trainer:
         self._schedule.load_state_dict(state["schedule"])
 
     def epoch(self, number: int) -> tuple[float, float]:
-        """Train on every clip once: mean loss and accuracy on the clips as they were shown.
+        """Train on every clip, at least once: mean loss and accuracy on them as they were shown.
 
         Where clips are mixed, the one with the larger share counts as right.
 
         Raises:
-            RunError: the loss is no longer finite, or not even the smallest batch fits into memory.
+            NotFinite: the loss is no longer finite.
+            RunError: not even the smallest batch fits into memory, or nothing can be compiled.
         """
         self._train_mode()
         every = 1 if self._device.type == "cpu" else LOOK
         pending: list[Tensor] = []
         total = torch.zeros(2, dtype=torch.float64)
         for step, batch in enumerate(self._batches(number), 1):
-            pending.append(self._step(batch))
+            with _compiling(self._spec):
+                pending.append(self._step(batch))
             if step % every == 0 or step == self.steps:
                 for sums in torch.stack(pending).double().cpu():
                     loss = float(sums[0]) / self._batch_size
                     if not math.isfinite(loss):
-                        raise RunError("the loss is no longer a finite number; try a smaller --lr")
+                        raise NotFinite("the loss is no longer a finite number")
                     self._watch.step(loss, self._batch_size)
                     total += sums
                 pending.clear()
@@ -184,9 +198,13 @@ class Trainer:
         for norm in norms:
             norm.train()
             norm.reset_running_stats()
-            norm.momentum = None  # a plain average over all batches that follow
-        for batch in islice(self._batches(number), SETTLE_BATCHES):
-            for piece in batch.pieces(self._at_once):
+        batches = islice(self._batches(number), SETTLE_BATCHES)
+        pieces = (piece for batch in batches for piece in batch.pieces(self._at_once))
+        with _as_written(self._spec):
+            for count, piece in enumerate(pieces, 1):
+                for norm in norms:
+                    # A plain average over all pieces, as momentum None is, which waits for the GPU.
+                    norm.momentum = 1 / count
                 self._forward(network, piece)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -199,8 +217,9 @@ class Trainer:
         parts = []
         for start in range(0, len(own), self._at_once):
             videos = [video for video, _ in own[start : start + self._at_once]]
-            parts.append(self._held_out(network, videos).cpu())
-        found = self._team.gather(torch.cat(parts) if parts else torch.empty(0))
+            parts.append(self._held_out(network, videos))
+        # A GPU is waited for once.
+        found = self._team.gather(torch.cat(parts).cpu() if parts else torch.empty(0))
         logits = torch.empty(len(self._parts.val), found[0].shape[1])
         for rank, values in enumerate(found):
             if len(values):
@@ -215,14 +234,16 @@ class Trainer:
     def _batches(self, epoch: int) -> Iterator[_Batch]:
         """This process's parts of all batches of an epoch, in a random order.
 
-        All batches are of the same size; the last one is filled up with the first clips again.
+        All batches are of the same size: what comes after the last clip is all of them once more,
+        in another order.
         """
         seeds = np.random.SeedSequence([self._spec.seed, epoch]).generate_state(2, np.uint64)
         random = torch.Generator().manual_seed(int(seeds[0]))
-        torch.manual_seed((int(seeds[1]) + self._team.rank) % 2**63)  # what dropout draws from
+        torch.manual_seed(int(seeds[1]) % 2**63)  # what dropout draws from, alike everywhere
         size = self._batch_size
-        order = torch.randperm(len(self._parts.train), generator=random)
-        order = order[torch.arange(self.steps * size) % len(order)]
+        clips, wanted = len(self._parts.train), self.steps * size
+        orders = [torch.randperm(clips, generator=random) for _ in range(0, wanted, clips)]
+        order = torch.cat(orders)[:wanted]
         part = self._team.part(size)
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
@@ -233,6 +254,8 @@ class Trainer:
 
     def _clips(self, batch: _Batch) -> Tensor:
         moments = batch.draw.moments
+        if self._gpu is not None:
+            return self._gpu.augmented(self._frames.gather(batch.videos, moments), batch.draw)
         frames = [self._frames.take(v, m) for v, m in zip(batch.videos, moments, strict=True)]
         return self._augment(frames, batch.draw)
 
@@ -260,7 +283,7 @@ class Trainer:
         sums = torch.zeros(2, device=self._device)
         for piece in batch.pieces(self._at_once):
             answers = self._forward(self._network, piece)
-            labels = piece.labels.to(self._device, non_blocking=True)
+            labels = sent(piece.labels, self._device)
             losses = self._losses(answers, labels, piece.draw.own)
             (losses.sum() / batch.whole).backward()  # type: ignore[no-untyped-call]
             right = answers.detach().softmax(2).mean(1).argmax(1) == labels
@@ -272,8 +295,8 @@ class Trainer:
         if self._features is None:
             return network.answers(self._frame_features(network, self._clips(batch)))
         draw = batch.draw
-        shown = zip(batch.videos, draw.moments, draw.flip.tolist(), strict=True)
-        return network.answers(torch.stack([self._features.take(*each) for each in shown]))
+        found = self._features.gather(batch.videos, draw.moments, draw.flip.tolist())
+        return network.answers(found)
 
     def _frame_features(self, network: ClipModel, clips: Tensor) -> Tensor:
         """Of clips (B, T, C, S, S); the trunk may compute in bf16, what follows does not."""
@@ -290,7 +313,7 @@ class Trainer:
         if not (self._spec.mixup or self._spec.cutmix):
             return losses
         others = self._cross_entropy(answers, labels.reshape(-1, 2).flip(1).flatten())
-        own = own.to(self._device)
+        own = sent(own, self._device)
         return own * losses + (1 - own) * others
 
     def _cross_entropy(self, answers: Tensor, labels: Tensor) -> Tensor:
@@ -322,16 +345,23 @@ class Trainer:
         """Logits (B, K) of the clips that `predict` would see: middles of equal parts, centre."""
         moments = held_out_moments(self._clip)
         if self._features is not None:
-            found = [self._features.take(video, moments, mirrored=False) for video in videos]
-            return network.read(torch.stack(found))[1]
+            every, as_it_is = [moments] * len(videos), [False] * len(videos)
+            return network.read(self._features.gather(videos, every, as_it_is))[1]
+        if self._gpu is not None:
+            shown = self._frames.gather(videos, moments.expand(len(videos), -1))
+            return network.read(self._frame_features(network, self._gpu.centred(shown)))[1]
         frames = [self._frames.take(video, moments) for video in videos]
         size = self._clip.size_px
         clips = torch.stack([centre_square(each, size) for each in frames])
         return network.read(self._frame_features(network, clips))[1]
 
 
-def _batch_size(spec: TrainSpec, clips: int, team: Team) -> int:
-    """Clips of a batch, no more than there are, which the processes can divide among them."""
+def clips_of_batch(spec: TrainSpec, clips: int, team: Team) -> int:
+    """Clips of a batch, no more than there are, which the processes can divide among them.
+
+    Raises:
+        UsageError: they cannot.
+    """
     unit = team.size * (2 if spec.mixup or spec.cutmix else 1)
     if spec.batch_size % unit:
         raise UsageError(
@@ -341,7 +371,38 @@ def _batch_size(spec: TrainSpec, clips: int, team: Team) -> int:
     return min(spec.batch_size, max(2, math.ceil(clips / unit) * unit))
 
 
-def _bf16(spec: TrainSpec, device: torch.device) -> bool:
+def _as_written(spec: TrainSpec) -> AbstractContextManager[Any]:
+    """Run compiled networks as they are written: for a few batches, nothing is compiled anew."""
+    return torch.compiler.set_stance("force_eager") if spec.compile else nullcontext()
+
+
+def _count_on_cpu(network: nn.Module) -> None:
+    """Let BatchNorm layers count their batches on the CPU: a count of each would otherwise be an
+    operation of the GPU for each layer and step."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None:
+            module.num_batches_tracked = module.num_batches_tracked.cpu()
+
+
+@contextmanager
+def _compiling(spec: TrainSpec) -> Iterator[None]:
+    """Raises RunError where torch.compile fails, which it does on its first clips."""
+    if not spec.compile:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException  # slow to import
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        why = safe(str(error).partition("\n")[0][:200])
+        raise RunError(
+            f"--compile failed ({why}); it needs a C++ compiler, such as g++: leave it out"
+        ) from error
+
+
+def computes_in_bf16(spec: TrainSpec, device: torch.device) -> bool:
+    """Whether the trunk does. Raises UsageError where it is to and the device cannot."""
     if spec.precision == "bf16" and device.type == "mps":
         raise UsageError("--precision bf16 is for cpu and cuda devices")
     # CPUs have bf16 for matrices, but not for the gradients of depthwise convolutions.

@@ -96,6 +96,9 @@ class TrainView(Watch):
         self._quiet = quiet
         self._pace = Pace(1, 1, 0)
         self._bar: RichProgress | None = None
+        self._rates = True
+        """Whether the table has a column for the learning rate."""
+        self._noted: set[str] = set()
 
     def decoding(self, total: int) -> Counting:
         return console.Progress(total, quiet=self._quiet, doing="decoding")
@@ -109,7 +112,10 @@ class TrainView(Watch):
             self.note(f"goes on after epoch {len(log)}")
         if self._quiet or not console.watched() or len(log) == epochs:
             return
-        for header in _header(epochs):
+        self._rates = console.width() >= _full_width(
+            epochs
+        )  # once: a terminal can be made narrower
+        for header in _header(epochs, self._rates):
             console.line(Text(header, style="bold"))
         self._bar = console.bar(_Place(), BarColumn(bar_width=None), _Figures(self._pace))
         self._bar.add_task(self._pace.place, total=self._pace.total, completed=self._pace.done)
@@ -123,7 +129,7 @@ class TrainView(Watch):
     def epoch(self, line: Epoch, best: bool) -> None:
         self._pace.epoch(line.epoch)
         if self._bar is not None:
-            console.line(_row(line, self._pace.epochs, best))
+            console.line(_row(line, self._pace.epochs, best, self._rates))
             self._update()
         elif not self._quiet:
             console.note(_sentence(line, self._pace))
@@ -135,7 +141,8 @@ class TrainView(Watch):
             self._bar = None
 
     def note(self, line: str) -> None:
-        if not self._quiet:
+        if not self._quiet and line not in self._noted:  # the folds of a protocol say the same
+            self._noted.add(line)
             console.note(line)
 
     def _update(self) -> None:
@@ -175,30 +182,35 @@ def _sentence(line: Epoch, pace: Pace) -> str:
     )
 
 
-def _header(epochs: int) -> tuple[str, str]:
+def _header(epochs: int, rates: bool) -> tuple[str, str]:
     """Two lines above the table."""
-    gap, rate = " " * _place_width(epochs), _rate_column("lr", epochs)
+    gap, rate = " " * _place_width(epochs), _rate_column("lr", rates)
     return (
         f"{gap}{' ' * len(rate)}      training       held out",
         f"{'epoch':>{len(gap)}}{rate}   loss   top-1    loss   top-1    time",
     )
 
 
-def _row(line: Epoch, epochs: int, best: bool) -> Text:
+def _row(line: Epoch, epochs: int, best: bool, rates: bool) -> Text:
     """An epoch as a line of the table."""
     text = (
         f"{f'{line.epoch}/{epochs}':>{_place_width(epochs)}}"
-        f"{_rate_column(f'{line.lr:.1e}', epochs)}"
+        f"{_rate_column(f'{line.lr:.1e}', rates)}"
         f"  {line.train_loss:5.3f}  {line.train_top1:6.1%}"
         f"   {line.val_loss:5.3f}  {line.val_top1:6.1%}  {_clock_time(line.seconds):>6}"
     )
     return Text(f"{text}  best", style="green") if best else Text(text)
 
 
-def _rate_column(text: str, epochs: int) -> str:
+def _rate_column(text: str, shown: bool) -> str:
     """The learning rate's, which gives way in a narrow terminal."""
-    rest = _place_width(epochs) + len("  0.123  100.0%   0.123  100.0%  123:45  best")
-    return f"  {text:>7}" if console.width() >= rest + 9 else ""
+    return f"  {text:>7}" if shown else ""
+
+
+def _full_width(epochs: int) -> int:
+    """Characters of the longest row, with the learning rate."""
+    longest = "  1.0e-03  0.123  100.0%   0.123  100.0%  123:45  best"
+    return _place_width(epochs) + len(longest)
 
 
 def _place_width(epochs: int) -> int:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vidlabel.checkpoint import Header, describe_model
-from vidlabel.datasets.leaks import Leak, describe_leak, find_leak
+from vidlabel.datasets.leaks import Leak, describe_leak, find_leak, known_among
 from vidlabel.datasets.protocols import PROTOCOLS, Fold
 from vidlabel.datasets.samples import Sample
+from vidlabel.distributed import join_team
 from vidlabel.errors import OutputError, UsageError
 from vidlabel.evaluate import Evaluation, check_classes, evaluate
+from vidlabel.files import holding, text_path, write_bytes
 from vidlabel.fusion import StreamName
+from vidlabel.inference import pick_device
 from vidlabel.predict import PredictSpec, load_labeller
 from vidlabel.recipes import TrainSpec
 from vidlabel.specs import ClipSpec, ModelSpec, Precision
-from vidlabel.train import BEST, TrainResult, train
-from vidlabel.trainstate import RESULT, keep_description
-from vidlabel.watch import Counting, Watch
+from vidlabel.train import TrainResult, train
+from vidlabel.trainstate import (
+    BEST,
+    PLAN,
+    RESULT,
+    SPEC,
+    forget,
+    has_begun,
+    keep_description,
+    read_description,
+)
+from vidlabel.watch import Counting, Epoch, Together, Watch
 
-PLAN = "plan.json"
-"""What a run folder is for."""
+_RESTART = "plan.restart"
+"""A file in a run folder that is there while it is begun anew."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,16 @@ def place_of(run: Path, folds: Sequence[Fold], fold: Fold) -> Path:
     return run if len(folds) == 1 else run / fold.name
 
 
+def places_of_plan(run: Path) -> list[Path]:
+    """The folders of the folds that the plan in a run folder names; none without a plan.
+
+    Raises:
+        UsageError: the plan cannot be read.
+    """
+    names = list(read_description(run / PLAN).get("folds", {}))
+    return [run] if len(names) == 1 else [run / name for name in names]
+
+
 def model_of(model: str, folds: Sequence[Fold], fold: Fold) -> str:
     """The checkpoint that tests a fold: of a run folder, or the one named.
 
@@ -84,6 +108,7 @@ def train_folds(
     *,
     device: str = "auto",
     workers: int | None = None,
+    about: Mapping[str, Any] | None = None,
     restart: bool = False,
     cache: Path | None = None,
     watch: Watch = Watch(),  # noqa: B008 - it has no state
@@ -94,39 +119,128 @@ def train_folds(
     Args:
         plan: what to do; kept in `out`, which may not hold another.
         out: the run folder.
-        restart: begin anew, whatever `out` holds.
+        about: kept in every checkpoint, with the data set, the protocol and the fold.
+        restart: begin anew: when the first fold begins, all that `out` holds is forgotten.
         cache: folder of the decoded frames, as for `train.train`.
         watch: told how each training goes.
         on_fold: told of each fold, and whether it was complete before.
 
     Raises:
-        UsageError: `out` holds a run with other settings.
+        UsageError: `out` holds something else, or as `check_tests`.
         RunError: as `train.train`.
+        OutputError: `out` cannot be written, or is in use.
     """
+    check_tests(plan.folds, plan.protocol, plan.data, plan.spec.init)
+    team, anew = join_team(pick_device(device)), None
+    if team.leads:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            if restart:
+                anew = _Anew(plan, out)
+                watch = Together(anew, watch)
+            else:
+                _claim(plan, out)
+        except OSError as error:
+            raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
+    team.wait()
+    about = {**(about or {}), "data": text_path(plan.data), "protocol": plan.protocol}
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if restart:
+        for fold in plan.folds:
+            place = place_of(out, plan.folds, fold)
+            on_fold(fold, (place / RESULT).is_file() and not restart)
+            yield train(
+                parts_of(fold),
+                place,
+                plan.spec,
+                plan.clip,
+                plan.model,
+                device=device,
+                workers=workers,
+                about={**about, "fold": fold.name},
+                restart=restart,
+                leaky=PROTOCOLS[plan.protocol].leaky and bool(fold.val),
+                cache=cache,
+                watch=watch,
+            )
+    finally:
+        if anew is not None:
+            anew.settle()
+
+
+def _claim(plan: Plan, out: Path) -> None:
+    """See that a run folder is for this plan, and make it so if nothing has been trained in it.
+
+    Raises:
+        UsageError: it is for something else.
+    """
+    if (out / _RESTART).exists():
+        raise UsageError(f"{out}: was ended while it was begun anew; --restart does that again")
+    if (out / PLAN).exists():
+        if not any(map(has_begun, places_of_plan(out))):
             (out / PLAN).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
-    keep_description(out / PLAN, plan.describe())
-    for fold in plan.folds:
-        place = place_of(out, plan.folds, fold)
-        on_fold(fold, (place / RESULT).is_file() and not restart)
-        yield train(
-            parts_of(fold),
-            place,
-            plan.spec,
-            plan.clip,
-            plan.model,
-            device=device,
-            workers=workers,
-            about={"data": plan.data, "protocol": plan.protocol, "fold": fold.name},
-            restart=restart,
-            leaky=PROTOCOLS[plan.protocol].leaky and bool(fold.val),
-            cache=cache,
-            watch=watch,
+    elif has_begun(out):
+        raise UsageError(
+            f"{out}: holds a run without a protocol; --restart begins anew, or name another --out"
         )
+    keep_description(out / PLAN, plan.describe())
+
+
+class _Anew(Watch):
+    """Forgets what a run folder held, all folds at once, when the first fold of a new plan begins.
+
+    Not before: what can go wrong until then, such as weights that are missing, leaves all as it
+    was. Not later: folds of two runs would lie side by side. `train` forgets the first fold itself,
+    a moment before: a file says that this is on, for who finds the folder as a kill has left it.
+
+    Raises:
+        OutputError: a fold is being trained by another process.
+    """
+
+    def __init__(self, plan: Plan, out: Path) -> None:
+        self._plan = plan
+        self._out = out
+        first = place_of(out, plan.folds, plan.folds[0])
+        others = {out, *(place_of(out, plan.folds, fold) for fold in plan.folds)}
+        with suppress(UsageError):  # a plan that cannot be read
+            others |= set(places_of_plan(out))
+        self._others = sorted(place for place in others - {first} if place.is_dir())
+        for place in self._others:
+            with holding(place / SPEC):
+                pass
+        self._first_spec = first / SPEC
+        self._before = self._stamp()
+        write_bytes(out / _RESTART, [])
+
+    def decoding(self, total: int) -> Counting:
+        """The first fold is about to be decoded."""
+        self._forget()
+        return super().decoding(total)
+
+    def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
+        """The first fold is about to be trained, if there was nothing to decode."""
+        self._forget()
+
+    def settle(self) -> None:
+        """Whatever has happened: take the file away if nothing was begun, nor forgotten."""
+        if self._stamp() == self._before:
+            (self._out / _RESTART).unlink(missing_ok=True)
+
+    def _forget(self) -> None:
+        if not (self._out / _RESTART).exists():  # done before the first fold
+            return
+        for place in self._others:
+            forget(place)
+        plan = json.dumps(self._plan.describe(), indent=1)
+        write_bytes(self._out / PLAN, [plan.encode()])
+        (self._out / _RESTART).unlink(missing_ok=True)
+
+    def _stamp(self) -> tuple[int, int]:
+        """Changes when the first fold's description is written."""
+        try:
+            found = self._first_spec.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_ino, found.st_mtime_ns
 
 
 def parts_of(fold: Fold) -> list[Sample]:
@@ -157,25 +271,93 @@ def leak_lines(fold: Fold, protocol: str) -> list[str]:
     return lines
 
 
+def check_tests(folds: Sequence[Fold], protocol: str, data: str, init: str = "") -> None:
+    """See, before anything is trained, that what will be trained can be tested.
+
+    Args:
+        folds: what is trained on and tested. A training clip without a split may come to choose
+            the epoch instead; one of split `val` will.
+        protocol: "" where there is none; a leaky one may test on what it trains on.
+        data: the data set's name, for messages.
+        init: the checkpoint to start from, whose training counts too; "" for none.
+
+    Raises:
+        UsageError: a class is tested that is not trained on, or as `check_leak`.
+    """
+    start = describe_model(init) if init else None
+    for fold in folds:
+        learned = [sample for sample in fold.train if sample.split != "val"]
+        unknown = sorted({s.label for s in fold.test} - {s.label for s in learned})
+        if unknown:
+            raise UsageError(
+                f"{data}: class {unknown[0]} is tested in {fold.name}, but has no video to train on"
+            )
+        if protocol and PROTOCOLS[protocol].leaky:
+            continue
+        found = _Overlap(
+            {s.id for s in learned},
+            {s.group for s in learned},
+            {s.id for s in fold.train if s.split == "val"},
+            fold,
+        )
+        if found.first:
+            cure = "see --group-pattern" if protocol else "give a group's clips the same split"
+            raise UsageError(f"{data}: of {found.told('are to be')}; {cure}")
+        if start is not None:
+            check_leak(start, fold, f"--init {init}", allowed=False)
+
+
 def check_leak(header: Header, fold: Fold, model: str, *, allowed: bool) -> Leak:
     """How many of a fold's test clips the model knows.
 
     Raises:
         UsageError: it knows some, and that is not allowed.
     """
-    leak, _ = find_leak(set(header.trained_on), set(header.sources), fold.test)
-    selected = len({sample.id for sample in fold.test} & set(header.selected_on))
-    if allowed or not (leak.seen or leak.siblings or selected):
-        return leak
-    parts = [
-        f"{leak.seen} were trained on" if leak.seen else "",
-        f"{leak.siblings} share a source with clips that were" if leak.siblings else "",
-        f"{selected} were used to choose the epoch" if selected else "",
-    ]
-    raise UsageError(
-        f"{model}: of {leak.tested} test clips of {fold.name}, {', '.join(filter(None, parts))}; "
-        "test on what was held out, or see seen and unseen clips apart with --allow-leak"
-    )
+    found = _Overlap(header.trained_on, header.sources, header.selected_on, fold)
+    if found.first and not allowed:
+        raise UsageError(
+            f"{model}: of {found.told('were')}; test on what was held out, or see seen and unseen "
+            f"clips apart with --allow-leak of eval{found.hint}"
+        )
+    return found.leak
+
+
+class _Overlap:
+    """What a fold's test clips have in common with a training: the ids and groups it is on, and
+    the ids that choose its epoch."""
+
+    def __init__(
+        self,
+        trained_on: Collection[str],
+        sources: Collection[str],
+        selected_on: Collection[str],
+        fold: Fold,
+    ) -> None:
+        self._fold = fold
+        self.leak, kinds = find_leak(trained_on, sources, fold.test)
+        self._selected = known_among(selected_on, fold.test)
+        known = {clip for clip, kind in kinds.items() if kind != "new"} | self._selected
+        self.first = next((sample for sample in fold.test if sample.id in known), None)
+        """The first clip that is known."""
+
+    def told(self, verb: str) -> str:
+        """The numbers, and the first clip, in words. `verb`: were, or are to be."""
+        counts = {
+            f"{verb} trained on": self.leak.seen,
+            f"share a source with clips that {verb} trained on": self.leak.siblings,
+            f"{verb} used to choose the epoch": len(self._selected),
+        }
+        parts = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        clips = f"{self.leak.tested} test clip{'' if self.leak.tested == 1 else 's'}"
+        first = self.first and f", such as {text_path(self.first.path)} (group {self.first.group})"
+        return f"{clips} of {self._fold.name}, {parts}{first or ''}"
+
+    @property
+    def hint(self) -> str:
+        """What to do where it is clips of the same name, and not the same clips."""
+        if not self.leak.seen and not self._selected:
+            return ""
+        return "; clips of one class and file name count as one: rename those that are others"
 
 
 def evaluate_folds(

@@ -151,10 +151,11 @@ def ours(
     truth = batches[0].labels.to(target)
 
     def bare() -> None:
+        network = trainer._network.train()
         for _ in batches:
             trainer._optimiser.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(trainer._logits(trainer._network.train(), ready), truth)
-            loss.backward()
+            logits = network.read(trainer._frame_features(network, ready))[1]
+            F.cross_entropy(logits, truth).backward()
 
     bare()
     bare_s = [timed(bare) for _ in range(spec.epochs)]

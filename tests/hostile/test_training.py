@@ -40,7 +40,7 @@ def _command(folder: Path, out: Path) -> tuple[object, ...]:
         "train", folder, "--out", out, "--epochs", 3, "--batch-size", 4, "--frames", 4,
         "--size", 32, "--hidden", 16, "--ema", 0.5, "--mixup", 0.2, "--device", "cpu",
         "--val-fraction", 0.3, "--group-pattern", "(place[0-9])_", "--workers", 1,
-        "--cache", folder.parent / "cache",
+        "--cache", folder.parent / "cache", "--epoch-steps", 1, "--trunk-weights", "none",
     )  # fmt: skip
 
 

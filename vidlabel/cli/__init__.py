@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it: `--help` knows neither torc
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import suppress
 
@@ -41,40 +42,52 @@ for command in (
 def main() -> None:
     """Run the command line and exit with its code: one line for an error, never a traceback
     unless --debug asks for it."""
-    debug = "--debug" in sys.argv[1:]
     try:
         code = cli.main(prog_name="vidlabel", standalone_mode=False)
     except click.ClickException as error:
-        with suppress(OSError):  # a full disk takes no message
-            error.show()
+        if _speaks():
+            with suppress(OSError):  # a full disk takes no message
+                error.show()
         code = ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of our stdout, `head` for example, has gone
         code = ExitCode.SOME_FAILED
-    except VidlabelError as error:
-        if debug:
-            raise
-        from vidlabel import console
-
-        console.error(str(error))
-        code = error.exit_code
-    except OSError as error:
-        if debug:
-            raise
-        from vidlabel import console
-
-        console.error(f"the system refused: {error}")
-        code = ExitCode.NOTHING_RAN
     except Exception as error:
-        if debug:
+        if "--debug" in sys.argv[1:]:
             raise
-        from vidlabel import console
+        code = _tell(error)
+    code = int(code or 0)
+    if code > 128:  # stopped by a signal; another Ctrl-C, from here on, changes only how soon
+        signal.signal(signal.SIGINT, lambda *_: os._exit(code))
+    sys.exit(_flushed(code))
 
+
+def _tell(error: Exception) -> ExitCode:
+    """One line for what went wrong, and its exit code."""
+    from vidlabel import console
+
+    code = ExitCode.NOTHING_RAN
+    if isinstance(error, VidlabelError):
+        line, code = str(error), error.exit_code
+    elif isinstance(error, OSError):
+        line = f"the system refused: {error}"
+    else:
         what = f"{type(error).__name__}: {error}"
-        console.error(f"a mistake of vidlabel's own: {what}; --debug shows where, please report it")
-        code = ExitCode.NOTHING_RAN
-    sys.exit(_flushed(int(code or 0)))
+        line = f"a mistake of vidlabel's own: {what}; --debug shows where, please report it"
+    if _speaks():
+        console.error(line)
+    return code
+
+
+def _speaks() -> bool:
+    """Whether to say what is wrong: of the processes that torchrun starts for one training, one
+    does."""
+    if "train" not in sys.argv[1:] or os.environ.get("WORLD_SIZE", "1") == "1":
+        return True
+    from vidlabel.distributed import speaks_first
+
+    return speaks_first()
 
 
 def _flushed(code: int) -> int:

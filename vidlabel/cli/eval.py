@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where the report goes.  [default: RUN/report]",
+    help="Where the report goes.  [default: RUN/report, or RUN/report-WHAT for other clips or "
+    "another way to test than the run's own]",
 )
 @PROTOCOL
 @SPLIT
@@ -81,8 +84,8 @@ def evaluate(
     from vidlabel.datasets import open_dataset
     from vidlabel.predict import PredictSpec
     from vidlabel.signals import interruptible
-    from vidlabel.trainstate import read_description
-    from vidlabel.trials import PLAN, leak_lines
+    from vidlabel.trainstate import PLAN, read_description
+    from vidlabel.trials import leak_lines
 
     plan = read_description(Path(model) / PLAN)
     if plan and protocol in (None, plan.get("protocol")):  # divide the data as the run did
@@ -100,7 +103,10 @@ def evaluate(
     for line in (line for fold in chosen for line in leak_lines(fold, protocol)):
         console.warn(line)
     spec = PredictSpec(views=views, workers=workers, strategy=strategy)
-    report = out or (Path(model) / "report" if Path(model).is_dir() else None)
+    report = out
+    if report is None and Path(model).is_dir():
+        how = [name for name in (stream, precision) if name not in (None, "auto")]
+        report = report_of(Path(model), data, group_pattern, chosen, protocol, spec, how)
     with interruptible() as stop:
         try:
             unreadable = evaluate_and_show(
@@ -111,6 +117,40 @@ def evaluate(
             console.warn("stopped")
             return ExitCode(stop.exit_code)
     return ExitCode.SOME_FAILED if unreadable else ExitCode.OK
+
+
+def report_of(
+    run: Path, data: str, group_pattern: str | None, folds: Sequence[Fold], protocol: str,
+    spec: PredictSpec, how: Sequence[str],
+) -> Path:  # fmt: skip
+    """Where the report of a test of a run folder goes.
+
+    `report` is what the run has written itself, of its own test clips, and stays what it is. What
+    tests other clips, or in another way, is `report-` and what differs.
+    """
+    from vidlabel.checkpoint import read_header
+    from vidlabel.files import text_path
+    from vidlabel.trainstate import BEST, PLAN, read_description
+
+    plan = read_description(run / PLAN)
+    own = plan.get("data")
+    if not plan and (run / BEST).is_file():
+        own = read_header(run / BEST).training.get("data")
+    names = [fold.name for fold in folds]
+    tested = plan["protocol"] if plan else "", list(plan.get("folds", names))
+    differs = []
+    if own is None or text_path(os.path.abspath(data)) != os.path.abspath(own):  # noqa: PTH100
+        differs.append(Path(data).stem)
+    elif not plan and not protocol and not folds[0].train:  # no test part: all clips
+        differs.append("all")
+    if plan and group_pattern != plan.get("group_pattern"):
+        differs.append("regrouped")
+    if (protocol, names) != tested:
+        differs.append(names[0] if len(names) == 1 else protocol)
+    differs += [f"views-{spec.views}"] if spec.views > 1 else []
+    differs += [spec.strategy] if spec.strategy != "clip" else []
+    what = re.sub(r"[^\w+.-]+", "-", "-".join([*differs, *how]))[:100]
+    return run / (f"report-{what}" if what else "report")
 
 
 def evaluate_and_show(
@@ -159,7 +199,8 @@ def evaluate_and_show(
 def choose_folds(
     data: str, dataset: Dataset, protocol: str | None, split: str | None, folds: int, seed: int
 ) -> tuple[list[Fold], str]:
-    """The folds that the options mean, and the protocol's name, "" where all clips are tested.
+    """The folds that the options mean, and the protocol's name, "" where there is none: then what a
+    table calls `test` is tested, and the rest is for training; or all clips are tested.
 
     Raises:
         UsageError: --split does not fit, or as `make_folds`.
@@ -173,7 +214,8 @@ def choose_folds(
         test = tuple(
             s for s in dataset.samples if s.split == "test" or not (marked or s.split == "train")
         )
-        return [Fold(Path(data).stem or "all", (), (), test)], ""
+        train = tuple(s for s in dataset.samples if marked and s.split != "test")
+        return [Fold(Path(data).stem or "all", train, (), test)], ""
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: not known; one of {', '.join(PROTOCOLS)}")
     if protocol != "official" and split is not None:
@@ -188,11 +230,12 @@ def choose_folds(
 
 
 def say_found(dataset: Dataset) -> None:
-    """Warn of clips that lists and disk do not agree on, and of groups that may be none."""
+    """Warn of clips that lists and disk do not agree on, of groups that may be none, and of classes
+    that may be one."""
     from vidlabel import console
-    from vidlabel.datasets.protocols import doubt_groups
+    from vidlabel.datasets.protocols import doubt_classes, doubt_groups
 
-    if doubt := doubt_groups(dataset):
+    for doubt in filter(None, (doubt_groups(dataset), doubt_classes(dataset))):
         console.warn(doubt)
     for what, ids in (
         ("clips of the official lists are missing", dataset.missing),

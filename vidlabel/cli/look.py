@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from vidlabel.errors import ExitCode
+
+if TYPE_CHECKING:
+    from vidlabel.checkpoint import Header
 
 
 @click.command()
@@ -73,24 +78,19 @@ def _trainable() -> list[list[object]]:
 @click.command()
 @click.argument("file")
 def info(file: str) -> int:
-    """Say what is in a video FILE, a checkpoint, or a shipped model."""
+    """Say what is in a video FILE, a checkpoint, a run folder, or a shipped model."""
     from dataclasses import fields
+    from pathlib import Path
 
     from vidlabel import console
     from vidlabel.models.kinetics import KINETICS
     from vidlabel.specs import SHIPPED
 
-    if file in SHIPPED or file in KINETICS or file.endswith(".safetensors"):
+    named = file in SHIPPED or file in KINETICS
+    if named or file.endswith(".safetensors") or Path(file).is_dir():
         from vidlabel.checkpoint import describe_model
 
-        header = describe_model(file)
-        rows = [
-            ["model", str(header.model)], ["clip", str(header.clip)],
-            ["classes", ", ".join(header.classes)], ["temperature", str(header.temperature)],
-            *([name, str(value)] for name, value in sorted(header.metrics.items())),
-            *([name, str(value)] for name, value in sorted(header.training.items())),
-            ["trained_on", f"{len(header.trained_on)} clips"],
-        ]  # fmt: skip
+        rows = _about(describe_model(file))
     else:
         from vidlabel.video import probe
 
@@ -98,6 +98,27 @@ def info(file: str) -> int:
         rows = [[f.name, str(getattr(found, f.name))] for f in fields(found)]
     console.table(console.safe(file), ["", ""], rows)
     return ExitCode.OK
+
+
+def _about(header: Header) -> list[list[str]]:
+    """Rows of what a checkpoint says of itself."""
+    return [
+        ["model", str(header.model)],
+        ["clip", str(header.clip)],
+        ["classes", ", ".join(header.classes)],
+        ["temperature", str(header.temperature)],
+        *([name, str(value)] for name, value in sorted(header.metrics.items())),
+        *([name, _shown(value)] for name, value in sorted(header.training.items())),
+        ["trained_on", f"{len(header.trained_on)} clips"],
+        *([["selected_on", f"{len(header.selected_on)} clips"]] if header.selected_on else []),
+    ]
+
+
+def _shown(value: object) -> str:
+    """A value of a checkpoint's description; one with parts as `name value, name value`."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name} {part}" for name, part in value.items() if part != "")
 
 
 @click.command()

@@ -15,7 +15,11 @@ DEVICE = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps."
 )
 WORKERS = click.option(
-    "-j", "--workers", type=int, metavar="N", help="Decoder processes.  [default: one per core]"
+    "-j",
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Decoder processes.  [default: one per core]",
 )
 EMBEDDINGS = click.option(
     "--embeddings",
@@ -79,7 +83,7 @@ PRECISION = click.option(
     help="Of the CNN; auto is bf16 where the device has it.",
 )
 
-_METAVARS = {"init": "NAME|FILE", "trunk_weights": "imagenet|kinetics|FILE|none"}
+_METAVARS = {"init": "NAME|FILE|RUN", "trunk_weights": "auto|imagenet|kinetics|FILE|none"}
 
 
 class SectionedCommand(click.Command):

@@ -66,8 +66,9 @@ _DEFAULT_LIMITS = Limits()
     "--model",
     default="starter",
     show_default=True,
-    metavar="NAME|FILE",
-    help="A name that `vidlabel models` lists, or a .safetensors checkpoint.",
+    metavar="NAME|FILE|RUN",
+    help="A name that `vidlabel models` lists, a .safetensors checkpoint, or the folder of a "
+    "training.",
 )
 @click.option("-k", "--top-k", default=5, show_default=True, help="Classes listed per video.")
 @VIEWS

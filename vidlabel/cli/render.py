@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "-m",
     "--model",
-    metavar="NAME|FILE",
+    metavar="NAME|FILE|RUN",
     help="What labels the videos, as in predict.  [default: starter]",
 )
 @click.option(

@@ -25,13 +25,16 @@ from vidlabel.errors import ExitCode, UsageError
 from vidlabel.recipes import DEFAULT_RECIPE
 from vidlabel.settings import RECIPE_NAMES, Settings, gather
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.watch import Watch
+from vidlabel.watch import Together, Watch
 
 if TYPE_CHECKING:
     from vidlabel.datasets.protocols import Fold
-    from vidlabel.datasets.samples import Dataset
+    from vidlabel.datasets.samples import Dataset, Sample
     from vidlabel.distributed import Team
     from vidlabel.train import TrainResult
+
+HELD_OUT = "held-out part, on which the epoch was chosen"
+"""The title of its report: on new clips a model is worse."""
 
 
 @click.command(cls=SectionedCommand)
@@ -105,8 +108,9 @@ def train(
     --recipe.
     """
     from vidlabel import console
-    from vidlabel.distributed import join_team
+    from vidlabel.distributed import join_team, speaks_first
     from vidlabel.inference import pick_device
+    from vidlabel.runinfo import RunInfo
     from vidlabel.signals import interruptible
 
     settings = gather({**said, "recipe": recipe}, config, _specs_of)
@@ -118,7 +122,8 @@ def train(
         raise UsageError(f"{missing} is missing; see `vidlabel train --help`")
     team = join_team(pick_device(device))
     quiet = quiet or not team.leads
-    watch = _watch(out, settings, device, quiet, tensorboard, not resume) if team.leads else Watch()
+    info = RunInfo(out, sys.argv, settings, device, restart=not resume)
+    watch = Together(info, *_viewers(quiet, tensorboard)) if team.leads else Watch()
     job = _Job(
         data, out, settings, device, workers, cache, restart=not resume, quiet=quiet, team=team,
         watch=watch,
@@ -131,12 +136,20 @@ def train(
             else:
                 unreadable = job.folds(dataset, group_pattern, protocol, split, folds)
         except KeyboardInterrupt:
-            if team.leads:
-                console.warn(
-                    f"stopped; what is trained so far is in {out}; the same command goes on"
-                )
+            if team.leads and (team.size == 1 or speaks_first()):
+                console.warn(_stopped(restart=not resume, begun=info.written))
             return ExitCode(stop.exit_code)
+        except UsageError as error:
+            raise UsageError(settings.with_origins(str(error))) from error
     return ExitCode.SOME_FAILED if unreadable else ExitCode.OK
+
+
+def _stopped(*, restart: bool, begun: bool) -> str:
+    """What to say of a run that was asked to stop: how it goes on."""
+    if restart and not begun:
+        return "stopped before anything was trained; the same command begins anew"
+    again = "the same command without --restart" if restart else "the same command"
+    return f"stopped; what is done is kept; {again} goes on"
 
 
 def _specs_of(name: str) -> tuple[ClipSpec, ModelSpec]:
@@ -147,21 +160,16 @@ def _specs_of(name: str) -> tuple[ClipSpec, ModelSpec]:
     return header.clip, header.model
 
 
-def _watch(
-    out: Path, settings: Settings, device: str, quiet: bool, tensorboard: bool, restart: bool
-) -> Watch:
-    """All who are told how the training goes.
+def _viewers(quiet: bool, tensorboard: bool) -> list[Watch]:
+    """Who shows how the training goes.
 
     Raises:
         UsageError: the package for TensorBoard is missing.
     """
-    from vidlabel.runinfo import RunInfo
     from vidlabel.trainboard import TrainBoard
     from vidlabel.trainview import TrainView
-    from vidlabel.watch import Together
 
-    watches = [RunInfo(out, sys.argv, settings, device, restart), TrainView(quiet)]
-    return Together(*watches, *([TrainBoard()] if tensorboard else []))
+    return [TrainView(quiet), *([TrainBoard()] if tensorboard else [])]
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,15 @@ class _Job:
     quiet: bool
     team: Team
     watch: Watch
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the checkpoint says of its training, beside what `train` itself does."""
+        from vidlabel.files import text_path
+        from vidlabel.runinfo import versions
+
+        recipe = self.settings.recipe
+        return {"data": text_path(self.data), "recipe": recipe, "versions": versions()}
 
     def open(self, group_pattern: str | None, splits: Path | None, per_class: int) -> Dataset:
         """Find the videos, or make them; of several processes the first does that alone."""
@@ -204,22 +221,51 @@ class _Job:
         return dataset
 
     def one_model(self, dataset: Dataset) -> bool:
-        """Train on all that is not called `test`, and test on that, if there is any."""
+        """Train on all that is not called `test`; test on that, or where there is none, report on
+        the held-out part."""
         from vidlabel.cli.eval import choose_folds
+        from vidlabel.datasets.samples import hold_out
         from vidlabel.train import train as run_training
+        from vidlabel.trials import check_tests
 
+        spec = self.settings.train
         learned = [sample for sample in dataset.samples if sample.split != "test"]
+        tests: list[Fold] = []
+        if len(learned) < len(dataset.samples):
+            tests, _ = choose_folds(self.data, dataset, None, None, 0, spec.seed)
+            check_tests(tests, "", self.data, spec.init)
         result = run_training(
-            learned, self.out, self.settings.train, self.settings.clip, self.settings.model,
+            learned, self.out, spec, self.settings.clip, self.settings.model,
             device=self.device, workers=self.workers, restart=self.restart, cache=self.cache,
-            watch=self.watch,
+            about=self.about, watch=self.watch,
         )  # fmt: skip
         unreadable = self.finish(result)
-        if len(learned) < len(dataset.samples):
-            seed = self.settings.train.seed
-            chosen, _ = choose_folds(self.data, dataset, None, None, 0, seed)
-            unreadable |= self.test(chosen, "")
+        if tests:
+            return self.test(tests, "") or unreadable
+        parts = hold_out(learned, spec.val_fraction, spec.seed)
+        held = {s.path: s for s in parts if s.split == "val" and s.path not in result.unreadable}
+        if self.team.leads:
+            self.report_held_out(list(held.values()), result)
         return unreadable
+
+    def report_held_out(self, held: Sequence[Sample], result: TrainResult) -> None:
+        """Write, and show, what the model of the best epoch says of the held-out part. That part
+        has chosen the epoch, which the report's title says."""
+        from vidlabel import console
+        from vidlabel.datasets.protocols import Fold
+        from vidlabel.predict import PredictSpec
+        from vidlabel.report import summarise, write_report
+        from vidlabel.trials import evaluate_folds
+
+        (found,) = evaluate_folds(
+            [Fold(HELD_OUT, (), (), tuple(held))], "", self.data, str(result.checkpoint),
+            PredictSpec(workers=self.workers), allow_leak=True, device=self.device,
+            counting=lambda total: console.Progress(total, quiet=self.quiet, doing="reporting"),
+        )  # fmt: skip
+        values = summarise(found)
+        write_report(self.out / "report", found, values)
+        if not self.quiet:
+            console.evaluation(values, (), str(self.out / "report"))
 
     def folds(
         self, dataset: Dataset, group_pattern: str | None, protocol: str | None,
@@ -239,7 +285,7 @@ class _Job:
         unreadable = False
         for result in train_folds(
             plan, self.out, device=self.device, workers=self.workers, restart=self.restart,
-            cache=self.cache, watch=self.watch, on_fold=self.on_fold,
+            cache=self.cache, about=self.about, watch=self.watch, on_fold=self.on_fold,
         ):  # fmt: skip
             unreadable |= self.finish(result)
         return self.test(chosen, protocol) or unreadable
@@ -265,10 +311,10 @@ class _Job:
 
         for path in result.unreadable if self.team.leads else ():
             console.warn(f"not trained on, cannot be read: {path}")
-        videos = result.header.metrics["held_out_videos"]
+        count = result.header.metrics["held_out_videos"]
         self.note(
-            f"best: epoch {result.best.epoch}, top-1 {result.best.val_top1:.1%} on {videos} "
-            f"held-out videos; {result.checkpoint}"
+            f"best: epoch {result.best.epoch}, top-1 {result.best.val_top1:.1%} on {count} "
+            f"held-out video{'' if count == 1 else 's'}; {result.checkpoint}"
         )
         return bool(result.unreadable)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.hmdb51 import read_hmdb51
+from vidlabel.datasets.leaks import tell_apart
 from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.datasets.table import read_table
 from vidlabel.datasets.ucf101 import read_ucf101
@@ -52,7 +53,8 @@ def open_dataset(
         return PUBLIC[name](Path(root).expanduser(), splits)
     if splits:
         raise UsageError(f"--splits goes with {' and '.join(f'{n}:ROOT' for n in PUBLIC)}")
-    kind, samples = _read(data, out, group_pattern, per_class, seed, on_clip)
+    kind, found = _read(data, out, group_pattern, per_class, seed, on_clip)
+    samples = tell_apart(found)
     labels = tuple(sorted({sample.label for sample in samples}))
     return Dataset(kind, tuple(samples), {}, (), (), labels)
 
@@ -70,6 +72,8 @@ def _read(
     if group_pattern and (data == "synthetic" or path.suffix.lower() == ".csv"):
         raise UsageError("--group-pattern goes with a folder; a table has a column group")
     if data == "synthetic":
+        if per_class < 1:
+            raise UsageError(f"--per-class must be at least 1, got {per_class}")
         from vidlabel.datasets.generate import generate_clips
         from vidlabel.workers import worker_count
 

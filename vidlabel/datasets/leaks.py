@@ -6,8 +6,11 @@ With M right of the clips it was trained on and A right of the others, a model s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from vidlabel.datasets.hmdb51 import film_of
 from vidlabel.datasets.samples import Sample
@@ -52,6 +55,51 @@ class Leak:
         return self.seen + self.siblings > 0
 
 
+def tell_apart(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples of a data set, its different files with different ids.
+
+    Files of one class and name (`walk/ada/1.mp4`, `walk/bo/1.mp4`) get the shortest end of their
+    paths that tells them apart as their name. Names of HMDB51's and UCF-101's form say by
+    themselves which clip it is: files of one such name are copies, and stay one clip.
+    """
+    files: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for sample in samples:
+        files[sample.id].add(_steps(sample))
+    length: dict[str, int] = {}
+    for clip, paths in files.items():
+        if len(paths) > 1 and not _named_source(clip):
+            longest = max(map(len, paths))
+            length[clip] = next(
+                n for n in range(2, longest + 1) if len({p[-n:] for p in paths}) == len(paths)
+            )
+    return [
+        replace(s, name="/".join(_steps(s)[-length[s.id] :])) if s.id in length else s
+        for s in samples
+    ]
+
+
+def _steps(sample: Sample) -> tuple[str, ...]:
+    return Path(os.path.abspath(sample.path)).parts  # noqa: PTH100 - links are not followed
+
+
+def known_among(known: Collection[str], test: Sequence[Sample]) -> set[str]:
+    """Ids of the test clips that are in `known`, ids of perhaps another data set.
+
+    Where one of two ids has more of the path than the other (see `tell_apart`), they count as one
+    clip if they end alike: better to suspect a clip than to miss one.
+    """
+    whole = frozenset(known)
+    ends = {end for clip in whole for end in _ends(clip)}
+    return {s.id for s in test if s.id in ends or not whole.isdisjoint(_ends(s.id))}
+
+
+def _ends(clip: str) -> Iterator[str]:
+    """An id, and what it would be with less of its path."""
+    label, _, name = clip.partition("/")
+    steps = name.split("/")
+    return (f"{label}/{'/'.join(steps[i:])}" for i in range(len(steps)))
+
+
 def find_leak(
     trained_on: Collection[str], sources: Collection[str], test: Sequence[Sample]
 ) -> tuple[Leak, dict[str, str]]:
@@ -68,11 +116,11 @@ def find_leak(
     Returns:
         The numbers, and for each test clip's id `seen`, `sibling` or `new`.
     """
-    ids, groups = frozenset(trained_on), frozenset(sources)
-    named = {source for source in map(_named_source, ids) if source}
+    seen, groups = known_among(trained_on, test), frozenset(sources)
+    named = {source for source in map(_named_source, trained_on) if source}
 
     def kind_of(sample: Sample) -> str:
-        if sample.id in ids:
+        if sample.id in seen:
             return "seen"
         sibling = sample.group in groups or _named_source(sample.id) in named
         return "sibling" if sibling else "new"

@@ -89,12 +89,23 @@ def doubt_groups(dataset: Dataset) -> str | None:
     a folder or table tell nothing of where clips come from. None where there is no such doubt."""
     clips = {sample.path for sample in dataset.samples}
     groups = {sample.group for sample in dataset.samples}
-    if dataset.name not in ("folder", "table") or len(groups) < len(clips):
+    if dataset.name not in ("folder", "table") or len(groups) < len(clips) or len(clips) < 2:
         return None
     return (
         f"each of the {len(clips)} clips is a group of its own: clips of one person, film or "
         "camera may be trained on and tested on; see --group-pattern"
     )
+
+
+def doubt_classes(dataset: Dataset) -> str | None:
+    """A line for the user where two classes differ in case or blanks alone; None where none do."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in dataset.classes:
+        alike["".join(label.split()).casefold()].append(label)
+    pairs = [" and ".join(map(repr, labels)) for labels in alike.values() if len(labels) > 1]
+    if not pairs:
+        return None
+    return f"classes {pairs[0]} differ in case or blanks alone; give one name to what is one class"
 
 
 def _official(dataset: Dataset, folds: int, seed: int) -> list[Fold]:

@@ -24,12 +24,15 @@ class Sample:
     label: str
     group: str
     split: Split = ""
+    name: str = ""
+    """The end of its path that tells it from others of its data set, where that is more than the
+    file's name: see `leaks.tell_apart`."""
 
     @property
     def id(self) -> str:
         """`label/name`: the same for the same clip, wherever the data set lies. A checkpoint keeps
         the ids of its training clips for the leak check."""
-        return f"{self.label}/{Path(self.path).name}"
+        return f"{self.label}/{self.name or Path(self.path).name}"
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> list[Samp
     """Decide the split of samples that have none: whole groups are held out.
 
     Groups are taken in random order, and each is held out if that brings the numbers of held-out
-    samples per class nearer to `fraction` of each class. The last group with a class stays in
-    training, so that every class can be learned.
+    samples per class nearer to `fraction` of each class. A class that has none then gives its
+    smallest group. The last group with a class stays in training, so that every class can be
+    learned.
 
     Args:
         samples: those that already have a split keep it.
@@ -82,7 +86,8 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> list[Samp
     if not 0 < fraction < 1:
         raise UsageError(f"--val-fraction must be between 0 and 1, got {fraction}")
     if all(sample.split for sample in samples):
-        return _checked(list(samples))
+        _check_given(samples)
+        return _undivided(list(samples))
     open_groups: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
         if not sample.split:
@@ -92,19 +97,28 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> list[Samp
         for label, count in Counter(s.label for s in samples if not s.split).items()
     }
     groups_left = Counter(label for labels in open_groups.values() for label in labels)
-    held: Counter[str] = Counter()
+    held = Counter(sample.label for sample in samples if sample.split == "val")
     chosen: set[str] = set()
-    names = sorted(open_groups)
-    for name in np.random.default_rng(seed).permutation(names):
-        labels = open_groups[str(name)]
-        gain = sum(
-            (wanted[k] - held[k]) ** 2 - (wanted[k] - held[k] - n) ** 2 for k, n in labels.items()
-        )
-        if gain > 0 and all(groups_left[k] > 1 for k in labels):
-            chosen.add(str(name))
-            held += labels
-            groups_left -= Counter(dict.fromkeys(labels, 1))
-    return _checked(
+
+    def nearer(labels: Counter[str]) -> bool:
+        off = {k: wanted[k] - held[k] for k in labels}
+        return sum(off[k] ** 2 - (off[k] - n) ** 2 for k, n in labels.items()) > 0
+
+    def missing(labels: Counter[str]) -> bool:
+        return any(not held[k] for k in labels)
+
+    order = [str(n) for n in np.random.default_rng(seed).permutation(sorted(open_groups))]
+    by_size = sorted(order, key=lambda name: open_groups[name].total())
+    for names, wish in ((order, nearer), (by_size, missing)):
+        for name in names:
+            labels = open_groups[name]
+            if name not in chosen and wish(labels) and all(groups_left[k] > 1 for k in labels):
+                chosen.add(name)
+                held += labels
+                groups_left -= Counter(dict.fromkeys(labels, 1))
+    if not held:
+        raise UsageError(_why_none([sample for sample in samples if not sample.split]))
+    return _undivided(
         [
             s if s.split else replace(s, split="val" if s.group in chosen else "train")
             for s in samples
@@ -112,17 +126,39 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> list[Samp
     )
 
 
-def _checked(samples: list[Sample]) -> list[Sample]:
+def _check_given(samples: Sequence[Sample]) -> None:
+    """Raises UsageError where every sample has a split, and a part is empty."""
+    for part, purpose in (("train", "train on"), ("val", "choose the epoch on")):
+        if not any(sample.split == part for sample in samples):
+            raise UsageError(
+                f"no video to {purpose}: none has split {part}; leave split empty where it may be "
+                "decided"
+            )
+
+
+def _why_none(samples: Sequence[Sample]) -> str:
+    """Why no group can be held out: each is the only one of some class."""
+    videos = Counter(sample.label for sample in samples)
+    groups: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        groups[sample.label].add(sample.group)
+    label = next(label for label in sorted(groups) if len(groups[label]) == 1)
+    (group,) = groups[label]
+    what = f"all {videos[label]} videos of class {label} are of one group, {group}"
+    if videos[label] == 1:
+        what = f"class {label} has only one video"
+    return (
+        f"no video can be held out: {what}; every class needs videos of at least 2 groups, see "
+        "--group-pattern"
+    )
+
+
+def _undivided(samples: list[Sample]) -> list[Sample]:
+    """The samples. Raises UsageError where a group is in both parts."""
     parts: dict[str, set[str]] = defaultdict(set)
     for sample in samples:
         parts[sample.group].add(sample.split)
     both = sorted(group for group, splits in parts.items() if len(splits) > 1)
     if both:
         raise UsageError(f"group {both[0]} is in the training and the held-out part")
-    for part in ("train", "val"):
-        if not any(sample.split == part for sample in samples):
-            raise UsageError(
-                f"no video for the {part} part: every class needs videos of at least 2 groups; "
-                "see --group-pattern"
-            )
     return samples

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from vidlabel.errors import CheckpointError, UsageError
+from vidlabel.errors import CheckpointError, UsageError, WeightsMissing
 from vidlabel.models.weights import fetch_weights, read_weights
 from vidlabel.text import safe
 
@@ -84,10 +84,11 @@ def load_trunk(trunk: nn.Module, name: str, weights: str) -> None:
     each of its channels (Wang et al. 2016, arXiv 1608.00859, section 3.2: cross-modality).
 
     Raises:
-        CheckpointError: they can be neither found nor fetched, or do not fit.
+        WeightsMissing: they can be neither found nor fetched.
+        CheckpointError: they do not fit.
     """
     if name == CNN_M and weights == "imagenet":
-        raise CheckpointError(f"--trunk-weights imagenet: there are none of {CNN_M}")
+        raise WeightsMissing(f"--trunk-weights imagenet: there are none of {CNN_M}")
     state = _fetched(name) if weights == "imagenet" else read_weights(weights)
     if name.startswith("mnasnet"):
         state = {k.removeprefix("layers."): v for k, v in state.items() if k.startswith("layers.")}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torchvision.models import WeightsEnum, get_weight
 
-from vidlabel.errors import CheckpointError
+from vidlabel.errors import CheckpointError, WeightsMissing
 from vidlabel.models.kinetics import KINETICS
 from vidlabel.text import safe
 
@@ -39,16 +39,18 @@ def fetch_weights(source: WeightsEnum, what: str) -> tuple[dict[str, Tensor], st
         what: begins the line that says why not.
 
     Raises:
-        CheckpointError: they can be neither found nor fetched, or are not what their name says:
-            it ends in the first digits of their SHA-256.
+        WeightsMissing: they can be neither found nor fetched.
+        CheckpointError: they are not what their name says: it ends in the first digits of their
+            SHA-256.
     """
     path = _place(source)
     named = torch.hub.HASH_REGEX.search(path.name)
     advice = f"put {source.url} into {path.parent}"
     done = "downloaded"
+    kind: type[CheckpointError] = WeightsMissing
     try:
         if cached := path.exists():
-            done = "loaded"
+            done, kind = "loaded", CheckpointError
             digest = _digest(path)
             if named and not digest.startswith(named[1]):  # torch looks only at what it downloads
                 raise CheckpointError(f"{what}: {path} is not whole; remove it, or {advice}")
@@ -64,7 +66,7 @@ def fetch_weights(source: WeightsEnum, what: str) -> tuple[dict[str, Tensor], st
         why = safe(str(error).partition("\n")[0][:200])
         if isinstance(error, HTTPError):
             error.close()  # it holds the connection
-        raise CheckpointError(f"{what}: cannot be {done} ({why}); {advice}") from error
+        raise kind(f"{what}: cannot be {done} ({why}); {advice}") from error
 
 
 def are_cached(name: str) -> bool:
