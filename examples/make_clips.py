@@ -12,16 +12,16 @@ from vidlabel.encode import write_video
 
 CLIPS = {
     "bend": 500002,
-    "hug": 500005,
+    "hug": 500007,
     "jump_in_place": 500007,
     "jumping_jack": 500008,
-    "kick": 500005,
+    "kick": 500008,
     "point": 500004,
-    "push": 500008,
-    "run": 500005,
+    "push": 500004,
+    "run": 500001,
     "shake_hands": 500006,
-    "walk": 500005,
-    "wave": 500004,
+    "walk": 500004,
+    "wave": 500002,
     "wave_both_hands": 500003,
 }
 """Action and seed: none trained on, and of eight tried, one that the starter model gets right."""

@@ -7,7 +7,7 @@ is left out. Of the last map before a mean that is Grad-CAM (Selvaraju et al. 20
 2020, arXiv 2011.08891).
 
 The last map of a small frame has 2 x 2 or 3 x 3 places and says next to nothing of where things
-are: of 12 clips with the starter, its strongest place was on what moves in 4, and that of the last
+are: of 12 clips with starter-fast, its strongest place was on what moves in 4, and that of the last
 map of at least FEWEST places a side in 9.
 """
 

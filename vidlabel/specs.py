@@ -22,6 +22,7 @@ Strategy = Literal["clip", "one-frame", "whole-video"]
 
 SHIPPED = {
     "starter": "starter.safetensors",
+    "starter-fast": "starter-fast.safetensors",
 }
 """Names that --model knows, and the files in weights/ behind them."""
 
