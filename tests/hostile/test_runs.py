@@ -391,6 +391,7 @@ def test_b2_50_batch_size_workers_and_order_change_no_byte(
 # --- kill -9 ----------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(400)  # half a minute on two free cores
 def test_b2_35_killed_at_50_random_moments(
     program: Program, clips: Path, model: Path, tmp_path: Path
 ) -> None:
