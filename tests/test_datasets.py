@@ -125,6 +125,13 @@ def test_table_errors_say_where(tmp_path: Path, text: str, message: str) -> None
         read_table(table)
 
 
+def test_a_path_may_begin_and_end_with_blanks(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text("path,label\n a.mp4 , walk \n  , \nb.mp4,run\n")
+    found = [(sample.path, sample.label) for sample in read_table(table)]
+    assert found == [(f"{tmp_path}/ a.mp4 ", "walk"), (f"{tmp_path}/b.mp4", "run")]
+
+
 def test_tables_as_spreadsheets_save_them(tmp_path: Path) -> None:
     table = tmp_path / "data.csv"
     text = (

@@ -21,7 +21,7 @@ _UTF8 = "save it as `CSV UTF-8`"  # what spreadsheets call it
 def read_table(table: Path) -> list[Sample]:
     """The samples of a CSV file with a header line, in UTF-8 with or without a mark before it.
 
-    Blanks around values, empty lines, and upper case in the header and in `split` mean nothing.
+    Blanks around values other than paths, empty lines, and upper case in the header and in `split` mean nothing.
     Relative paths are relative to the table's folder. `split` is `train`, `val`, `test` or empty; a
     row may stand several times, to be seen as many times as often in training.
 
@@ -83,13 +83,14 @@ def _check_columns(table: Path, names: Sequence[str]) -> None:
 
 
 def _values(where: str, row: Mapping[str | Any, str | Any]) -> dict[str, str]:
-    """The values of the named columns, without blanks around them."""
+    """The values of the named columns, without blanks around them; a path may have some."""
     if any(row.get(None) or ()):  # what DictReader calls values beyond the last column
         raise UsageError(
             f"{where}: has more values than the first line has columns; a value with a comma "
             "needs quotes around it"
         )
-    return {name: (value or "").strip() for name, value in row.items() if name is not None}
+    values = {name: value or "" for name, value in row.items() if name is not None}
+    return {name: v if name == "path" and v.strip() else v.strip() for name, v in values.items()}
 
 
 def _sample(table: Path, line: int, row: Mapping[str, str]) -> Sample:
