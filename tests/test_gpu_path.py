@@ -224,18 +224,24 @@ def _trainer(
     return trainer
 
 
-def _run(trainer: Trainer, gpu: StandIn) -> None:
-    """An epoch, and what follows it: the CPU waits once for the loss and once for the logits."""
+def _waits(trainer: Trainer, gpu: StandIn) -> dict[str, list[str]]:
+    """What the CPU waits for in an epoch of three steps, and in what follows it."""
     assert trainer.steps == 3
     assert trainer.epoch(1) == (0.0, 0.0)
-    assert gpu.waits == ["_to_copy"] * 2, "after two steps, and after the last"
+    found = {"epoch": [*gpu.waits]}
     gpu.waits.clear()
     trainer.settle(1)
-    assert gpu.waits == []
+    found["settle"] = [*gpu.waits]
+    gpu.waits.clear()
     logits, labels = trainer.logits()
-    assert gpu.waits == ["_to_copy"]
+    found["logits"] = [*gpu.waits]
     assert logits.device == labels.device == torch.device("cpu")
     assert len(logits) == len(labels)
+    return found
+
+
+LOOKS = {"epoch": ["_to_copy"] * 2, "settle": [], "logits": ["_to_copy"]}
+"""At the loss after two steps and after the last, and at the logits once."""
 
 
 @pytest.mark.parametrize(
@@ -255,7 +261,7 @@ def test_training_waits_for_nothing_but_its_looks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     frames = _frames(clip, "GPU memory", monkeypatch)
-    _run(_trainer(gpu, monkeypatch, clip, model, spec, frames), gpu)
+    assert _waits(_trainer(gpu, monkeypatch, clip, model, spec, frames), gpu) == LOOKS
 
 
 @pytest.mark.parametrize("where", ["GPU memory", "pinned memory", "disk"])
@@ -297,7 +303,8 @@ def test_features_of_a_frozen_trunk_come_without_waiting(
     network = build_model(model, CLIP).to(CUDA)
     features = FeatureCache(tmp_path, PATHS, frames, network, CLIP, CUDA)
     features.fill(range(len(PATHS)), Watch().describing)
-    _run(_trainer(gpu, monkeypatch, CLIP, model, spec, frames, features=features), gpu)
+    trainer = _trainer(gpu, monkeypatch, CLIP, model, spec, frames, features=features)
+    assert _waits(trainer, gpu) == LOOKS
 
 
 @pytest.mark.parametrize("kind", ["rgb", "motion", "flow", "rgb+flow"])

@@ -65,7 +65,7 @@ def test_a_source_is_known_by_its_name_however_the_data_was_given() -> None:
 
 
 def test_an_id_with_more_of_the_path_is_the_clip_that_ends_alike() -> None:
-    def test_clip(name: str) -> Sample:
+    def tested(name: str) -> Sample:
         return Sample(f"/any/{name}", "walk", "new", name=name)
 
     known = ["walk/ada/1.mp4", "walk/2.mp4", "run/bo/1.mp4"]
@@ -78,7 +78,7 @@ def test_an_id_with_more_of_the_path_is_the_clip_that_ends_alike() -> None:
         ("a/da/1.mp4", False),
         ("11.mp4", False),
     ):
-        clip = test_clip(name)
+        clip = tested(name)
         assert known_among(known, [clip]) == ({clip.id} if seen else set()), name
         assert find_leak(known, [], [clip])[0].seen == seen
 
