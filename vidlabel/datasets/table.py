@@ -21,9 +21,9 @@ _UTF8 = "save it as `CSV UTF-8`"  # what spreadsheets call it
 def read_table(table: Path) -> list[Sample]:
     """The samples of a CSV file with a header line, in UTF-8 with or without a mark before it.
 
-    Blanks around values other than paths, empty lines, and upper case in the header and in `split` mean nothing.
-    Relative paths are relative to the table's folder. `split` is `train`, `val`, `test` or empty; a
-    row may stand several times, to be seen as many times as often in training.
+    Blanks around values other than paths, empty lines, and upper case in the header and in `split`
+    mean nothing. Relative paths are relative to the table's folder. `split` is `train`, `val`,
+    `test` or empty; a row may stand several times, to be seen as many times as often in training.
 
     Raises:
         UsageError: the file cannot be read, a column or value is missing or wrong, or a video's
