@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import videos
 from program import Program
+
+from vidlabel.cli import main
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -52,3 +55,21 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[spec]
 
     return make
+
+
+@pytest.fixture
+def render(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """`vidlabel render ARGUMENTS` on the CPU, in this process: exit code and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        capfd.readouterr()
+        words = ["vidlabel", "render", "--device", "cpu", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert isinstance(end.value.code, int)
+        return end.value.code, capfd.readouterr().err
+
+    return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from vidlabel import checkpoint as checkpoints
 from vidlabel import predict
 from vidlabel.attention import DIMMED, FULL_SHARE, INFERNO, STRONGEST, Attention, Heat, ramp
 from vidlabel.checkpoint import Checkpoint, Header
-from vidlabel.cli import main
 from vidlabel.errors import UsageError
 from vidlabel.footage import Footage
 from vidlabel.models import build_model
@@ -86,21 +84,11 @@ def centre(weights: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch, render: Run) -> Run:
     """`vidlabel render ARGUMENTS` on the CPU with `Brightest`: exit code and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str]:
-        capfd.readouterr()
-        words = ["vidlabel", "render", "--device", "cpu", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert isinstance(end.value.code, int)
-        return end.value.code, capfd.readouterr().err
-
     for module in (predict, checkpoints):
         monkeypatch.setattr(module, "load_checkpoint", lambda name: brightest())
-    return run
+    return render
 
 
 def frames(path: Path) -> np.ndarray:

@@ -23,7 +23,6 @@ from av.video.reformatter import Colorspace
 from PIL import Image, ImageSequence
 
 from vidlabel import footage, render, video
-from vidlabel.cli import main
 from vidlabel.encode import Timing, write_clip
 from vidlabel.errors import Reason, VideoError
 from vidlabel.flowview import wheel_colours
@@ -89,19 +88,8 @@ def delays_cs(path: Path) -> list[int]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """`vidlabel render ARGUMENTS` on the CPU: exit code and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str]:
-        capfd.readouterr()
-        words = ["vidlabel", "render", "--device", "cpu", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert isinstance(end.value.code, int)
-        return end.value.code, capfd.readouterr().err
-
-    return run
+def run(render: Run) -> Run:
+    return render
 
 
 @pytest.fixture
