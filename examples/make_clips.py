@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vidlabel.datasets.synthetic import describe_clip, render_clip
-from vidlabel.encode import write_video
+from vidlabel.synthetic.clips import describe_clip, render_clip
+from vidlabel.video.write import write_video
 
 CLIPS = {
     "bend": 500002,

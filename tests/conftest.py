@@ -10,7 +10,7 @@ import pytest
 import videos
 from program import Program
 
-from vidlabel.cli import main
+from vidlabel.cli.main import main
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -31,7 +31,7 @@ def rough_intervals() -> Iterator[None]:
     """Intervals from fewer samples, for tests that are not about them: a report takes a third of a
     second for those alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vidlabel.metrics.RESAMPLES", 50)
+        patch.setattr("vidlabel.evaluate.metrics.RESAMPLES", 50)
         yield
 
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vidlabel.checkpoint import Checkpoint, Header, save_checkpoint
-from vidlabel.encode import write_video
-from vidlabel.models import build_model
+from vidlabel.models.build import build_model
+from vidlabel.models.checkpoint import Checkpoint, Header, save_checkpoint
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.video.write import write_video
 
 COLOURS = ("blue", "green", "red")
 _RGB = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200)}

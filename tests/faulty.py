@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vidlabel.clips import ClipData
-from vidlabel.decoder import DecodeJob
-from vidlabel.stream import OnPacket, ignore
+from vidlabel.clips.read import ClipData
+from vidlabel.decode.worker import DecodeJob
+from vidlabel.video.stream import OnPacket, ignore
 
 
 class FaultyJob(DecodeJob):

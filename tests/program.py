@@ -16,7 +16,7 @@ from pathlib import Path
 
 SERVER = """
 import json, os, signal, sys
-import vidlabel.batch, vidlabel.cli, vidlabel.report, vidlabel.trials
+import vidlabel.cli.main, vidlabel.evaluate.report, vidlabel.predict.job, vidlabel.train.folds
 import torch
 torch.set_num_threads(1)
 
@@ -40,7 +40,7 @@ for line in sys.stdin:
     sys.argv = ["vidlabel", *order["arguments"]]
     exec(order["before"])
     try:
-        vidlabel.cli.main()
+        vidlabel.cli.main.main()
     except SystemExit as end:  # without the second that torch takes to tidy up
         sys.stdout.flush()
         os._exit(end.code)

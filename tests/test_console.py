@@ -15,8 +15,8 @@ from rich.console import Console
 
 from vidlabel import console
 from vidlabel.specs import Prediction, Status
-from vidlabel.trainview import Pace, TrainView
-from vidlabel.watch import Epoch
+from vidlabel.train.observer import Epoch
+from vidlabel.train.progress import Pace, TrainView
 
 ROWS = [
     Prediction("a.mp4", Status.OK, "wave", 0.9),

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from vidlabel.cli import cli
+from vidlabel.cli.main import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_every_column_is_explained() -> None:
-    from vidlabel.exports.csv import columns
+    from vidlabel.results.csv import columns
 
     for name in columns(top_k=2):
         assert f"`{name}`" in README, name

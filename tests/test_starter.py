@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vidlabel import load_labeller
-from vidlabel.checkpoint import find_checkpoint, read_header
-from vidlabel.predict import Labeller
+from vidlabel.models.checkpoint import find_checkpoint, read_header
+from vidlabel.predict.labeller import Labeller
 from vidlabel.specs import SHIPPED
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ def test_it_labels_the_example_clips_rightly(starter: Labeller) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_example_clips_were_not_trained_on(name: str) -> None:
-    from vidlabel.datasets.synthetic import ACTIONS
+    from vidlabel.synthetic.clips import ACTIONS
 
     header = read_header(find_checkpoint(name))
     assert header.classes == ACTIONS

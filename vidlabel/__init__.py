@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 from vidlabel.errors import VidlabelError
 from vidlabel.specs import Limits, Prediction, Status
+from vidlabel.version import __version__
 
 if TYPE_CHECKING:
-    from vidlabel.predict import Labeller, load_labeller
-
-__version__ = "0.1.0"
+    from vidlabel.predict.labeller import Labeller, load_labeller
 
 __all__ = [
     "Labeller",
@@ -34,5 +33,5 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # torch takes seconds to import; `--help` and the decoder processes never need it.
     if name in ("Labeller", "load_labeller"):
-        return getattr(import_module("vidlabel.predict"), name)
+        return getattr(import_module("vidlabel.predict.labeller"), name)
     raise AttributeError(f"module 'vidlabel' has no attribute {name!r}")

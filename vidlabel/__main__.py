@@ -1,6 +1,6 @@
 """`python -m vidlabel`."""
 
-from vidlabel.cli import main
+from vidlabel.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 
 from rich import box
 from rich.cells import cell_len
@@ -100,6 +100,17 @@ def _print(what: Text | Table) -> None:
 def _is_terminal(console: Console) -> bool:
     # Not Console.is_terminal: FORCE_COLOR makes that true for a pipe.
     return console.file.isatty()
+
+
+class Counting(Protocol):
+    """Something that counts, such as a progress bar."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+    def advance(self) -> None:
+        """One more."""
 
 
 class Progress:

@@ -168,7 +168,7 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which network, and its sizes. `arch` is a key of `vidlabel.models.MODELS`."""
+    """Which network, and its sizes. `arch` is a key of `vidlabel.models.build.MODELS`."""
 
     arch: str = setting("cnn-birnn", "The network.", key="model")
     classes: int = 51

@@ -1,7 +1,8 @@
-"""Text that is safe to show: no control characters, whatever a file is called."""
+"""Text that is safe to show and to store, whatever a file is called."""
 
 from __future__ import annotations
 
+import os
 import re
 
 # C0 and C1 controls (ESC among them), marks and overrides of the writing direction, line and
@@ -16,7 +17,7 @@ def safe(text: str) -> str:
     """`text` on one line, with nothing that a terminal would obey.
 
     Control characters become `\\xNN` or `\\uNNNN`; a byte of a file name that is not UTF-8
-    becomes its `\\xNN`, as in `vidlabel.files.text_path`.
+    becomes its `\\xNN`, as in `text_path`.
     """
     return _UNSAFE.sub(_escape, text)
 
@@ -26,3 +27,11 @@ def _escape(match: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python smuggles the byte 0x80 to 0xFF
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def text_path(path: str) -> str:
+    """A path as valid UTF-8 text; bytes that are not UTF-8 become `\\xNN`."""
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte; no file has such a name
+        return path.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -23,10 +23,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidlabel import load_labeller
-from vidlabel.checkpoint import load_checkpoint, save_checkpoint
 from vidlabel.datasets.generate import generate_clips
 from vidlabel.datasets.samples import Sample, Split
-from vidlabel.predict import PredictSpec
+from vidlabel.models.checkpoint import load_checkpoint, save_checkpoint
+from vidlabel.predict.labeller import PredictSpec
 
 # Weizmann's names -> ours: HMDB51's where the action is the same.
 NAMES = {

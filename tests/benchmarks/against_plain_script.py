@@ -24,11 +24,11 @@ import torch
 from torch.nn import functional as F
 
 from vidlabel import load_labeller
-from vidlabel.clips import step_times
-from vidlabel.datasets.synthetic import ACTIONS, describe_clip, render_clip
-from vidlabel.encode import write_video
-from vidlabel.files import find_videos
-from vidlabel.predict import Labeller, PredictSpec
+from vidlabel.clips.sample import step_times
+from vidlabel.files.find import find_videos
+from vidlabel.predict.labeller import Labeller, PredictSpec
+from vidlabel.synthetic.clips import ACTIONS, describe_clip, render_clip
+from vidlabel.video.write import write_video
 
 
 def plain_script(paths: list[str], labeller: Labeller, device: str) -> list[str]:

@@ -6,7 +6,7 @@ Both sides take turns, on the same pairs of frames from the middle of clips belo
 example clips without it):
 
 opencv  DualTVL1OpticalFlow with its defaults, on one core, pair by pair
-ours    vidlabel.flow: on one core, too, or on a GPU with batches of --batch pairs
+ours    vidlabel.clips.tvl1: on one core, too, or on a GPU with batches of --batch pairs
 
 Printed: milliseconds per pair and their ratio, by round and median; how far the two flows are
 apart; and, to know what that is worth, how far OpenCV's is from itself after noise of 1/10,000 of
@@ -27,9 +27,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidlabel.files import VIDEO_SUFFIXES
-from vidlabel.flow import optical_flow
-from vidlabel.video import open_video
+from vidlabel.clips.tvl1 import optical_flow
+from vidlabel.files.find import VIDEO_SUFFIXES
+from vidlabel.video.reader import open_video
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "clips"
 

@@ -32,7 +32,7 @@ from PIL import Image
 
 from vidlabel.datasets.hmdb51 import hmdb51_from_lists
 from vidlabel.datasets.samples import Dataset
-from vidlabel.encode import write_video
+from vidlabel.video.write import write_video
 
 SPLITS = Path(__file__).parents[3] / "shared" / "splits"
 WIDTH_PX, HEIGHT_PX, FPS = 32, 24, 30.0

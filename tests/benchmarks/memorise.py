@@ -20,17 +20,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidlabel import console
-from vidlabel.checkpoint import Checkpoint, Header
-from vidlabel.datasets import open_dataset
+from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import Fold, make_folds
 from vidlabel.datasets.samples import Sample
-from vidlabel.decoder import DecodeJob
-from vidlabel.evaluate import evaluate
-from vidlabel.predict import Labeller, PredictSpec
-from vidlabel.report import summarise
+from vidlabel.decode.pool import DecoderPool, worker_count
+from vidlabel.decode.worker import DecodeJob
+from vidlabel.evaluate.evaluate import evaluate
+from vidlabel.evaluate.report import summarise
+from vidlabel.models.checkpoint import Checkpoint, Header
+from vidlabel.predict.labeller import Labeller, PredictSpec
 from vidlabel.specs import ClipSpec, ModelSpec, VideoItem
-from vidlabel.trials import leak_lines
-from vidlabel.workers import DecoderPool, worker_count
+from vidlabel.train.folds import leak_lines
 
 CLIP = ClipSpec(frames=4, size_px=32, resize_px=32)
 

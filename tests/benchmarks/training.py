@@ -35,19 +35,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from vidlabel.allocator import keep_freed_memory
-from vidlabel.checkpoint import Header, save_checkpoint
-from vidlabel.datasets import open_dataset
-from vidlabel.datasets.synthetic import ACTIONS, describe_clip, render_clip
-from vidlabel.distributed import Team
-from vidlabel.encode import write_video
-from vidlabel.framecache import FrameCache, Frames
-from vidlabel.models import build_model
+from vidlabel.datasets.open import open_dataset
+from vidlabel.machine import keep_freed_memory
+from vidlabel.models.build import build_model
+from vidlabel.models.checkpoint import Header, save_checkpoint
 from vidlabel.models.cnn_birnn import CnnBiRnn
-from vidlabel.recipes import TrainSpec
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.trainer import Parts, Trainer
-from vidlabel.watch import Watch
+from vidlabel.synthetic.clips import ACTIONS, describe_clip, render_clip
+from vidlabel.train.distributed import Team
+from vidlabel.train.frame_cache import FrameCache, Frames
+from vidlabel.train.observer import Watch
+from vidlabel.train.recipes import TrainSpec
+from vidlabel.train.trainer import Parts, Trainer
+from vidlabel.video.write import write_video
 
 CLIP = ClipSpec()
 

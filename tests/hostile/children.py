@@ -81,7 +81,7 @@ def read_all(paths: Sequence[Path], **options: object) -> list[Row]:
 
 
 def _serve() -> None:
-    from vidlabel import clips  # noqa: F401  (imported once, before the forks)
+    from vidlabel.clips import read  # noqa: F401  (imported once, before the forks)
 
     for line in sys.stdin:
         print(json.dumps(_watch(json.loads(line))), flush=True)
@@ -163,14 +163,14 @@ def _read_one(
     formats: Sequence[str] = (),
     pixels: int = 8192 * 8192,
 ) -> Iterator[Row]:
-    """Read a file once for each of `walk_bytes` (the value of `video.WALK_BYTES`).
+    """Read a file once for each of `walk_bytes` (the value of `reader.WALK_BYTES`).
 
-    `views` 0 takes `clips.read_steps`, as training does; more take `clips.read_clip`.
+    `views` 0 takes `clips.read.read_steps`, as training does; more take `clips.read.read_clip`.
     """
-    from vidlabel import video
-    from vidlabel.clips import read_clip, read_steps
+    from vidlabel.clips.read import read_clip, read_steps
     from vidlabel.errors import VideoError
     from vidlabel.specs import ClipSpec, Limits
+    from vidlabel.video import reader as video
 
     spec = ClipSpec(frames=frames, size_px=64, resize_px=72, input=kind)
     limits = Limits(pixels=pixels, formats=tuple(formats))

@@ -17,13 +17,13 @@ import bombs
 import children
 import pytest
 
-from vidlabel import stream as stream_module
-from vidlabel import video as video_module
-from vidlabel.container import MAX_STREAMS, open_container
 from vidlabel.errors import Reason, VideoError
 from vidlabel.specs import Limits
-from vidlabel.stream import Stream
-from vidlabel.video import open_video, probe
+from vidlabel.video import reader as video_module
+from vidlabel.video import stream as stream_module
+from vidlabel.video.container import MAX_STREAMS, open_container
+from vidlabel.video.reader import open_video, probe
+from vidlabel.video.stream import Stream
 
 MakeVideo = Callable[..., Path]
 

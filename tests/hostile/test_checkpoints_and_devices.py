@@ -28,12 +28,13 @@ from fakes import CLIP, colour_checkpoint, random_checkpoint
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from vidlabel import inference
-from vidlabel.checkpoint import Header, load_checkpoint, read_header, save_checkpoint
+from vidlabel.device import pick_device
 from vidlabel.errors import CheckpointError, DeviceError
-from vidlabel.inference import Runner, pick_device
-from vidlabel.models import build_model
+from vidlabel.models.build import build_model
+from vidlabel.models.checkpoint import Header, load_checkpoint, read_header, save_checkpoint
 from vidlabel.models.trunks import load_trunk
+from vidlabel.predict import runner as inference
+from vidlabel.predict.runner import Runner
 from vidlabel.specs import ClipSpec, ModelSpec
 
 CPU = torch.device("cpu")
@@ -359,7 +360,7 @@ def test_b2_45_a_small_file_cannot_name_a_huge_model(
         built.append(all(value.is_meta for value in network.state_dict().values()))
         return network
 
-    monkeypatch.setattr("vidlabel.checkpoint.build_model", build)
+    monkeypatch.setattr("vidlabel.models.checkpoint.build_model", build)
     model = json.loads(read_header(path).to_json())["model"]
     _rewrite(path, model=model | huge)
     assert "the model needs" in _refusal(path)
@@ -691,9 +692,9 @@ def test_b2_47_a_real_gpu_out_of_memory(tmp_path: Path, room_mib: int, fell_back
 
 LOSE_GPU = """
 import numpy as np, torch
-from vidlabel.checkpoint import load_checkpoint
+from vidlabel.models.checkpoint import load_checkpoint
 from vidlabel.errors import DeviceError
-from vidlabel.inference import Runner
+from vidlabel.predict.runner import Runner
 import sys
 checkpoint = load_checkpoint(sys.argv[1])
 runner = Runner(checkpoint.network, 1.0, torch.device("cuda"))

@@ -12,10 +12,10 @@ from faulty import DeadJob, FaultyJob
 from program import gone, processes
 
 import vidlabel
-from vidlabel.decoder import DecodeJob
+from vidlabel.decode.pool import DecoderPool
+from vidlabel.decode.worker import DecodeJob
 from vidlabel.errors import Reason, RunError, VideoError
 from vidlabel.specs import Limits, VideoItem
-from vidlabel.workers import DecoderPool
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +123,7 @@ def test_b2_40_decoders_are_new_programs_and_not_forks(tmp_path: Path) -> None:
         next(iter(pool.run(items(tmp_path, ["v0", "v1"]))))
         (worker,) = pool._workers
         command = Path(f"/proc/{worker.process.pid}/cmdline").read_bytes().split(b"\0")
-        assert b"vidlabel.decoder" in command
+        assert b"vidlabel.decode.worker" in command
         score = Path(f"/proc/{worker.process.pid}/oom_score_adj").read_text()
         assert int(score) >= 500, "when memory runs out, a decoder is to go, not the program"
         threads = list(Path(f"/proc/{worker.process.pid}/task").iterdir())
@@ -150,7 +150,7 @@ def test_b2_40_nothing_in_the_package_forks() -> None:
 
 
 def test_b2_40_ffmpeg_decodes_in_one_thread(tmp_path: Path) -> None:
-    from vidlabel.video import open_video
+    from vidlabel.video.reader import open_video
 
     with open_video(str(colour_video(tmp_path / "x.mp4", "red"))) as video:
         context = video._source.context

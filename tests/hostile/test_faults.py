@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from vidlabel import ledger
-from vidlabel.batch import Output, RunOptions, label_videos
 from vidlabel.errors import OutputError
-from vidlabel.exports import pick_format
-from vidlabel.predict import PredictSpec
+from vidlabel.predict.job import Output, RunOptions, label_videos
+from vidlabel.predict.labeller import PredictSpec
+from vidlabel.results import ledger
+from vidlabel.results.formats import pick_format
 from vidlabel.specs import Prediction, Status, VideoItem
 
 CLASSES = ("run", "walk")

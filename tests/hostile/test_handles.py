@@ -19,7 +19,7 @@ CYCLES = 2000
 
 READER = """
 import json, os, sys
-from vidlabel.clips import read_steps
+from vidlabel.clips.read import read_steps
 from vidlabel.errors import VideoError
 from vidlabel.specs import ClipSpec, Limits
 

@@ -15,5 +15,5 @@ TRAINING = (51, 52, 53, 54)
 @pytest.mark.parametrize("line", [*range(1, 51), *TRAINING])
 def test_each_line_has_a_test(line: int) -> None:
     folder = HERE.parent if line in TRAINING else HERE
-    sources = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("test_*.py"))
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("test_*.py"))
     assert re.search(rf"^def test_b2_{line:02}_\w+\(", sources, re.MULTILINE)

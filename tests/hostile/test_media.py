@@ -19,13 +19,13 @@ import pytest
 import videos
 from PIL import Image
 
-from vidlabel import video as video_module
-from vidlabel.clips import read_clip
-from vidlabel.container import open_container
+from vidlabel.clips.read import read_clip
 from vidlabel.errors import Reason, VideoError
 from vidlabel.specs import ClipSpec, Limits
-from vidlabel.stream import Stream
-from vidlabel.video import open_video, probe
+from vidlabel.video import reader as video_module
+from vidlabel.video.container import open_container
+from vidlabel.video.reader import open_video, probe
+from vidlabel.video.stream import Stream
 
 MakeVideo = Callable[..., Path]
 

@@ -14,13 +14,13 @@ import pytest
 import videos
 from PIL import Image
 
-from vidlabel import video as video_module
-from vidlabel.clips import read_clip
-from vidlabel.container import EXTRA_CONTAINERS, check_formats
+from vidlabel.clips.read import read_clip
 from vidlabel.errors import Reason, UsageError, VideoError
-from vidlabel.files import find_videos
+from vidlabel.files.find import find_videos
 from vidlabel.specs import ClipSpec, Limits
-from vidlabel.video import open_video, probe
+from vidlabel.video import reader as video_module
+from vidlabel.video.container import EXTRA_CONTAINERS, check_formats
+from vidlabel.video.reader import open_video, probe
 
 MakeVideo = Callable[..., Path]
 

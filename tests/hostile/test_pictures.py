@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import videos
 
-from vidlabel.clips import read_clip
+from vidlabel.clips.read import read_clip
 from vidlabel.specs import ClipSpec, Limits
-from vidlabel.video import open_video, probe
+from vidlabel.video.reader import open_video, probe
 
 MakeVideo = Callable[..., Path]
 

@@ -20,13 +20,13 @@ from fakes import colour_video, random_checkpoint
 from program import Done, Program, gone
 from safetensors.torch import load_file, save_file
 
-from vidlabel.checkpoint import read_header
+from vidlabel.models.checkpoint import read_header
 
-EAGER = "import vidlabel.ledger; vidlabel.ledger.COMMIT_S = 0.0\n"
+EAGER = "import vidlabel.results.ledger as ledger; ledger.COMMIT_S = 0.0\n"
 """Each result is committed as it comes, so that a kill hits every stage."""
 
 SLOW = EAGER + (
-    "import time, vidlabel.ledger as ledger\n"
+    "import time, vidlabel.results.ledger as ledger\n"
     "record = ledger.Ledger.record\n"
     "def slowly(self, row):\n"
     "    record(self, row)\n"
@@ -35,7 +35,7 @@ SLOW = EAGER + (
 )
 
 STUCK = EAGER + (
-    "import time, vidlabel.inference as inference\n"
+    "import time, vidlabel.predict.runner as inference\n"
     "collect = inference.Runner.collect\n"
     "calls = []\n"
     "def stick(self):\n"
@@ -136,7 +136,7 @@ def test_b2_32_full_stdout(program: Program, clips: Path, model: Path) -> None:
 def limited(file_bytes: int) -> str:
     """No file of ours may grow larger than this; the memory shared with decoders may."""
     return EAGER + (
-        "import resource, vidlabel.workers as workers\n"
+        "import resource, vidlabel.decode.pool as workers\n"
         "make = workers._shared_file\n"
         "def limit(size):\n"
         f"    resource.setrlimit(resource.RLIMIT_FSIZE, (size, {2**40}))\n"
@@ -257,7 +257,7 @@ def test_b2_34_before_the_first_result_the_old_table_stays(
     program: Program, clips: Path, model: Path, out: Path
 ) -> None:
     out.write_text("old")
-    before = "import vidlabel.ledger as l, os, signal\nbegin = l.Ledger.begin\n" + (
+    before = "import vidlabel.results.ledger as l, os, signal\nbegin = l.Ledger.begin\n" + (
         "def signalled(*args, **kwargs):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    return begin(*args, **kwargs)\n"
@@ -354,7 +354,7 @@ def test_b2_48_a_lost_gpu_keeps_what_is_done(
     program: Program, clips: Path, model: Path, out: Path, whole: bytes
 ) -> None:
     lost = EAGER + (
-        "import torch, vidlabel.inference as inference\n"
+        "import torch, vidlabel.predict.runner as inference\n"
         "forward, calls = inference.Runner._forward, []\n"
         "def lose(self, clips):\n"
         "    calls.append(1)\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vidlabel.exports import FORMATS, RunInfo
+from vidlabel.results.formats import FORMATS, RunInfo
 from vidlabel.specs import Prediction, Status
 
 pandas = pytest.importorskip("pandas")

@@ -12,7 +12,7 @@ import pytest
 from fakes import colour_video
 from program import Program
 
-from vidlabel.checkpoint import load_checkpoint
+from vidlabel.models.checkpoint import load_checkpoint
 
 PLODDING = (
     "import os, stat, time\n"

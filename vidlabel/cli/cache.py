@@ -22,8 +22,9 @@ def cache(folder: Path | None, clear: bool) -> int:
 
     They are there for speed alone. What no training has used for 30 days goes by itself.
     """
-    from vidlabel import cachefolder, console
+    from vidlabel import console
     from vidlabel.errors import OutputError
+    from vidlabel.train import cache_folder as cachefolder
 
     place = folder or cachefolder.default_folder()
     try:

@@ -11,7 +11,7 @@ import click
 from vidlabel.errors import ExitCode
 
 if TYPE_CHECKING:
-    from vidlabel.datasets.obtain import DataSet, Findings
+    from vidlabel.datasets.fetch.obtain import DataSet, Findings
 
 
 @click.command()
@@ -57,7 +57,7 @@ def data(
     or lists are missing; 2: wrong usage; 3: could not run to its end.
     """
     from vidlabel import console
-    from vidlabel.datasets.obtain import DATA_SETS, obtain
+    from vidlabel.datasets.fetch.obtain import DATA_SETS, obtain
     from vidlabel.errors import UsageError
     from vidlabel.signals import interruptible
 

@@ -29,7 +29,7 @@ from vidlabel.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from vidlabel.datasets.protocols import Fold
     from vidlabel.datasets.samples import Dataset
-    from vidlabel.predict import PredictSpec
+    from vidlabel.predict.labeller import PredictSpec
 
 
 @click.command("eval")
@@ -81,11 +81,11 @@ def evaluate(
     from the same source video, are refused.
     """
     from vidlabel import console
-    from vidlabel.datasets import open_dataset
-    from vidlabel.predict import PredictSpec
+    from vidlabel.datasets.open import open_dataset
+    from vidlabel.predict.labeller import PredictSpec
     from vidlabel.signals import interruptible
-    from vidlabel.trainstate import PLAN, read_description
-    from vidlabel.trials import leak_lines
+    from vidlabel.train.folds import leak_lines
+    from vidlabel.train.state import PLAN, read_description
 
     plan = read_description(Path(model) / PLAN)
     if plan and protocol in (None, plan.get("protocol")):  # divide the data as the run did
@@ -128,9 +128,9 @@ def report_of(
     `report` is what the run has written itself, of its own test clips, and stays what it is. What
     tests other clips, or in another way, is `report-` and what differs.
     """
-    from vidlabel.checkpoint import read_header
-    from vidlabel.files import text_path
-    from vidlabel.trainstate import BEST, PLAN, read_description
+    from vidlabel.models.checkpoint import read_header
+    from vidlabel.text import text_path
+    from vidlabel.train.state import BEST, PLAN, read_description
 
     plan = read_description(run / PLAN)
     own = plan.get("data")
@@ -161,10 +161,10 @@ def evaluate_and_show(
     """Test the folds, write their reports, print the figures; True if clips could not be read."""
     from vidlabel import console
     from vidlabel.datasets.leaks import describe_leak
-    from vidlabel.evaluate import across, merge
-    from vidlabel.files import text_path
-    from vidlabel.report import mistakes, summarise, write_report
-    from vidlabel.trials import evaluate_folds
+    from vidlabel.evaluate.evaluate import across, merge
+    from vidlabel.evaluate.report import mistakes, summarise, write_report
+    from vidlabel.text import text_path
+    from vidlabel.train.folds import evaluate_folds
 
     found, summaries = [], []
     for each in evaluate_folds(

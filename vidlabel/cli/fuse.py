@@ -30,8 +30,8 @@ from vidlabel.errors import ExitCode
 def fuse(spatial: str, temporal: str, out: Path, flow_weight: float) -> int:
     """Make a two-stream model of a SPATIAL and a TEMPORAL checkpoint, trained apart."""
     from vidlabel import console
-    from vidlabel.checkpoint import load_checkpoint, save_checkpoint
-    from vidlabel.fusion import fuse as fuse_streams
+    from vidlabel.models.checkpoint import load_checkpoint, save_checkpoint
+    from vidlabel.models.fusion import fuse as fuse_streams
 
     header, network = fuse_streams(load_checkpoint(spatial), load_checkpoint(temporal), flow_weight)
     save_checkpoint(out, header, network)

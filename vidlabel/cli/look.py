@@ -9,7 +9,7 @@ import click
 from vidlabel.errors import ExitCode
 
 if TYPE_CHECKING:
-    from vidlabel.checkpoint import Header
+    from vidlabel.models.checkpoint import Header
 
 
 @click.command()
@@ -33,7 +33,7 @@ def models() -> int:
 
 def _ready() -> list[list[object]]:
     """Rows of the models whose weights can be had."""
-    from vidlabel.checkpoint import find_checkpoint, load_checkpoint
+    from vidlabel.models.checkpoint import find_checkpoint, load_checkpoint
     from vidlabel.models.cost import cost_of
     from vidlabel.models.kinetics import KINETICS
     from vidlabel.models.weights import are_cached
@@ -62,8 +62,8 @@ def _ready() -> list[list[object]]:
 
 def _trainable() -> list[list[object]]:
     """Rows of the networks of the published systems."""
-    from vidlabel.settings import gather
-    from vidlabel.systems import SYSTEMS
+    from vidlabel.models.published import SYSTEMS
+    from vidlabel.train.settings import gather
 
     rows: list[list[object]] = []
     for name, system in SYSTEMS.items():
@@ -88,11 +88,11 @@ def info(file: str) -> int:
 
     named = file in SHIPPED or file in KINETICS
     if named or file.endswith(".safetensors") or Path(file).is_dir():
-        from vidlabel.checkpoint import describe_model
+        from vidlabel.models.checkpoint import describe_model
 
         rows = _about(describe_model(file))
     else:
-        from vidlabel.video import probe
+        from vidlabel.video.reader import probe
 
         found = probe(file)
         rows = [[f.name, str(getattr(found, f.name))] for f in fields(found)]
@@ -126,7 +126,7 @@ def _shown(value: object) -> str:
 def doctor(dataset: str | None) -> int:
     """Check the installation, and the layout of a DATASET folder if one is given."""
     from vidlabel import console
-    from vidlabel.doctor import examine
+    from vidlabel.doctor.examine import examine
 
     findings = examine(dataset)
     marks = {True: "ok", False: "PROBLEM", None: ""}

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import click
 
-from vidlabel.settings import SETTINGS, Setting, by_section, gather, show_value
 from vidlabel.specs import Precision, Strategy
+from vidlabel.train.settings import SETTINGS, Setting, by_section, gather, show_value
 
 DEVICE = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps."

@@ -140,9 +140,9 @@ def predict(
     has changed. Exit code 0: all labelled; 1: done, but some videos failed; 2: wrong usage;
     3: could not run, or not to its end.
     """
-    from vidlabel.container import EXTRA_CONTAINERS, check_formats
-    from vidlabel.exports import STDOUT, pick_format
-    from vidlabel.files import VIDEO_SUFFIXES
+    from vidlabel.files.find import VIDEO_SUFFIXES
+    from vidlabel.results.formats import STDOUT, pick_format
+    from vidlabel.video.container import EXTRA_CONTAINERS, check_formats
 
     fmt = pick_format(out, format_name)
     check_formats(allow_formats)
@@ -151,8 +151,8 @@ def predict(
     if dry_run:
         return _list_items(items)
 
-    from vidlabel.batch import Output, RunOptions, label_videos
-    from vidlabel.predict import PredictSpec, load_labeller
+    from vidlabel.predict.job import Output, RunOptions, label_videos
+    from vidlabel.predict.labeller import PredictSpec, load_labeller
 
     output = Output(None if out == STDOUT else Path(out), fmt, embeddings, excel_safe)
     output.check()
@@ -190,8 +190,8 @@ def export(
     LEDGER is the file that `vidlabel predict` keeps beside its output, or that output itself.
     """
     from vidlabel import console
-    from vidlabel.batch import Output, export_ledger
-    from vidlabel.exports import pick_format
+    from vidlabel.predict.job import Output, export_ledger
+    from vidlabel.results.formats import pick_format
 
     output = Output(out, pick_format(str(out), format_name), embeddings, excel_safe)
     output.check()
@@ -205,7 +205,7 @@ def _collect(
     suffixes: frozenset[str],
 ) -> list[VideoItem]:  # fmt: skip
     """The videos meant by arguments, list files and stdin."""
-    from vidlabel.files import find_videos, read_list
+    from vidlabel.files.find import find_videos, read_list
 
     named: list[str] = []
     for text in inputs:
@@ -221,7 +221,7 @@ def _collect(
 
 
 def _list_items(items: list[VideoItem]) -> int:
-    from vidlabel.files import text_path
+    from vidlabel.text import text_path
 
     for item in items:
         click.echo(text_path(item.path))

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     import torch
 
-    from vidlabel.attention import Attention
-    from vidlabel.encode import Quality
-    from vidlabel.labels import Captions
-    from vidlabel.panel import StreamPanel
+    from vidlabel.render.attention import Attention
+    from vidlabel.render.labels import Captions
+    from vidlabel.render.stream_bars import StreamPanel
     from vidlabel.specs import VideoItem
+    from vidlabel.video.write import Quality
 
 
 @click.command()
@@ -164,10 +164,10 @@ def render(
     import torch
 
     from vidlabel import console
-    from vidlabel.files import find_videos
-    from vidlabel.grid import grid_of, render_album, sheet_of, target_of, without_albums
-    from vidlabel.inference import pick_device
-    from vidlabel.render import RenderSpec, plan, render_videos
+    from vidlabel.device import pick_device
+    from vidlabel.files.find import find_videos
+    from vidlabel.render.clip import RenderSpec, plan, render_videos
+    from vidlabel.render.grid import grid_of, render_album, sheet_of, target_of, without_albums
     from vidlabel.signals import interruptible
 
     if max_seconds is None:
@@ -209,7 +209,7 @@ def _captions(
     items: Sequence[VideoItem], source: Path | tuple[str, str, Any], truth: Path | None, top_k: int
 ) -> Captions:
     """What to say of the videos, by a table, or by a model on a device and one of its streams."""
-    from vidlabel.labels import Captions, Labels, ModelLabels, TableLabels, read_truth
+    from vidlabel.render.labels import Captions, Labels, ModelLabels, TableLabels, read_truth
 
     known = read_truth(truth, items) if truth else None
     labels: Labels
@@ -218,7 +218,7 @@ def _captions(
         if not labels.knows(items):
             raise UsageError(f"--labels {source}: has none of these videos")
     else:
-        from vidlabel.predict import load_labeller
+        from vidlabel.predict.labeller import load_labeller
 
         model, device, stream = source
         labels = ModelLabels(load_labeller(model, device, stream=stream), top_k)
@@ -227,17 +227,17 @@ def _captions(
 
 def _panel(model: str, device: torch.device) -> StreamPanel:
     """What asks the streams of a model."""
-    from vidlabel.checkpoint import load_checkpoint
-    from vidlabel.panel import StreamPanel
+    from vidlabel.models.checkpoint import load_checkpoint
+    from vidlabel.render.stream_bars import StreamPanel
 
     return StreamPanel(load_checkpoint(model), device)
 
 
 def _attention(model: str, device: torch.device, stream: Any) -> Attention:
     """What asks a model, or one of its streams, where it looks."""
-    from vidlabel.attention import Attention
-    from vidlabel.checkpoint import load_checkpoint
-    from vidlabel.fusion import take_stream
+    from vidlabel.models.checkpoint import load_checkpoint
+    from vidlabel.models.fusion import take_stream
+    from vidlabel.render.attention import Attention
 
     checkpoint = load_checkpoint(model)
     return Attention(take_stream(checkpoint, stream) if stream else checkpoint, device)
@@ -245,7 +245,7 @@ def _attention(model: str, device: torch.device, stream: Any) -> Attention:
 
 def _quality(number: int | None, gif: bool, loop: bool) -> Quality:
     """--quality and --loop; what the number means depends on the format."""
-    from vidlabel.encode import Quality
+    from vidlabel.video.write import Quality
 
     if number is None:
         return Quality(loop=loop)

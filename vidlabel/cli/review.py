@@ -47,7 +47,7 @@ def review(
     code 0: done; 1: done, but some videos have no preview; 2: wrong usage; 3: could not run.
     """
     from vidlabel import console
-    from vidlabel.review import ReviewSpec, review_table
+    from vidlabel.review.job import ReviewSpec, review_table
     from vidlabel.signals import interruptible
 
     spec = ReviewSpec(table, out, truth, root, not no_clips, restart)

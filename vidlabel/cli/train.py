@@ -22,16 +22,16 @@ from vidlabel.cli.options import (
     setting_options,
 )
 from vidlabel.errors import ExitCode, UsageError
-from vidlabel.recipes import DEFAULT_RECIPE
-from vidlabel.settings import RECIPE_NAMES, Settings, gather
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.watch import Together, Watch
+from vidlabel.train.observer import Together, Watch
+from vidlabel.train.recipes import DEFAULT_RECIPE
+from vidlabel.train.settings import RECIPE_NAMES, Settings, gather
 
 if TYPE_CHECKING:
     from vidlabel.datasets.protocols import Fold
     from vidlabel.datasets.samples import Dataset, Sample
-    from vidlabel.distributed import Team
-    from vidlabel.train import TrainResult
+    from vidlabel.train.distributed import Team
+    from vidlabel.train.loop import TrainResult
 
 HELD_OUT = "held-out part, on which the epoch was chosen"
 """The title of its report: on new clips a model is worse."""
@@ -108,10 +108,10 @@ def train(
     --recipe.
     """
     from vidlabel import console
-    from vidlabel.distributed import join_team, speaks_first
-    from vidlabel.inference import pick_device
-    from vidlabel.runinfo import RunInfo
+    from vidlabel.device import pick_device
     from vidlabel.signals import interruptible
+    from vidlabel.train.distributed import join_team, speaks_first
+    from vidlabel.train.run_info import RunInfo
 
     settings = gather({**said, "recipe": recipe}, config, _specs_of)
     if show_recipe:
@@ -154,7 +154,7 @@ def _stopped(*, restart: bool, begun: bool) -> str:
 
 def _specs_of(name: str) -> tuple[ClipSpec, ModelSpec]:
     """Clip and network of a checkpoint."""
-    from vidlabel.checkpoint import describe_model
+    from vidlabel.models.checkpoint import describe_model
 
     header = describe_model(name)
     return header.clip, header.model
@@ -166,8 +166,8 @@ def _viewers(quiet: bool, tensorboard: bool) -> list[Watch]:
     Raises:
         UsageError: the package for TensorBoard is missing.
     """
-    from vidlabel.trainboard import TrainBoard
-    from vidlabel.trainview import TrainView
+    from vidlabel.train.progress import TrainView
+    from vidlabel.train.tensorboard import TrainBoard
 
     return [TrainView(quiet), *([TrainBoard()] if tensorboard else [])]
 
@@ -190,8 +190,8 @@ class _Job:
     @property
     def about(self) -> dict[str, Any]:
         """What the checkpoint says of its training, beside what `train` itself does."""
-        from vidlabel.files import text_path
-        from vidlabel.runinfo import versions
+        from vidlabel.text import text_path
+        from vidlabel.train.run_info import versions
 
         recipe = self.settings.recipe
         return {"data": text_path(self.data), "recipe": recipe, "versions": versions()}
@@ -200,8 +200,8 @@ class _Job:
         """Find the videos, or make them; of several processes the first does that alone."""
         from vidlabel import console
         from vidlabel.cli.eval import say_found
-        from vidlabel.datasets import open_dataset
-        from vidlabel.datasets.synthetic import ACTIONS
+        from vidlabel.datasets.open import open_dataset
+        from vidlabel.synthetic.clips import ACTIONS
 
         making = self.data == "synthetic"
         if making and not self.team.leads:
@@ -225,8 +225,8 @@ class _Job:
         the held-out part."""
         from vidlabel.cli.eval import choose_folds
         from vidlabel.datasets.samples import hold_out
-        from vidlabel.train import train as run_training
-        from vidlabel.trials import check_tests
+        from vidlabel.train.folds import check_tests
+        from vidlabel.train.loop import train as run_training
 
         spec = self.settings.train
         learned = [sample for sample in dataset.samples if sample.split != "test"]
@@ -253,9 +253,9 @@ class _Job:
         has chosen the epoch, which the report's title says."""
         from vidlabel import console
         from vidlabel.datasets.protocols import Fold
-        from vidlabel.predict import PredictSpec
-        from vidlabel.report import summarise, write_report
-        from vidlabel.trials import evaluate_folds
+        from vidlabel.evaluate.report import summarise, write_report
+        from vidlabel.predict.labeller import PredictSpec
+        from vidlabel.train.folds import evaluate_folds
 
         (found,) = evaluate_folds(
             [Fold(HELD_OUT, (), (), tuple(held))], "", self.data, str(result.checkpoint),
@@ -274,7 +274,7 @@ class _Job:
         """Train and test the folds of a protocol; a leaky one says so first."""
         from vidlabel import console
         from vidlabel.cli.eval import choose_folds
-        from vidlabel.trials import Plan, leak_lines, train_folds
+        from vidlabel.train.folds import Plan, leak_lines, train_folds
 
         spec, clip, model = self.settings.train, self.settings.clip, self.settings.model
         chosen, protocol = choose_folds(self.data, dataset, protocol, split, count, spec.seed)
@@ -293,7 +293,7 @@ class _Job:
     def test(self, folds: Sequence[Fold], protocol: str) -> bool:
         """Test what was trained; of several processes the first does that alone."""
         from vidlabel.cli.eval import evaluate_and_show
-        from vidlabel.predict import PredictSpec
+        from vidlabel.predict.labeller import PredictSpec
 
         if not self.team.leads:
             return False

@@ -12,7 +12,7 @@ from vidlabel.datasets.hmdb51 import film_of
 from vidlabel.datasets.samples import Sample
 from vidlabel.datasets.ucf101 import group_of
 from vidlabel.errors import UsageError
-from vidlabel.files import find_videos
+from vidlabel.files.find import find_videos
 
 _BLOCKS = re.compile(r"blocks:(\d+)")
 

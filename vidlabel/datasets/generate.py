@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from vidlabel.datasets.samples import Sample
-from vidlabel.datasets.synthetic import ACTIONS, describe_clip, render_clip
-from vidlabel.encode import write_video
+from vidlabel.synthetic.clips import ACTIONS, describe_clip, render_clip
+from vidlabel.video.write import write_video
 
 
 def generate_clips(

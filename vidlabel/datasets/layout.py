@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.errors import UsageError
-from vidlabel.files import find_videos
+from vidlabel.files.find import find_videos
 
 _DEPTH = 2
 """How many folders deep clips and lists are looked for: archives unpack into folders of theirs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidlabel.models import build_model
+from vidlabel.models.build import build_model
 from vidlabel.specs import ClipSpec, ModelSpec
 
 

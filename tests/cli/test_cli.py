@@ -1,0 +1,270 @@
+"""The command line as a user meets it, judged by files, streams and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+from fakes import COLOURS, colour_video, random_checkpoint
+
+from vidlabel.cli.main import main
+
+MODULE = [sys.executable, "-m", "vidlabel"]
+
+
+class Run(Protocol):
+    """Runs a command line; exit code, stdout, stderr."""
+
+    def __call__(
+        self, *arguments: object, stdin: bytes = b"", cwd: Path | None = None
+    ) -> tuple[int, str, str]: ...
+
+
+@pytest.fixture
+def vidlabel(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """The program's own `main`, in this process: importing torch again each time takes seconds."""
+
+    def run(
+        *arguments: object, stdin: bytes = b"", cwd: Path | None = None
+    ) -> tuple[int, str, str]:
+        capfdbinary.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["vidlabel", *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            if cwd is not None:
+                patch.chdir(cwd)
+            with pytest.raises(SystemExit) as end:
+                main()
+        out, err = capfdbinary.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, out.decode(), err.decode()
+
+    return run
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_checkpoint(tmp_path_factory.mktemp("cli") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Healthy clips in folders, and everything that a folder of unknown origin may hold."""
+    root = tmp_path_factory.mktemp("clips")
+    good = ["a.mp4", "b/c.MP4", "b/NA.mp4", "=1+1.mp4", 'quo"te.mp4', "com,ma.mp4",
+            "new\nline.mp4", "übung.mp4", "[/].mp4", "-dash.mp4"]  # fmt: skip
+    first = colour_video(root / "a.mp4", "red")
+    for name in good[1:]:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(first.read_bytes())
+    (root / "empty.mp4").touch()
+    (root / "text.mp4").write_text("this is not a video")
+    (root / "cut.mp4").write_bytes(first.read_bytes()[:300])
+    (root / "folder.mp4").mkdir()
+    os.mkfifo(root / "pipe.mp4")
+    (root / "notes.txt").write_text("not looked at")
+    (root / ".hidden.mp4").write_bytes(first.read_bytes())
+    return root
+
+
+BROKEN = {
+    "empty.mp4": "empty",
+    "text.mp4": "not_video",
+    "cut.mp4": "not_video",
+    "folder.mp4": "not_regular",
+    "pipe.mp4": "not_regular",
+}
+
+
+def test_every_input_has_one_row_and_the_exit_code_is_1(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "labels.csv"
+    code, stdout, stderr = vidlabel("predict", clips, "--out", out, "--model", model)
+    assert (code, stdout) == (1, "")
+    assert "Traceback" not in stderr
+    assert "15 videos: 10 ok, 0 partial, 5 failed" in stderr
+    rows = rows_of(out.read_bytes().decode())
+    assert len({row["path"] for row in rows}) == len(rows) == 15
+    failed = {Path(r["path"]).name: r["reason"] for r in rows if r["status"] == "failed"}
+    assert {name: reason.split(":")[0] for name, reason in failed.items()} == BROKEN
+    for row in rows:
+        if row["status"] == "ok":
+            assert row["label"] in COLOURS
+            assert 0 < float(row["confidence"]) <= 1
+            assert row["model"].startswith("tiny@")
+
+
+def test_formats_agree(vidlabel: Run, clips: Path, model: Path, tmp_path: Path) -> None:
+    tables = {}
+    for suffix in ("csv", "json", "jsonl", "parquet"):
+        out = tmp_path / f"labels.{suffix}"
+        assert vidlabel("predict", clips / "b", "-o", out, "-m", model, "-q")[0] == 0
+        tables[suffix] = out
+    plain = [(r["path"], r["label"]) for r in rows_of(tables["csv"].read_text())]
+    records = json.loads(tables["json"].read_text())["videos"]
+    lines = [json.loads(line) for line in tables["jsonl"].read_text().splitlines()]
+    assert [(r["path"], r["label"]) for r in records] == plain
+    assert lines == records
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(tables["parquet"]).to_pylist()
+    assert [(r["path"], r["label"]) for r in table] == plain
+
+
+def test_stdout_carries_data_only_and_in_order(vidlabel: Run, clips: Path, model: Path) -> None:
+    code, stdout, _ = vidlabel("predict", clips / "b", clips / "a.mp4", "-m", model, "-k", 2)
+    assert code == 0
+    rows = rows_of(stdout)
+    assert [Path(row["path"]).name for row in rows] == ["NA.mp4", "c.MP4", "a.mp4"]
+    assert list(rows[0])[:6] == [
+        "path", "status", "label", "confidence", "top2_label", "top2_confidence",
+    ]  # fmt: skip
+    code, stdout, _ = vidlabel("predict", clips / "b", "-m", model, "--format", "jsonl")
+    assert [Path(json.loads(line)["path"]).name for line in stdout.splitlines()] == [
+        "NA.mp4", "c.MP4",
+    ]  # fmt: skip
+
+
+def test_lists_from_file_and_stdin(vidlabel: Run, clips: Path, model: Path, tmp_path: Path) -> None:
+    names = tmp_path / "list.txt"
+    names.write_text("b/c.MP4\n\na.mp4\n")
+    expected = ["b/c.MP4", "a.mp4"]
+    for arguments, stdin in (
+        (["--from-file", names], b""),
+        (["--from-file", "-"], names.read_bytes()),
+        (["-"], b"b/c.MP4\0a.mp4\0"),
+    ):
+        code, stdout, stderr = vidlabel(
+            "predict", *arguments, "-m", model, "-q", stdin=stdin, cwd=clips
+        )
+        assert code == 0, stderr
+        assert [row["path"] for row in rows_of(stdout)] == expected
+
+
+def test_dry_run_lists_and_needs_no_model(vidlabel: Run, clips: Path) -> None:
+    code, stdout, stderr = vidlabel(
+        "predict", clips, "--dry-run", "--include", "*.MP4", "--model", "no-such-model"
+    )
+    assert code == 0
+    assert stdout == f"{clips / 'b' / 'c.MP4'}\n"
+    assert "1 video" in stderr
+
+
+def test_embeddings_file(vidlabel: Run, clips: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.npz"
+    code, *_ = vidlabel("predict", clips / "b", "-m", model, "--embeddings", out, "-q")
+    assert code == 0
+    with np.load(out) as data:
+        assert data["embeddings"].shape == (2, 24)
+        assert [Path(str(p)).name for p in data["paths"]] == ["NA.mp4", "c.MP4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["predict"], 2, "name a folder"),
+        (["predict", ".", "--top-k", "0"], 2, "--top-k"),
+        (["predict", ".", "--nonsense"], 2, "--nonsense"),
+        (["predict", ".", "-o", "x.docx"], 2, "x.docx"),
+        (["predict", ".", "-o", "no/such/folder/x.csv"], 3, "no folder"),
+        (["predict", ".", "-m", "no-such-model"], 3, "no-such-model"),
+        (["predict", ".", "--embeddings", "x.txt"], 2, "x.txt"),
+        (["predict", "empty", "-m", "starter"], 3, "no videos"),
+        (["info", "text.mp4"], 1, "text.mp4"),
+        (["train", "nowhere", "--out", "run"], 2, "nowhere"),
+        (["train", ".", "--out", "run", "-j", "0"], 2, "-j"),
+        (["predict", ".", "--workers", "-3"], 2, "-j"),
+        (["eval", ".", "-m", "starter", "-j", "0"], 2, "-j"),
+        (["render", ".", "-o", "out", "-j", "0"], 2, "--workers"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line(
+    vidlabel: Run, clips: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "a.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    (tmp_path / "text.mp4").write_text("x")
+    (tmp_path / "empty").mkdir()
+    got, stdout, stderr = vidlabel(*arguments, cwd=tmp_path)
+    assert (got, stdout) == (code, "")
+    assert message in stderr
+    assert "Traceback" not in stderr
+    assert len(stderr.strip().splitlines()) <= 4  # click adds its usage lines
+
+
+def test_cuda_without_a_gpu_is_an_error(vidlabel: Run, clips: Path, model: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    code, _, stderr = vidlabel("predict", clips, "-m", model, "--device", "cuda")
+    assert code == 3
+    assert "--device cuda" in stderr
+
+
+def test_fail_fast_stops_at_the_first_failure(vidlabel: Run, clips: Path, model: Path) -> None:
+    code, stdout, _ = vidlabel(
+        "predict", clips / "text.mp4", clips / "a.mp4", "-m", model, "--fail-fast", "-q"
+    )
+    assert code == 1
+    assert [row["status"] for row in rows_of(stdout)] == ["failed"]
+
+
+def test_train_on_a_folder(vidlabel: Run, tmp_path: Path) -> None:
+    for colour in ("red", "blue"):
+        for i in range(4):
+            colour_video(tmp_path / "data" / colour / f"{colour}_{i}.mp4", colour, 6, seed=i)
+    code, stdout, stderr = vidlabel(
+        "train", tmp_path / "data", "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4,
+        "--frames", 2, "--size", 32, "--hidden", 8, "--val-fraction", 0.3, "--device", "cpu",
+        "--epoch-steps", 1, "--trunk-weights", "none",
+    )  # fmt: skip
+    assert code == 0, stderr
+    assert "epoch 1/1" in stderr
+    assert stdout.startswith("held-out part, on which the epoch was chosen: ")
+    for model in (tmp_path / "run", tmp_path / "run" / "best.safetensors"):
+        code, stdout, _ = vidlabel("info", model)
+        assert code == 0
+        assert "blue, red" in stdout
+        code, stdout, _ = vidlabel("predict", tmp_path / "data" / "red", "-m", model, "-q")
+        assert code == 0
+        assert [row["model"][:5] for row in rows_of(stdout)] == ["best@"] * 4
+
+
+def test_info_of_a_video(vidlabel: Run, clips: Path) -> None:
+    code, stdout, _ = vidlabel("info", clips / "a.mp4")
+    assert code == 0
+    for word in ("h264", "64", "48", "12"):
+        assert word in stdout
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run([*MODULE, "-V"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("vidlabel ")
+
+
+def test_version_help_and_completion(vidlabel: Run) -> None:
+    from vidlabel import __version__
+
+    assert vidlabel("-V")[:2] == (0, f"vidlabel {__version__}\n")
+    code, stdout, _ = vidlabel("--help")
+    assert code == 0
+    for command in ("predict", "train", "models", "info", "doctor"):
+        assert command in stdout
+        assert vidlabel(command, "--help")[0] == 0
+    for shell in ("bash", "zsh", "fish"):
+        code, stdout, _ = vidlabel("completion", shell)
+        assert code == 0
+        assert "_VIDLABEL_COMPLETE" in stdout

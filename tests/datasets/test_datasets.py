@@ -1,0 +1,312 @@
+"""Labelled data: folders, tables, groups that stay together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidlabel.datasets.folder import guess_group, read_folder
+from vidlabel.datasets.open import open_dataset
+from vidlabel.datasets.protocols import doubt_classes
+from vidlabel.datasets.samples import Sample, Split, class_names, hold_out
+from vidlabel.datasets.table import read_table
+from vidlabel.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("path", "label", "group"),
+    [
+        ("wave/TrumanShow_wave_f_nm_np1_fr_med_26.avi", "wave", "TrumanShow"),
+        ("golf/Tips_-_300+_Yards!!!_golf_f_nm_np1_fr_med_0.avi", "golf", "Tips_-_300+_Yards!!!"),
+        ("draw_sword/LetsBe1953_draw_sword_u_cm_np10_ba_med_2.avi", "draw_sword", "LetsBe1953"),
+        ("SoccerJuggling/v_SoccerJuggling_g23_c01.avi", "SoccerJuggling", "g23"),
+        ("walk/anna_walk_03.mp4", "walk", "anna"),
+        ("run/anna_run.mp4", "run", "anna"),
+        ("hug/set1_seq01_2.avi", "hug", "set1_seq01"),
+        ("wave/wave-007.mp4", "wave", "wave-007"),
+        ("walk/sleepwalker_1.mp4", "walk", "sleepwalker"),
+    ],
+)
+def test_group_is_guessed_from_the_name(path: str, label: str, group: str) -> None:
+    if group == "wave-007":  # nothing but class and number: a group of its own
+        assert guess_group(path, label) not in ("", "wave")
+    else:
+        assert guess_group(path, label) == group
+
+
+def _tree(root: Path, files: list[str]) -> Path:
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def test_folder_labels_by_sub_folder(tmp_path: Path) -> None:
+    root = _tree(
+        tmp_path,
+        ["walk/anna_walk_1.mp4", "walk/deep/ben_walk.AVI", "run/anna_run.mp4", "loose.mp4",
+         ".git/x.mp4", "run/notes.txt"],
+    )  # fmt: skip
+    samples = read_folder(root)
+    assert Counter((s.label, s.group) for s in samples) == Counter(
+        [("run", "anna"), ("walk", "anna"), ("walk", "ben")]
+    )
+    by_pattern = read_folder(root, r"/(?:deep/)?(\w)")
+    assert {s.group for s in by_pattern} == {"a", "b"}
+
+
+def test_blocks_are_neighbours_in_number(tmp_path: Path) -> None:
+    names = [f"{k}/{k[0]}{n}.mp4" for k in ("fight", "calm") for n in range(1, 12)]
+    samples = read_folder(_tree(tmp_path, names), "blocks:3")
+    for label in ("fight", "calm"):
+        numbered = sorted(
+            (int(Path(s.path).stem[1:]), s.group) for s in samples if s.label == label
+        )
+        blocks = [group for _, group in numbered]
+        assert blocks == sorted(blocks)
+        assert Counter(blocks) == {"block-01": 4, "block-02": 4, "block-03": 3}
+    assert len(samples) == 22
+    for pattern, message in (("blocks:12", "only 11 videos"), ("blocks:1", "at least 2")):
+        with pytest.raises(UsageError, match=message):
+            read_folder(tmp_path, pattern)
+    with pytest.raises(UsageError, match=r"no number in the name of .*end\.mp4"):
+        read_folder(_tree(tmp_path, ["fight/end.mp4"]), "blocks:3")
+
+
+def test_folder_errors_name_the_flag(tmp_path: Path) -> None:
+    root = _tree(tmp_path, ["walk/a.mp4"])
+    with pytest.raises(UsageError, match="--group-pattern"):
+        read_folder(root, "(")
+    with pytest.raises(UsageError, match="does not match"):
+        read_folder(root, "zzz")
+    with pytest.raises(UsageError, match="no videos"):
+        read_folder(_tree(tmp_path / "empty", ["loose.mp4"]))
+
+
+def test_table(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text(
+        'path,label,group,split\na.mp4,walk,g1,train\n"b,c.mp4",run,g2,val\nd.mp4,run,,\n'
+    )
+    assert read_table(table) == [
+        Sample(str(tmp_path / "a.mp4"), "walk", "g1", "train"),
+        Sample(str(tmp_path / "b,c.mp4"), "run", "g2", "val"),
+        Sample(str(tmp_path / "d.mp4"), "run", "d", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path\na.mp4\n", "no column label"),
+        ("path,label\n", "no rows"),
+        ("path,label\na.mp4,\n", ":2:"),
+        ("path,label,split\na.mp4,walk,tset\n", "split is 'tset'"),
+        ("", ":1: no column label and path; the first line must be .*, and is empty"),
+        ("Pfad,Label\n", ":1: no column path; the first line must be .*, and is pfad, label"),
+        ("path;label\na.mp4;walk\n", ":1: its columns are separated by semicolons; save it with"),
+        ("path\tlabel\n", ":1: its columns are separated by tabs"),
+        ('path,label\n\na.mp4,"wa\nlk"\n', r":4: label 'wa\\x0alk' has a line break"),
+        ("path,label\na,b.mp4,walk\n", ":2: has more values .* needs quotes"),
+        ("path,label\na.mp4,walk\nb.mp4,run\n./a.mp4,run\n",
+         r":4: \./a\.mp4 has label 'run', and 'walk' in line 2"),
+        ("path,label,group\na.mp4,walk,g\na.mp4,walk,h\n", ":3: a.mp4 has group 'h', and 'g'"),
+        ("path,label,split\na.mp4,walk,val\na.mp4,walk,\n", ":3: a.mp4 has split '', and 'val'"),
+    ],
+)  # fmt: skip
+def test_table_errors_say_where(tmp_path: Path, text: str, message: str) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text(text)
+    with pytest.raises(UsageError, match=rf"data\.csv.*{message}"):
+        read_table(table)
+
+
+def test_a_path_may_begin_and_end_with_blanks(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text("path,label\n a.mp4 , walk \n  , \nb.mp4,run\n")
+    found = [(sample.path, sample.label) for sample in read_table(table)]
+    assert found == [(f"{tmp_path}/ a.mp4 ", "walk"), (f"{tmp_path}/b.mp4", "run")]
+
+
+def test_tables_as_spreadsheets_save_them(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    text = (
+        "Path, Label,GROUP,Split,\r\na.mp4,walk ,g1,Train,\r\n,,,,\r\nb.mp4, run,,VAL,\r\n,,,\r\n"
+    )
+    table.write_text(text, encoding="utf-8-sig", newline="")
+    assert read_table(table) == [
+        Sample(str(tmp_path / "a.mp4"), "walk", "g1", "train"),
+        Sample(str(tmp_path / "b.mp4"), "run", "b", "val"),
+    ]
+    table.write_text(text, encoding="utf-16")
+    with pytest.raises(UsageError, match="is in UTF-16; save it as `CSV UTF-8`"):
+        read_table(table)
+    table.write_bytes("path,label\na.mp4,walk\nb.mp4,gehör\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r":3: label 'geh\\xf6r' is not in UTF-8; save it as"):
+        read_table(table)
+
+
+def test_a_row_may_stand_several_times(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text("path,label\n" + 3 * "a.mp4,walk\n")
+    assert len(read_table(table)) == 3
+
+
+def test_files_of_one_name_are_told_apart_and_copies_are_not(tmp_path: Path) -> None:
+    known = "v_YoYo_g01_c01.avi"
+    root = _tree(
+        tmp_path / "set",
+        ["run/1.mp4", "walk/ada/1.mp4", "walk/bo/1.mp4", "walk/bo/2.mp4", f"YoYo/a/{known}",
+         f"YoYo/b/{known}", "sit/1.mp4", "sit/sit/1.mp4"],
+    )  # fmt: skip
+    ids = [s.id for s in open_dataset(str(root), tmp_path).samples]
+    assert ids == [
+        f"YoYo/{known}", f"YoYo/{known}", "run/1.mp4", "sit/set/sit/1.mp4", "sit/sit/sit/1.mp4",
+        "walk/ada/1.mp4", "walk/bo/1.mp4", "walk/2.mp4",
+    ]  # fmt: skip
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\nset/walk/bo/1.mp4,walk\nset/../set/walk/bo/1.mp4,walk\n")
+    assert {s.id for s in open_dataset(str(table), tmp_path).samples} == {"walk/1.mp4"}
+
+
+def test_classes_that_look_alike_are_doubted(tmp_path: Path) -> None:
+    root = _tree(tmp_path / "set", ["red/a.mp4", "RED/b.mp4", "blue /c.mp4", "green/c.mp4"])
+    assert doubt_classes(open_dataset(str(root), tmp_path)) == (
+        "classes 'RED' and 'red' differ in case or blanks alone; give one name to what is one class"
+    )
+    assert doubt_classes(open_dataset(str(_tree(tmp_path / "x", ["a/1.mp4"])), tmp_path)) is None
+
+
+def test_data_argument(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nonsense: no such folder; .* hmdb51:ROOT, ucf101:ROOT"):
+        open_dataset("nonsense", tmp_path)
+    root = _tree(tmp_path / "set", ["b/x_1.mp4", "a/y.mp4"])
+    data = open_dataset(str(root), tmp_path)
+    assert (data.name, data.classes, data.official) == ("folder", ("a", "b"), {})
+    assert [s.id for s in data.samples] == ["a/y.mp4", "b/x_1.mp4"]
+    assert data.missing == data.extra == ()
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,split\na.mp4,walk,train\nb.mp4,run,\n")
+    listed = open_dataset(str(table), tmp_path)
+    assert (listed.name, [s.split for s in listed.samples]) == ("table", ["train", ""])
+    for other in (str(table), "synthetic"):
+        with pytest.raises(UsageError, match="--group-pattern goes with a folder"):
+            open_dataset(other, tmp_path, group_pattern="x")
+
+
+def test_synthetic_data_tells_of_each_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidlabel.datasets import generate
+    from vidlabel.synthetic.clips import ACTIONS
+
+    monkeypatch.setattr(generate, "write_clip", lambda sample: None)
+    monkeypatch.setattr("vidlabel.decode.pool.worker_count", lambda _: 1)
+    with pytest.raises(UsageError, match="--per-class must be at least 1, got 0"):
+        open_dataset("synthetic", tmp_path, per_class=0)
+    told: list[int] = []
+    data = open_dataset("synthetic", tmp_path, per_class=2, seed=5, on_clip=lambda: told.append(1))
+    assert (data.name, len(told)) == ("synthetic", 2 * len(ACTIONS))
+    assert data.classes == tuple(sorted(ACTIONS))
+    assert data.samples[0].path == str(
+        tmp_path / "synthetic" / ACTIONS[0] / f"{ACTIONS[0]}_00005.mp4"
+    )
+
+
+_groups = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 8)), min_size=12, max_size=80
+).map(lambda pairs: [Sample(f"{i}.mp4", k, f"g{g}") for i, (k, g) in enumerate(pairs)])
+
+
+@given(_groups, st.floats(0.1, 0.5), st.integers(0, 5))
+def test_b2_52_a_group_is_never_divided(samples: list[Sample], fraction: float, seed: int) -> None:
+    try:
+        done = hold_out(samples, fraction, seed)
+    except UsageError:  # every class sits in one group: nothing can be held out
+        return
+    parts = {s.split: {t.group for t in done if t.split == s.split} for s in done}
+    assert parts["train"].isdisjoint(parts["val"])
+    assert {s.label for s in done} == {s.label for s in done if s.split == "train"}
+    assert [(s.path, s.label, s.group) for s in done] == [
+        (s.path, s.label, s.group) for s in samples
+    ]
+    assert done == hold_out(samples, fraction, seed)
+
+
+def test_about_the_fraction_is_held_out_of_each_class() -> None:
+    samples = [Sample(f"{k}{i}.mp4", k, f"g{i}") for k in "abcd" for i in range(20)]
+    done = hold_out(samples, 0.25, seed=3)
+    held = Counter(s.label for s in done if s.split == "val")
+    assert all(4 <= held[k] <= 6 for k in "abcd")
+
+
+def test_a_class_of_few_clips_has_one_held_out_too() -> None:
+    sizes = {"a": 20, "b": 2, "c": 1}
+    samples = [Sample(f"{k}{i}.mp4", k, f"{k}{i}") for k, n in sizes.items() for i in range(n)]
+    for seed in range(5):
+        held = Counter(s.label for s in hold_out(samples, 0.2, seed) if s.split == "val")
+        assert held == {"a": 4, "b": 1}, "the only clip of c is needed for training"
+    two_groups = [Sample(f"{i}.mp4", "ab"[i % 2], f"g{i > 1}") for i in range(12)]
+    held = Counter(s.group for s in hold_out(two_groups, 0.2, 0) if s.split == "val")
+    assert held == {"gFalse": 2}, "the smaller group"
+
+
+def test_given_splits_are_kept_and_checked() -> None:
+    good = [Sample("a", "x", "g1", "train"), Sample("b", "y", "g2", "val")]
+    assert hold_out(good, 0.2, 0) == good
+    with pytest.raises(UsageError, match="group g1"):
+        hold_out([good[0], Sample("c", "y", "g1", "val")], 0.2, 0)
+    with pytest.raises(UsageError, match="--val-fraction"):
+        hold_out(good, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a", "1", ""), ("b", "1", "")], "class a has only one video; every class needs"),
+        ([("a", "1", ""), ("a", "2", "train"), ("b", "1", ""), ("a", "1", "")],
+         r"all 2 videos of class a are of one group, 1; every class needs .* --group-pattern"),
+        ([("a", "1", "train"), ("b", "2", "train")], "to choose the epoch on: none has split val"),
+        ([("a", "1", "val"), ("b", "2", "val")], "no video to train on: none has split train"),
+    ],
+)  # fmt: skip
+def test_why_nothing_can_be_held_out(rows: list[tuple[str, str, Split]], message: str) -> None:
+    samples = [Sample(f"{i}.mp4", *row) for i, row in enumerate(rows)]
+    with pytest.raises(UsageError, match=message):
+        hold_out(samples, 0.2, 0)
+
+
+def test_a_small_fraction_still_holds_out_one_of_each_class() -> None:
+    samples = [Sample(f"{k}{i}.mp4", k, f"{k}{i}") for k in "ab" for i in range(3)]
+    held = Counter(s.label for s in hold_out(samples, 0.001, 0) if s.split == "val")
+    assert held == {"a": 1, "b": 1}
+
+
+def test_classes_are_sorted_and_at_least_two() -> None:
+    samples = [Sample("a", "run", "1"), Sample("b", "bend", "2"), Sample("c", "run", "3")]
+    assert class_names(samples) == ("bend", "run")
+    with pytest.raises(UsageError, match="at least 2"):
+        class_names(samples[:1])
+
+
+def test_generated_clips_are_videos_made_once(tmp_path: Path) -> None:
+    from vidlabel.datasets.generate import generate_clips
+    from vidlabel.synthetic.clips import describe_clip
+    from vidlabel.video.reader import probe
+
+    (first,) = generate_clips(tmp_path, 1, seed=3, actions=("walk",))
+    clip = describe_clip("walk", 3)
+    info = probe(first.path)
+    assert (first.label, Path(first.path).name) == ("walk", "walk_00003.mp4")
+    assert (info.frames, info.width_px, info.height_px) == (
+        clip.frames, clip.width_px, clip.height_px,
+    )  # fmt: skip
+    written = Path(first.path).stat().st_mtime_ns
+    again = generate_clips(tmp_path, 2, seed=3, actions=("walk",))
+    assert Path(first.path).stat().st_mtime_ns == written
+    assert len({sample.group for sample in again}) == 2
+    assert [p.name for p in (tmp_path / "walk").iterdir() if p.name.startswith(".")] == []
+    with pytest.raises(ValueError, match="nonsense"):
+        generate_clips(tmp_path, 1, actions=("nonsense",))

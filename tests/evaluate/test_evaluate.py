@@ -1,0 +1,208 @@
+"""Evaluation: the numbers of predict, set against the truth; leaks named; reports complete."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import COLOURS, colour_checkpoint, colour_video, random_checkpoint
+from PIL import Image
+
+from vidlabel import load_labeller
+from vidlabel.datasets.protocols import Fold
+from vidlabel.datasets.samples import Sample
+from vidlabel.errors import RunError, UsageError
+from vidlabel.evaluate.evaluate import Evaluation, across, check_classes, evaluate, merge
+from vidlabel.evaluate.plots import plot_confusion, plot_reliability
+from vidlabel.evaluate.report import mistakes, summarise, write_report
+from vidlabel.models.checkpoint import load_checkpoint, save_checkpoint
+from vidlabel.predict.labeller import Labeller, PredictSpec
+from vidlabel.train.folds import check_leak, model_of
+
+pytestmark = pytest.mark.usefixtures("rough_intervals")
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    """Nine clips; the label of one is wrong, on purpose."""
+    folder = tmp_path_factory.mktemp("samples")
+    made = []
+    for i in range(9):
+        colour = COLOURS[i % 3]
+        path = colour_video(folder / f"{i}.mp4", colour, 6 + i, seed=i)
+        label = "red" if i == 0 else colour  # clip 0 is blue
+        made.append(Sample(str(path), label, f"place{i // 3}"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def found(samples: list[Sample]) -> Evaluation:
+    labeller = Labeller(colour_checkpoint(), "cpu")
+    return evaluate(labeller, samples, PredictSpec(), name="split-1", data="colours")
+
+
+def test_right_and_wrong_are_told_apart(found: Evaluation, samples: list[Sample]) -> None:
+    values = summarise(found)
+    assert values["videos"] == 9
+    assert values["video_level"]["top1"]["value"] == pytest.approx(8 / 9, abs=1e-6)
+    assert values["video_level"]["mean_class_accuracy"]["value"] == pytest.approx(
+        (1 + 1 + 3 / 4) / 3, abs=1e-6
+    )
+    assert "top5" not in values["video_level"], "of three classes it is always 1"
+    (wrong,) = mistakes(found)
+    assert wrong.sample == samples[0]
+    assert wrong.row.label == "blue"
+    json.dumps(values, allow_nan=False)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_the_probabilities_are_those_of_predict(
+    views: int, samples: list[Sample], tmp_path: Path
+) -> None:
+    labeller = load_labeller(str(random_checkpoint(tmp_path / "m.safetensors")), "cpu")
+    spec = PredictSpec(views=views, top_k=3)
+    rows = list(labeller.predict([sample.path for sample in samples], spec))
+    tested = evaluate(labeller, samples, spec, name="x")
+    probabilities, labels = tested.video_level()
+    expected = [[dict(row.top)[name] for name in COLOURS] for row in rows]
+    np.testing.assert_array_equal(probabilities.numpy(), np.array(expected, dtype=np.float32))
+    assert [COLOURS[i] for i in labels] == [sample.label for sample in samples]
+    clips, clip_labels = tested.clip_level()
+    per_video = 1 if views == 1 else 3 * views
+    assert len(clips) == len(clip_labels) == per_video * len(samples)
+    mean = clips.numpy().astype(np.float64).reshape(len(samples), per_video, 3).mean(1)
+    np.testing.assert_allclose(mean, probabilities.numpy(), rtol=1e-6)
+    assert (summarise(tested)["clip_level"] is None) == (views == 1)
+
+
+def test_unreadable_clips_are_named_and_in_no_figure(samples: list[Sample], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("not a video")
+    more = [*samples[:4], Sample(str(broken), "red", "nowhere")]
+    tested = evaluate(Labeller(colour_checkpoint(), "cpu"), more, PredictSpec(), name="x")
+    values = summarise(tested)
+    assert values["unreadable"] == [str(broken)]
+    assert values["video_level"]["top1"]["value"] == 0.75
+    with pytest.raises(RunError, match="none of 1 test clips"):
+        evaluate(Labeller(colour_checkpoint(), "cpu"), more[4:], PredictSpec(), name="x", data="d")
+
+
+def test_a_stop_is_no_result(samples: list[Sample]) -> None:
+    labeller = Labeller(colour_checkpoint(), "cpu")
+    with pytest.raises(RunError, match="stopped after"):
+        evaluate(labeller, samples, PredictSpec(), name="x", stop=lambda: True)
+
+
+def test_classes_that_differ_are_one_clear_line(samples: list[Sample]) -> None:
+    header = colour_checkpoint().header
+    with pytest.raises(UsageError, match=r"colours: 1 of its 4 classes are unknown .*\(pink\)"):
+        check_classes(header, [*samples, Sample("x", "pink", "")], "colours")
+    with pytest.raises(UsageError, match="no clips to test"):
+        check_classes(header, [], "colours")
+    assert check_classes(header, samples, "") == ()
+    (note,) = check_classes(header, samples[:2], "")
+    assert note == "no test clips of 1 class: blue"
+
+
+def test_known_clips_are_found_and_reported_apart(samples: list[Sample]) -> None:
+    plain = colour_checkpoint()
+    header = replace(
+        plain.header,
+        trained_on=(samples[0].id, samples[1].id),
+        sources=("place0",),
+        selected_on=(samples[3].id,),
+    )
+    fold = Fold("split-1", (), (), tuple(samples))
+    with pytest.raises(
+        UsageError,
+        match=r"of 9 test clips of split-1, 2 were trained on, 1 share a source .* 1 were used .*, "
+        r"such as .*0\.mp4 \(group place0\); .*--allow-leak of eval; clips of one class and file "
+        r"name count as one: rename",
+    ):
+        check_leak(header, fold, "m", allowed=False)
+    siblings = replace(header, trained_on=(), selected_on=())
+    with pytest.raises(UsageError, match=r"3 share a source .* --allow-leak of eval$"):
+        check_leak(siblings, fold, "m", allowed=False)
+    assert check_leak(header, fold, "m", allowed=True).seen == 2
+    assert check_leak(plain.header, fold, "m", allowed=False).seen == 0
+    labeller = Labeller(replace(plain, header=header), "cpu")
+    tested = evaluate(labeller, samples, PredictSpec(), name="x")
+    kinds = [each.kind for each in tested.tested]
+    assert kinds == ["seen", "seen", "sibling", "selected", "new", "new", "new", "new", "new"]
+    parts = summarise(tested)["by_kind"]
+    assert {kind: part["videos"] for kind, part in parts.items()} == {
+        "seen": 2, "sibling": 1, "selected": 1, "new": 5,
+    }  # fmt: skip
+    assert parts["seen"]["top1"]["value"] == 0.5
+    assert "by_kind" not in summarise(
+        evaluate(Labeller(plain, "cpu"), samples, PredictSpec(), name="")
+    )
+
+
+def test_folds_are_merged(found: Evaluation) -> None:
+    half = replace(found, name="a", tested=found.tested[:4])
+    rest = replace(found, name="b", tested=found.tested[4:])
+    whole = merge([half, rest], "both")
+    assert whole.tested == found.tested
+    assert summarise(whole)["video_level"] == summarise(found)["video_level"]
+    spread = across([summarise(half), summarise(rest)])["top1"]
+    assert spread["mean"] == pytest.approx((3 / 4 + 5 / 5) / 2)
+    assert spread["std"] == pytest.approx(np.std([0.75, 1.0], ddof=1))
+    with pytest.raises(UsageError, match="same classes"):
+        merge([half, replace(rest, classes=("a", "b", "c"))], "both")
+
+
+def test_the_report_is_complete(found: Evaluation, tmp_path: Path) -> None:
+    write_report(tmp_path / "r", found, summarise(found))
+    names = {path.name for path in (tmp_path / "r").iterdir()}
+    assert names == {
+        "metrics.json", "per_class.csv", "predictions.csv", "confusion.png", "reliability.png",
+    }  # fmt: skip
+    with (tmp_path / "r" / "per_class.csv").open(newline="") as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    assert rows["red"]["videos"] == "4"
+    assert rows["red"]["right"] == "3"
+    assert rows["red"]["most_confused_with"] == "blue"
+    with (tmp_path / "r" / "predictions.csv").open(newline="") as file:
+        clips = list(csv.DictReader(file))
+    assert [int(clip["right"]) for clip in clips] == [0, *[1] * 8]
+    assert clips[0]["truth"] == "red"
+    assert clips[0]["top1_label"] == "blue"
+    values = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert values["video_level"]["top1"]["low"] < values["video_level"]["top1"]["value"]
+    for picture in ("confusion.png", "reliability.png"):
+        with Image.open(tmp_path / "r" / picture) as image:
+            image.load()
+            assert min(image.size) > 300
+            assert len(np.unique(np.asarray(image.convert("L")))) > 5, "it is not blank"
+
+
+def test_odd_class_names_are_plotted(tmp_path: Path) -> None:
+    names = ["$x^2", "[bold]", "n" * 100, "esc\x1b[31m", "走る"]
+    plot_confusion(tmp_path / "c.png", np.diag([1, 2, 3, 0, 1]), names, "$\\frac{")
+    plot_reliability(tmp_path / "r.png", {"a": np.eye(3)}, np.array([0, 1, 1]))
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+def test_which_model_tests_a_fold(tmp_path: Path) -> None:
+    folds = [Fold("a", (), (), ()), Fold("b", (), (), ())]
+    (tmp_path / "a").mkdir()
+    save_checkpoint_like(tmp_path / "a" / "best.safetensors")
+    assert model_of(str(tmp_path), folds, folds[0]).endswith("a/best.safetensors")
+    with pytest.raises(UsageError, match=r"has no b/best\.safetensors for b"):
+        model_of(str(tmp_path), folds, folds[1])
+    with pytest.raises(UsageError, match="2 folds need a model each"):
+        model_of("x.safetensors", folds, folds[0])
+    assert model_of("x.safetensors", folds[:1], folds[0]) == "x.safetensors"
+
+
+def save_checkpoint_like(path: Path) -> None:
+    """A checkpoint that says what it was trained on, written and read again."""
+    plain = load_checkpoint(str(random_checkpoint(path)))
+    header = replace(plain.header, trained_on=("a/1",), sources=("s",), selected_on=("a/2",))
+    save_checkpoint(path, header, plain.network)
+    assert load_checkpoint(str(path)).header == header

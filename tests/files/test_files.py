@@ -1,0 +1,363 @@
+"""Finding videos, looking before opening, and writing so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vidlabel.errors import OutputError, Reason, UsageError, VideoError
+from vidlabel.files.find import check_video_file, find_videos, read_list
+from vidlabel.files.write import check_output, replacing, write_bytes
+from vidlabel.text import text_path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one, so that paths read as a user types them."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*paths: str) -> None:
+    for path in paths:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(b"x")
+
+
+def found(*inputs: str, **options: list[str]) -> list[str]:
+    return [item.path for item in find_videos(inputs, **options)]
+
+
+# --- finding ----------------------------------------------------------------------------------
+
+
+def test_folders_are_walked_in_a_stable_order(here: Path) -> None:
+    touch("d/b.mp4", "d/a.mkv", "d/Z.avi", "d/sub/c.webm", "d/a/z.mp4", "d/é.mp4")
+    expected = ["d/Z.avi", "d/a.mkv", "d/b.mp4", "d/é.mp4", "d/a/z.mp4", "d/sub/c.webm"]
+    assert found("d") == expected
+    assert [item.index for item in find_videos(["d"])] == list(range(6))
+    assert all(item.problem is None for item in find_videos(["d"]))
+
+
+def test_suffix_decides_in_folders_whatever_its_case(here: Path) -> None:
+    touch("d/a.MP4", "d/b.Mov", "d/c.txt", "d/mp4", "d/d.jpg")
+    assert found("d") == ["d/a.MP4", "d/b.Mov"]
+
+
+def test_named_files_are_taken_whatever_their_suffix(here: Path) -> None:
+    touch("clip.dat", ".hidden.mp4")
+    assert found("clip.dat", ".hidden.mp4") == ["clip.dat", ".hidden.mp4"]
+
+
+def test_hidden_files_and_folders_are_skipped(here: Path) -> None:
+    touch("d/.a.mp4", "d/.cache/b.mp4", "d/c.mp4")
+    assert found("d") == ["d/c.mp4"]
+
+
+def test_inputs_keep_their_order_and_duplicates_go(here: Path) -> None:
+    touch("d/a.mp4", "b.mp4")
+    assert found("b.mp4", "d", "./b.mp4", "d/a.mp4", str(here / "b.mp4")) == ["b.mp4", "d/a.mp4"]
+    assert found("d/", "d") == ["d/a.mp4"]
+
+
+def test_same_name_in_two_folders_is_two_videos(here: Path) -> None:
+    touch("x/a.mp4", "y/a.mp4")
+    assert found("x", "y") == ["x/a.mp4", "y/a.mp4"]
+
+
+def test_link_loops_end_and_list_each_file_once(here: Path) -> None:
+    touch("d/a.mp4", "d/sub/b.mp4")
+    Path("d/sub/up").symlink_to(here / "d")
+    Path("d/self").symlink_to("self")
+    assert found("d") == ["d/a.mp4", "d/sub/b.mp4"]
+    assert sorted(found("d/**")) == ["d/a.mp4", "d/sub/b.mp4"]
+
+
+def test_many_link_loops_end(here: Path) -> None:
+    touch("d/a.mp4")
+    for number in range(5):  # by every way round there would be 5 ** 40
+        Path(f"d/up{number}").symlink_to(here / "d")
+    assert found("d") == ["d/a.mp4"]
+
+
+def test_links_are_followed(here: Path) -> None:
+    touch("real/a.mp4")
+    Path("d").mkdir()
+    Path("d/folder").symlink_to(here / "real")
+    Path("d/file.mp4").symlink_to(here / "real/a.mp4")
+    assert found("d") == ["d/file.mp4", "d/folder/a.mp4"]
+
+
+def test_dangling_link_is_listed_and_refused(here: Path) -> None:
+    Path("d").mkdir()
+    Path("d/gone.mp4").symlink_to("nowhere.mp4")
+    assert found("d", "d/gone.mp4") == ["d/gone.mp4"]
+    with pytest.raises(VideoError) as raised:
+        check_video_file("d/gone.mp4")
+    assert raised.value.reason is Reason.NOT_FOUND
+
+
+def test_missing_file_and_empty_pattern_are_problems(here: Path) -> None:
+    items = find_videos(["none.mp4", "*.mp4", "bad\0name.mp4"])
+    assert [item.problem for item in items] == [Reason.NOT_FOUND] * 3
+    assert "none.mp4: there is no such file" in items[0].detail
+    assert "no file matches" in items[1].detail
+
+
+def test_globs(here: Path) -> None:
+    touch("b1.mp4", "a1.mp4", "a1.txt", "d/a2.mp4", "d/e/a3.mp4")
+    assert found("*1.*") == ["a1.mp4", "b1.mp4"]
+    assert found("**/a*.mp4") == ["a1.mp4", "d/a2.mp4", "d/e/a3.mp4"]
+    assert found("d*") == ["d/a2.mp4", "d/e/a3.mp4"]
+
+
+def test_file_called_like_a_glob_is_that_file(here: Path) -> None:
+    touch("a[1].mp4", "a1.mp4", "what?.mp4")
+    assert found("a[1].mp4", "what?.mp4") == ["a[1].mp4", "what?.mp4"]
+
+
+def test_include_and_exclude(here: Path) -> None:
+    touch("d/a.mp4", "d/b.mp4", "d/c.dat", "d/out/a.mp4", "named.mp4")
+    assert found("d", include=["a*"]) == ["d/a.mp4", "d/out/a.mp4"]
+    assert found("d", include=["*.dat"]) == ["d/c.dat"]
+    assert found("d", exclude=["out"]) == ["d/a.mp4", "d/b.mp4"]
+    assert found("d", exclude=["out/*", "b.*"]) == ["d/a.mp4"]
+    assert found("named.mp4", exclude=["*"]) == ["named.mp4"]
+    for options in ({"include": [""]}, {"exclude": [""]}):
+        with pytest.raises(UsageError):
+            find_videos(["d"], **options)
+
+
+@pytest.mark.parametrize("inputs", [("d",), ("d", "./d")])
+def test_folder_called_like_a_video(here: Path, inputs: tuple[str, ...]) -> None:
+    touch("d/full.mp4/a.avi", "d/b.avi")
+    Path("d/empty.mp4").mkdir()
+    items = find_videos(inputs)
+    assert [item.path for item in items] == ["d/b.avi", "d/full.mp4/a.avi", "d/empty.mp4"]
+    assert [item.problem for item in items] == [None, None, Reason.NOT_REGULAR]
+
+
+def test_unreadable_folder_is_a_problem(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("d/a.mp4", "d/shut/b.mp4")
+    scandir = os.scandir
+
+    def refusing(path: str) -> Iterator[os.DirEntry[str]]:
+        if os.fspath(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    items = find_videos(["d"])
+    assert [(i.path, i.problem) for i in items] == [
+        ("d/a.mp4", None),
+        ("d/shut", Reason.PERMISSION),
+    ]
+    assert "Permission denied" in items[1].detail
+
+
+def test_names_of_any_bytes_are_found(here: Path) -> None:
+    names = [b"\xff\xfe.mp4", b"a\nb.mp4", b"a\tb.mp4", "e\u0301.mp4".encode(), "é.mp4".encode()]
+    for name in names:
+        Path(os.fsdecode(b"d/" + name)).parent.mkdir(exist_ok=True)
+        Path(os.fsdecode(b"d/" + name)).write_bytes(b"x")
+    assert [os.fsencode(p) for p in found("d")] == sorted(b"d/" + name for name in names)
+
+
+# --- lists and text ---------------------------------------------------------------------------
+
+
+def test_read_list() -> None:
+    assert read_list(b"a.mp4\nb c.mp4\r\n\n  \nd.mp4") == ["a.mp4", "b c.mp4", "d.mp4"]
+    assert read_list(b"a\nb.mp4\0c.mp4\0") == ["a\nb.mp4", "c.mp4"]
+    assert [os.fsencode(p) for p in read_list(b"\xff.mp4\n")] == [b"\xff.mp4"]
+    assert read_list(b"") == []
+
+
+def test_text_path() -> None:
+    assert text_path("é b.mp4") == "é b.mp4"
+    assert text_path(os.fsdecode(b"a\xff.mp4")) == "a\\xff.mp4"
+    text_path(os.fsdecode(b"\xe9\x80.mp4")).encode("utf-8")
+
+
+# --- looking before opening -------------------------------------------------------------------
+
+
+def test_regular_file_passes(here: Path) -> None:
+    touch("a.mp4")
+    assert check_video_file("a.mp4").st_size == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "socket", "device", "link to device"])
+def test_what_is_not_a_file_is_refused(here: Path, kind: str) -> None:
+    path = "x.mp4"
+    with socket.socket(socket.AF_UNIX) as server:
+        match kind:
+            case "folder":
+                Path(path).mkdir()
+            case "fifo":
+                os.mkfifo(path)
+            case "socket":
+                server.bind(path)
+            case "device":
+                path = "/dev/zero"
+            case _:
+                Path(path).symlink_to("/dev/zero")
+        with pytest.raises(VideoError) as raised:
+            check_video_file(path)
+    assert raised.value.reason is Reason.NOT_REGULAR
+    assert path in raised.value.detail
+
+
+def test_empty_missing_and_impossible_names_are_refused(here: Path) -> None:
+    Path("e.mp4").touch()
+    Path("loop.mp4").symlink_to("loop.mp4")
+    expected = {
+        "e.mp4": Reason.EMPTY,
+        "none.mp4": Reason.NOT_FOUND,
+        "loop.mp4": Reason.NOT_FOUND,
+        "n" * 300: Reason.NOT_FOUND,
+        "a\0b.mp4": Reason.NOT_FOUND,
+        "": Reason.NOT_FOUND,
+    }
+    for path, reason in expected.items():
+        with pytest.raises(VideoError) as raised:
+            check_video_file(path)
+        assert raised.value.reason is reason, path
+
+
+def test_permission_denied(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        with pytest.raises(VideoError) as raised:
+            check_video_file("a.mp4")
+    assert raised.value.reason is Reason.PERMISSION
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def test_write_replaces_as_a_whole(here: Path) -> None:
+    path = Path("out.csv")
+    write_bytes(path, [b"a", b"b"])
+    write_bytes(path, [b"c"])
+    assert path.read_bytes() == b"c"
+    assert os.listdir() == ["out.csv"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("failing", ["body", "fsync", "rename"])
+@pytest.mark.parametrize("old", [b"old", None])
+def test_failure_leaves_the_old_file_and_nothing_else(
+    here: Path, monkeypatch: pytest.MonkeyPatch, failing: str, old: bytes | None
+) -> None:
+    path = Path("out.csv")
+    if old is not None:
+        path.write_bytes(old)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if failing == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    if failing == "rename":
+        monkeypatch.setattr(Path, "replace", full)
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        if failing == "body":
+            full()
+
+    with pytest.raises(OutputError, match=r"out\.csv.*No space left"):
+        write_bytes(path, chunks())
+    assert os.listdir() == ([] if old is None else ["out.csv"])  # noqa: PTH208
+    assert old is None or path.read_bytes() == old
+
+
+def test_other_errors_pass_and_clean_up(here: Path) -> None:
+    path = Path("out.csv")
+    path.write_bytes(b"old")
+
+    def write_and(kind: type[BaseException]) -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise kind
+
+    for kind in (KeyError, KeyboardInterrupt):
+        with pytest.raises(kind):
+            write_and(kind)
+    assert os.listdir() == ["out.csv"]  # noqa: PTH208
+    assert path.read_bytes() == b"old"
+
+
+def test_temporary_file_is_beside_and_hidden(here: Path) -> None:
+    Path("d").mkdir()
+    with replacing(Path("d/out.mp4")) as temporary:
+        assert temporary.parent.resolve() == (here / "d")
+        assert temporary.suffix == ".mp4"  # encoders go by it
+        temporary.write_bytes(b"x")
+        assert found("d") == []
+    assert found("d") == ["d/out.mp4"]
+
+
+def test_permissions(here: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        write_bytes(Path("new.csv"), [b"x"])
+        Path("private.csv").write_bytes(b"x")
+        Path("private.csv").chmod(0o600)
+        write_bytes(Path("private.csv"), [b"y"])
+    finally:
+        os.umask(mask)
+    assert Path("new.csv").stat().st_mode & 0o777 == 0o640
+    assert Path("private.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_link_stays_a_link(here: Path) -> None:
+    Path("d").mkdir()
+    Path("d/real.csv").write_bytes(b"old")
+    Path("out.csv").symlink_to("d/real.csv")
+    write_bytes(Path("out.csv"), [b"new"])
+    assert Path("out.csv").is_symlink()
+    assert Path("d/real.csv").read_bytes() == b"new"
+
+
+def test_long_names_can_be_written(here: Path) -> None:
+    path = Path("\U0001f3a5" * 60 + ".csv")  # 244 bytes
+    write_bytes(path, [b"x"])
+    assert path.read_bytes() == b"x"
+
+
+def test_check_output(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("old.csv")
+    Path("d").mkdir()
+    os.mkfifo("pipe.csv")
+    check_output(Path("old.csv"))
+    check_output(Path("new.csv"))
+    check_output(Path("d/new.csv"))
+    bad = {
+        "d": "is a folder",
+        "none/new.csv": "there is no folder none",
+        "pipe.csv": "is a pipe or device",
+        "/dev/null": "is a pipe or device",
+        "n" * 300: "cannot be written",
+        "old.csv/new.csv": "cannot be written",
+    }
+    for path, message in bad.items():
+        with pytest.raises(OutputError, match=message):
+            check_output(Path(path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OutputError, match="cannot be written to"):
+        check_output(Path("d/new.csv"))
+
+
+def test_device_is_never_replaced(here: Path) -> None:
+    os.mkfifo("pipe.csv")
+    with pytest.raises(OutputError, match="pipe or device"):
+        write_bytes(Path("pipe.csv"), [b"x"])
+    assert Path("pipe.csv").is_fifo()

@@ -1,0 +1,374 @@
+"""Tables, JSON and embeddings: exact, valid UTF-8, never half written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from vidlabel.errors import OutputError, UsageError
+from vidlabel.results import formats as exports
+from vidlabel.results.formats import FORMATS, RunInfo, pick_format
+from vidlabel.specs import Prediction, Status
+
+RUN = RunInfo("starter@12345678", 3, "0.1.0")
+
+OK = Prediction(
+    "clips/wave.mp4",
+    Status.OK,
+    "wave",
+    0.91234567,
+    (("wave", 0.91234567), ("run", 0.05), ("jump", 1 / 3), ("sit", 0.001)),
+    0.0,
+    2.0,
+    2.00049,
+    16,
+    "starter@12345678",
+    embedding=(0.5, -1.25, 3.0),
+)
+FAILED = Prediction(
+    "bad.mp4",
+    Status.FAILED,
+    model="starter@12345678",
+    reason="not_video",
+    detail="bad.mp4: moov missing",
+)
+
+NAMES = [
+    "a,b.mp4",
+    'say "hi".mp4',
+    "two\nlines.mp4",
+    "a\rreturn.mp4",
+    "crlf\r\n.mp4",
+    "tab\t.mp4",
+    "esc\x1b[31m.mp4",
+    "=1+1.mp4",
+    "@x.mp4",
+    "-rf.mp4",
+    "NA",
+    " space .mp4",
+    "видео 動画 é.mp4",
+    "e\u0301.mp4",
+    "👩‍👩‍👧.mp4",
+    "[/].mp4",
+    "a;b|c'd.mp4",
+]
+
+
+def named(path: str) -> Prediction:
+    return Prediction(path, Status.OK, "wave", 0.5, (("wave", 0.5),), model="m")
+
+
+def data_of(name: str, rows: list[Prediction], run: RunInfo = RUN) -> bytes:
+    return b"".join(FORMATS[name].chunks(rows, run))
+
+
+def read_csv(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+
+
+def test_csv_is_exactly_this() -> None:
+    assert data_of("csv", [OK, FAILED]).decode() == (
+        "path,status,label,confidence,top2_label,top2_confidence,top3_label,top3_confidence,"
+        "start_s,end_s,duration_s,frames_used,model,reason\n"
+        "clips/wave.mp4,ok,wave,0.912346,run,0.050000,jump,0.333333,"
+        "0.000,2.000,2.000,16,starter@12345678,\n"
+        "bad.mp4,failed,,,,,,,,,,0,starter@12345678,not_video: moov missing\n"
+    )
+
+
+@pytest.mark.parametrize(("top_k", "extra"), [(1, []), (2, ["top2_label", "top2_confidence"])])
+def test_csv_has_columns_for_top_k(top_k: int, extra: list[str]) -> None:
+    header = data_of("csv", [OK], RunInfo("m", top_k, "0")).decode().splitlines()[0].split(",")
+    assert header[:4] == ["path", "status", "label", "confidence"]
+    assert header[4:-6] == extra
+
+
+def test_csv_leaves_cells_empty_where_the_model_has_fewer_classes() -> None:
+    (row,) = read_csv(data_of("csv", [named("x")], RunInfo("m", 5, "0")))
+    assert (row["label"], row["top2_label"], row["top5_confidence"]) == ("wave", "", "")
+    assert row["reason"] == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_comes_back_from_every_format(name: str) -> None:
+    rows = [named("before"), named(name), named("after")]
+    expected = ["before", name, "after"]
+    assert [row["path"] for row in read_csv(data_of("csv", rows))] == expected
+    lines = data_of("jsonl", rows).decode().split("\n")
+    assert [json.loads(line)["path"] for line in lines[:-1]] == expected
+    assert [v["path"] for v in json.loads(data_of("json", rows))["videos"]] == expected
+    table = pq.read_table(io.BytesIO(data_of("parquet", rows)))
+    assert table.column("path").to_pylist() == expected
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_name_that_is_not_utf8_stays_readable(name: str) -> None:
+    path = os.fsdecode(b"caf\xe9.mp4")
+    row = Prediction(path, Status.FAILED, reason="empty", detail=f"{path}: the file is empty")
+    data = data_of(name, [row])
+    if name == "parquet":
+        (found,) = pq.read_table(io.BytesIO(data)).to_pylist()
+        assert (found["path"], found["detail"]) == ("caf\\xe9.mp4", "the file is empty")
+    else:
+        assert "caf\\xe9.mp4" in data.decode().replace("\\\\", "\\")
+
+
+def test_a_detail_is_one_harmless_line_in_csv_and_exact_in_json() -> None:
+    detail = "bad\x1b[2J\nnews\x9b\u202e"
+    row = Prediction("x", Status.FAILED, reason="crashed", detail=f"x: {detail}")
+    (cells,) = read_csv(data_of("csv", [row]))
+    assert cells["reason"] == "crashed: bad\\x1b[2J\\x0anews\\x9b\\u202e"
+    assert json.loads(data_of("jsonl", [row]))["detail"] == detail
+
+
+def test_a_reason_without_detail_stands_alone() -> None:
+    row = Prediction("x", Status.OK, "wave", 1.0, reason="padded")
+    assert read_csv(data_of("csv", [row]))[0]["reason"] == "padded"
+
+
+def test_json_records() -> None:
+    first, second = json.loads(data_of("json", [OK, FAILED]))["videos"]
+    assert first == {
+        "path": "clips/wave.mp4",
+        "status": "ok",
+        "label": "wave",
+        "confidence": 0.91234567,
+        "top": [
+            {"label": "wave", "confidence": 0.91234567},
+            {"label": "run", "confidence": 0.05},
+            {"label": "jump", "confidence": 1 / 3},
+        ],
+        "start_s": 0.0,
+        "end_s": 2.0,
+        "duration_s": 2.00049,
+        "frames_used": 16,
+        "model": "starter@12345678",
+        "reason": None,
+        "detail": None,
+    }
+    assert second["label"] is second["confidence"] is second["duration_s"] is None
+    assert second["top"] == []
+    assert (second["reason"], second["detail"]) == ("not_video", "moov missing")
+    lines = data_of("jsonl", [OK, FAILED]).splitlines()
+    assert [json.loads(line) for line in lines] == [first, second]
+
+
+@pytest.mark.parametrize("rows", [[], [OK], [OK, FAILED]])
+def test_json_is_one_object(rows: list[Prediction]) -> None:
+    found = json.loads(data_of("json", rows))
+    assert (found["vidlabel"], found["model"]) == ("0.1.0", "starter@12345678")
+    assert len(found["videos"]) == len(rows)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_format_writes_what_is_not_a_number(value: float) -> None:
+    row = Prediction("x", Status.OK, "wave", value, (("wave", value), ("run", value)), end_s=value)
+    for name in ("csv", "json", "jsonl"):
+        text = data_of(name, [row]).decode().lower()
+        assert "nan" not in text
+        assert "inf" not in text
+    (found,) = pq.read_table(io.BytesIO(data_of("parquet", [row]))).to_pylist()
+    assert found["confidence"] is found["end_s"] is found["top"][0]["confidence"] is None
+
+
+@pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.streams])
+def test_rows_leave_as_they_come(name: str) -> None:
+    seen: list[str] = []
+
+    def rows() -> Iterator[Prediction]:
+        for path in ("a", "b"):
+            seen.append(path)
+            yield named(path)
+
+    for chunk in FORMATS[name].chunks(rows(), RUN):
+        assert chunk.endswith(b"\n")
+        if chunk.startswith((b"a,", b'{"path": "a"')):
+            assert seen == ["a"]
+            break
+    else:
+        pytest.fail("the first row never came alone")
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 7])
+def test_parquet_leaves_in_groups(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports.parquet, "GROUP_ROWS", 3)
+    taken: list[str] = []
+
+    def rows() -> Iterator[Prediction]:
+        for i in range(count):
+            taken.append(str(i))
+            yield named(str(i))
+
+    data = b""
+    for chunk in FORMATS["parquet"].chunks(rows(), RUN):
+        if chunk and not data:
+            assert len(taken) <= 3, "the first group leaves before the second is read"
+        data += chunk
+    file = pq.ParquetFile(io.BytesIO(data))
+    assert file.num_row_groups == math.ceil(count / 3)
+    assert file.read().column("path").to_pylist() == taken
+    assert file.schema_arrow.metadata[b"model"] == b"starter@12345678"
+
+
+def test_a_table_is_written_from_a_stream(tmp_path: Path) -> None:
+    for name, fmt in FORMATS.items():
+        out = tmp_path / f"x.{name}"
+        exports.write_predictions(iter([OK, FAILED]), out, fmt, RUN)
+        assert out.read_bytes() == data_of(name, [OK, FAILED])
+
+
+def test_parquet_has_types_and_says_where_it_is_from() -> None:
+    table = pq.read_table(io.BytesIO(data_of("parquet", [OK, FAILED])))
+    types = {field.name: str(field.type) for field in table.schema}
+    assert types["confidence"] == types["start_s"] == "double"
+    assert (types["frames_used"], types["path"]) == ("int32", "string")
+    assert types["top"].startswith("list<")
+    assert table.schema.metadata[b"model"] == b"starter@12345678"
+    assert table.column("frames_used").to_pylist() == [16, 0]
+    assert pq.read_table(io.BytesIO(data_of("parquet", []))).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("out", "name", "expected"),
+    [
+        ("labels.csv", None, "csv"),
+        ("LABELS.JSON", None, "json"),
+        ("dir.csv/labels.JsonL", None, "jsonl"),
+        ("labels.parquet", None, "parquet"),
+        ("labels.txt", "csv", "csv"),
+        ("labels.csv", "JSON", "json"),
+        ("-", None, "csv"),
+        ("-", "jsonl", "jsonl"),
+    ],
+)
+def test_pick_format(out: str, name: str | None, expected: str) -> None:
+    assert pick_format(out, name).name == expected
+
+
+@pytest.mark.parametrize(
+    ("out", "name", "message"),
+    [
+        ("labels", None, "csv, json, jsonl, parquet"),
+        ("labels.xlsx", None, "--out labels.xlsx"),
+        ("labels.csv", "xml", "--format xml"),
+        ("-", "parquet", "csv and jsonl can"),
+        ("-", "json", "csv and jsonl can"),
+    ],
+)
+def test_pick_format_refuses(out: str, name: str | None, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        pick_format(out, name)
+
+
+@pytest.fixture
+def no_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+
+@pytest.mark.usefixtures("no_pyarrow")
+def test_without_pyarrow_only_parquet_is_refused() -> None:
+    assert pick_format("labels.csv").name == "csv"
+    for attempt in (
+        lambda: pick_format("labels.parquet"),
+        lambda: exports.check_embeddings(Path("e.parquet")),
+    ):
+        with pytest.raises(UsageError, match=r"vidlabel\[parquet\]") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
+    out = tmp_path / "labels.csv"
+    exports.write_predictions([OK], out, FORMATS["csv"], RUN)
+    before = out.read_bytes()
+    assert before == data_of("csv", [OK])
+    broken = Prediction("x", Status.OK, "wave", 1.0, frames_used="many")  # type: ignore[arg-type]
+    with pytest.raises(Exception, match="many"):
+        exports.write_predictions([OK, broken], out, FORMATS["parquet"], RUN)
+    assert out.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_that_is_missing_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="there is no folder"):
+        exports.write_predictions([OK], tmp_path / "no" / "x.csv", FORMATS["csv"], RUN)
+
+
+def read_npz(path: Path) -> tuple[list[str], list[str], np.ndarray]:
+    with np.load(path, allow_pickle=False) as found:
+        return list(found["paths"]), list(found["labels"]), found["embeddings"]
+
+
+def read_parquet(path: Path) -> tuple[list[str], list[str], np.ndarray]:
+    table = pq.read_table(path)
+    assert str(table.schema.field("embedding").type) == "list<element: float>"
+    vectors = np.array(table.column("embedding").to_pylist(), dtype=np.float32)
+    return table.column("path").to_pylist(), table.column("label").to_pylist(), vectors
+
+
+READERS = [("e.npz", read_npz), ("e.parquet", read_parquet), ("E.NPZ", read_npz)]
+Reader = Callable[[Path], tuple[list[str], list[str], np.ndarray]]
+
+
+@pytest.mark.parametrize(("name", "read"), READERS)
+def test_embeddings_of_labelled_rows(tmp_path: Path, name: str, read: Reader) -> None:
+    partial = Prediction("b", Status.PARTIAL, "run", 0.5, embedding=(1.0, 2.0, 3.0))
+    exports.write_embeddings([OK, FAILED, partial], tmp_path / name)
+    paths, labels, vectors = read(tmp_path / name)
+    assert (paths, labels) == (["clips/wave.mp4", "b"], ["wave", "run"])
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, [[0.5, -1.25, 3.0], [1.0, 2.0, 3.0]])
+
+
+@pytest.mark.parametrize(("name", "read"), READERS[:2])
+def test_embeddings_of_a_run_that_failed_are_empty(tmp_path: Path, name: str, read: Reader) -> None:
+    exports.write_embeddings([FAILED], tmp_path / name)
+    paths, labels, vectors = read(tmp_path / name)
+    assert paths == labels == []
+    assert len(vectors) == 0
+
+
+def test_embeddings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.npz or \.parquet"):
+        exports.check_embeddings(tmp_path / "e.csv")
+    other = replace(OK, embedding=(1.0, 2.0))
+    with pytest.raises(OutputError, match=r"different lengths \(3 and 2\)"):
+        exports.write_embeddings([OK, other], tmp_path / "e.npz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "read"), READERS[:2])
+def test_embeddings_come_from_a_stream_of_any_sequences(
+    tmp_path: Path, name: str, read: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports.parquet, "GROUP_ROWS", 2)
+    array = np.array([7, 8, 9], dtype=np.float32)
+    kinds = [OK, named("without"), replace(OK, path="b", embedding=array), FAILED, OK, OK, OK]
+    exports.write_embeddings(iter(kinds), tmp_path / name)
+    paths, labels, vectors = read(tmp_path / name)
+    assert paths == ["clips/wave.mp4", "b", *["clips/wave.mp4"] * 3]
+    assert labels == ["wave"] * 5
+    np.testing.assert_array_equal(vectors[:2], [[0.5, -1.25, 3.0], [7.0, 8.0, 9.0]])
+
+
+@pytest.mark.parametrize("name", ["e.npz", "e.parquet"])
+def test_embeddings_take_the_memory_of_their_numbers(tmp_path: Path, name: str) -> None:
+    count, length = 20_000, 64
+    rows = (replace(OK, embedding=tuple([i / 7] * length)) for i in range(count))
+    tracemalloc.start()
+    exports.write_embeddings(rows, tmp_path / name)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * (count * length * 4), "tuples of floats would take six times as much"

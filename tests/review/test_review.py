@@ -1,0 +1,806 @@
+"""`vidlabel review`: the tables it reads, the previews it makes, and the page in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import html
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import videos
+from PIL import Image
+
+from vidlabel.cli.main import main
+from vidlabel.datasets.table import read_table
+from vidlabel.errors import UsageError
+from vidlabel.results.formats import RunInfo, pick_format, write_predictions
+from vidlabel.results.record import record
+from vidlabel.results.tables import read_labels
+from vidlabel.review.job import ReviewSpec
+from vidlabel.review.page import PageRow, page
+from vidlabel.review.previews import CLIP_S, SIDE_PX
+from vidlabel.specs import Prediction, Status
+from vidlabel.video import reader as video
+
+MakeVideo = Callable[..., Path]
+Run = Callable[..., tuple[int, str]]
+
+EVIL = '<img src=x onerror="window.hacked=1">'
+INFO = RunInfo("tiny", 3, "1")
+
+
+def labelled(path: str, *top: tuple[str, float], **more: Any) -> Prediction:
+    """A row of a video with a label, as predict gives it."""
+    usual = {"start_s": 0.0, "end_s": 2.4, "duration_s": 2.4, "frames_used": 16, "model": "tiny"}
+    return Prediction(path, Status.OK, *top[0], top, **(usual | more))
+
+
+def failing(path: str, reason: str = "empty") -> Prediction:
+    return Prediction(path, Status.FAILED, model="tiny", reason=reason, detail=f"{path}: is so")
+
+
+ROWS = (
+    labelled("b/walk 1.mp4", ("walk", 0.75), ("run", 0.125), ("jump", 0.0625)),
+    replace(
+        labelled("b/run.mp4", ("run", 0.375), ("walk", 0.25), ("jump", 0.125)),
+        label="uncertain", reason="low_confidence", detail="best guess run",
+    ),
+    labelled('=com,ma "quoted"\n.mp4', (EVIL, 0.5), ("run", 0.25), reason="damaged", detail="a: b"),
+    failing("b/empty.mp4"),
+)  # fmt: skip
+
+
+def write(out: Path, rows: Sequence[Prediction] = ROWS, excel_safe: bool = False) -> Path:
+    info = replace(INFO, excel_safe=excel_safe)
+    write_predictions(rows, out, pick_format(str(out)), info)
+    return out
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """`vidlabel review ARGUMENTS`: exit code and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["vidlabel", "review", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert isinstance(end.value.code, int)
+        return end.value.code, capfd.readouterr().err
+
+    return run
+
+
+def data_of(text: str) -> dict[str, Any]:
+    """What the page tells its script."""
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert match
+    return json.loads(match[1])
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_all_formats_are_one_table(suffix: str, tmp_path: Path) -> None:
+    first = read_labels(write(tmp_path / "a.json"))
+    assert [row["label"] for row in first.rows] == ["walk", "uncertain", EVIL, None]
+    assert first.rows[1]["top"][0] == {"label": "run", "confidence": 0.375}
+    assert first.classes == (EVIL, "jump", "run", "walk")
+    assert read_labels(write(tmp_path / f"a.{suffix}")) == first
+
+
+def test_the_digest_is_that_of_the_labels(tmp_path: Path) -> None:
+    first, other = (
+        read_labels(write(tmp_path / f"{n}.csv", rows)).digest
+        for n, rows in enumerate((ROWS, ROWS[1:]))
+    )
+    assert first != other
+
+
+def test_a_ledger_is_a_table(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
+    from vidlabel.results.ledger import LastRun, Ledger, Settings
+    from vidlabel.specs import Limits, VideoItem
+
+    path = str(make_video())
+    with Ledger(tmp_path / "x.ledger") as ledger:
+        ledger.begin(
+            [VideoItem(0, path)],
+            Settings("0", 1, "fp32"),
+            LastRun("tiny", ("run", "walk"), 1, 0.0),
+            Limits(),
+        )
+        ledger.record(labelled(path, ("walk", 0.75), ("run", 0.25)))
+    labels = read_labels(tmp_path / "x.ledger")
+    assert [(row["path"], row["label"]) for row in labels.rows] == [(path, "walk")]
+    assert labels.classes == ("run", "walk"), "also those that no row shows"
+
+
+def test_path_and_label_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfpath,label\nx\xff.mp4,walk\n")
+    (row,) = read_labels(tmp_path / "a.csv").rows
+    assert (row["path"], row["label"], row["status"]) == ("x\udcff.mp4", "walk", "ok")
+    assert row["confidence"] is None
+    assert row["top"] == [{"label": "walk", "confidence": None}]
+
+
+def test_what_excel_safe_wrote_is_read_back(tmp_path: Path) -> None:
+    rows = [labelled("=x.mp4", ("'quoted", 0.5)), labelled("'y.mp4", ("-a", 0.5))]
+    safe = read_labels(write(tmp_path / "safe.csv", rows, excel_safe=True))
+    assert safe == read_labels(write(tmp_path / "a.csv", rows))
+    assert safe.rows[0]["path"] == "=x.mp4"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "path\nx\n", "no column label"),
+        ("a.csv", "path,label\n", "has no rows"),
+        ("a.csv", "path,label,confidence\nx,walk,much\n", "a.csv:2: confidence is 'much'"),
+        ("a.csv", "path,label,confidence\nx,walk,1.5\n", "must be 0 to 1"),
+        ("a.csv", "path,label,confidence\nx,walk,nan\n", "must be a number"),
+        ("a.csv", "path,label,status\nx,walk,fine\n", "status is 'fine'"),
+        ("a.csv", "path,label\n,walk\n", "path is empty"),
+        ("a.csv", "path,label\nx,\n", "label is empty"),
+        ("a.json", "[1]", "no list `videos`"),
+        ("a.json", "{", "is not JSON"),
+        ("a.json", "[" * 100_000, "is not JSON"),
+        ("a.jsonl", '{"path": "x", "label": "a"}\n[]\n', "a.jsonl:2: no path"),
+        ("a.jsonl", '{"path": "x", "label": ["a"]}\n', "must be text"),
+        ("a.jsonl", '{"path": "x", "label": "a", "top": [1]}\n', "has no label"),
+        ("a.parquet", "text", "cannot be read"),
+        ("a.txt", "text", "no known format"),
+    ],
+)
+def test_a_wrong_table_is_refused(name: str, text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=re.escape(words)):
+        read_labels(tmp_path / name)
+
+
+def test_wrong_usage(run: Run, tmp_path: Path) -> None:
+    assert run(tmp_path / "none.csv")[0] == 2
+    table = write(tmp_path / "a.csv", ROWS[:1])
+    assert run(table, "--out", tmp_path / "a.csv")[0] == 2
+    assert run(table, "--truth", tmp_path / "none")[0] == 2
+    assert run(table, "--truth", "synthetic")[0] == 2
+    assert run(table, "--out", tmp_path / "none" / "a.html")[0] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+# --- previews -------------------------------------------------------------------------------------
+
+
+def seen(folder: Path) -> tuple[np.ndarray, Path]:
+    """The poster and the path of the clip, of a folder with one preview."""
+    (poster,) = folder.glob("*.jpg")
+    (clip,) = folder.glob("*.mp4")
+    return np.asarray(Image.open(poster)), clip
+
+
+def test_a_preview_shows_the_middle(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video(frames=120, size=(64, 48), audio_s=12.0)  # 12 s at 10 frames a second
+    rows = [labelled(str(path), ("walk", 0.5), end_s=12.0, duration_s=12.0)]
+    assert run(write(tmp_path / "a.csv", rows))[0] == 0
+    poster, clip = seen(tmp_path / "a_previews")
+    assert poster.shape == (SIDE_PX, 240, 3)
+    assert videos.read_barcode(poster) == 60
+    with av.open(str(clip)) as container:
+        assert not container.streams.audio
+        assert container.duration / av.time_base == pytest.approx(CLIP_S)
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [videos.read_barcode(frame) for frame in frames] == list(range(40, 80))
+
+
+@pytest.mark.parametrize("walked", [True, False])
+def test_a_part_of_a_video(
+    walked: bool, run: Run, make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "WALK_BYTES", 2**25 if walked else 0)
+    path = make_video(frames=120)
+    rows = [labelled(str(path), ("walk", 0.5), start_s=8.0, end_s=9.0, duration_s=12.0)]
+    assert run(write(tmp_path / "a.csv", rows))[0] == 0
+    poster, clip = seen(tmp_path / "a_previews")
+    assert videos.read_barcode(poster) in (84, 85)
+    with av.open(str(clip)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [videos.read_barcode(frame) for frame in frames] == list(range(80, 90))
+    assert data_of((tmp_path / "a.html").read_text())["rows"][0]["part"] == [8, 9]
+
+
+def test_previews_are_upright(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
+    path = make_video(draw=videos.corner_frame, frames=3, rotation=(-90, False, False))
+    run(write(tmp_path / "a.csv", [labelled(str(path), ("walk", 0.5))]))
+    poster, _ = seen(tmp_path / "a_previews")
+    assert poster.shape == (240, SIDE_PX, 3)
+    assert videos.corners(poster) == "BRWG"
+
+
+def test_previews_are_kept_while_newer(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
+    path = shutil.copy(make_video(), tmp_path / "x.mp4")
+    table = write(tmp_path / "a.csv", [labelled(str(path), ("walk", 0.5))])
+    assert run(table, "--no-clips")[0] == 0
+    assert [p.suffix for p in (tmp_path / "a_previews").iterdir()] == [".jpg"]
+    assert "them kept" not in run(table)[1], "there was no clip"
+    poster = next((tmp_path / "a_previews").glob("*.jpg"))
+    poster.write_bytes(b"mine")
+    assert "1 of them kept" in run(table)[1]
+    assert poster.read_bytes() == b"mine"
+    os.utime(path, ns=(0, time.time_ns() + 10**9))
+    assert "them kept" not in run(table)[1]
+    assert poster.read_bytes() != b"mine"
+    os.utime(path, ns=(0, 0))
+    poster.write_bytes(b"mine")
+    run(table, "--restart")
+    assert poster.read_bytes() != b"mine"
+    assert not list(tmp_path.rglob(".*")), "no lock and no leftovers"
+
+
+def test_a_video_that_cannot_be_read(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
+    names = ["good.mp4", "empty.mp4", "text.mp4", "none.mp4", "crashed.mp4"]
+    for name in (names[0], names[4]):
+        shutil.copy(make_video(), tmp_path / name)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video")
+    rows = [labelled(name, ("walk", 0.5)) for name in names[:4]] + [failing(names[4], "crashed")]
+    code, err = run(write(tmp_path / "a.csv", rows))
+    assert code == 1
+    assert err.count("error: ") == 4
+    assert "a.html written, with 1 of 5 previews, 4 failed" in err
+    told = data_of((tmp_path / "a.html").read_text())["rows"]
+    assert [bool(row.get("poster")) for row in told] == [True, False, False, False, False]
+    assert [row.get("why", "")[:17] for row in told] == [
+        "", "the file is empty", "not a video, or i", "No such file or d", "crashed when it w",
+    ]  # fmt: skip
+
+
+# --- what the page is told ------------------------------------------------------------------------
+
+
+def test_paths_are_found(
+    run: Run, make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the table, in the current folder or below --root; with bytes that are not UTF-8."""
+    for folder in ("table", "here", "root"):
+        (tmp_path / folder).mkdir()
+    raw = os.fsdecode(b"caf\xe9 #1?.mp4")
+    for place in (f"table/{raw}", "here/a.mp4", "table/a.mp4", "root/a.mp4"):
+        shutil.copy(make_video(), tmp_path / place)
+    rows = [labelled(raw, ("walk", 0.5)), labelled("a.mp4", ("walk", 0.5))]
+    table = write(tmp_path / "table" / "a b.csv", rows)
+    monkeypatch.chdir(tmp_path / "here")
+    assert run(table)[0] == 0
+    first, second = data_of((tmp_path / "table" / "a b.html").read_text())["rows"]
+    assert first["path"] == str(tmp_path / "table" / raw)
+    assert (first["given"], first["shown"]) == (raw, r"caf\xe9 #1?.mp4")
+    assert first["href"] == "caf%E9%20%231%3F.mp4"
+    assert first["poster"].startswith("a%20b_previews/")
+    assert second["path"] == str(tmp_path / "here" / "a.mp4"), "as when it was labelled"
+    run(table, "--root", tmp_path / "root")
+    told = data_of((tmp_path / "table" / "a b.html").read_text())["rows"]
+    assert told[1]["href"] == "../root/a.mp4"
+
+
+def test_right_and_wrong(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
+    rows = []
+    for truth, label in (
+        ("walk", "walk"),
+        ("walk", "run"),
+        ("jump", "jump"),
+        ("jump", "uncertain"),
+    ):
+        place = tmp_path / "clips" / truth / f"{len(rows)}.mp4"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(make_video(), place)
+        rows.append(labelled(str(place), (label, 0.5)))
+    table = write(tmp_path / "a.csv", rows)
+    assert run(table, "--no-clips", "--truth", tmp_path / "clips")[0] == 0
+    text = (tmp_path / "a.html").read_text()
+    assert [row["truth"] for row in data_of(text)["rows"]] == ["walk", "walk", "jump", "jump"]
+    assert "66.7 % right" in text
+    assert "(2 of 3 with a known class)" in text
+    (tmp_path / "t.csv").write_text("path,label\nclips/jump/3.mp4,hop\n")
+    run(table, "--no-clips", "--truth", tmp_path / "t.csv")
+    told = data_of((tmp_path / "a.html").read_text())
+    assert [row.get("truth") for row in told["rows"]] == [None, None, None, "hop"]
+    assert "hop" in told["classes"]
+    (tmp_path / "t.csv").write_text("path,label\nelsewhere.mp4,hop\n")
+    assert "has none of the videos" in run(table, "--truth", tmp_path / "t.csv")[1]
+
+
+def page_rows(rows: Sequence[Prediction], truth: str = "") -> list[PageRow]:
+    """Rows of a page without previews."""
+    return [
+        PageRow(record(row, INFO), f"/v/{row.path}", row.path, "x.mp4", truth, "", "", "no preview")
+        for row in rows
+    ]
+
+
+def test_the_page_holds_no_markup_of_others() -> None:
+    rows = page_rows([*ROWS, labelled("</script><!--", ("</title>", 0.5), reason="<b>")])
+    text = page(f"{EVIL}.csv", "0", (EVIL, "walk"), rows)
+    assert "<img" not in text
+    data = text.split('id="data">')[1].split("</script>")[0]
+    assert "<" not in data
+    assert data_of(text)["rows"][4]["shown"] == "</script><!--"
+    assert "<title>&lt;img src=x" in text
+
+
+def test_the_policy_allows_this_style_and_this_script_alone() -> None:
+    text = page("a.csv", "0", (), page_rows(ROWS))
+    policy = html.unescape(re.search(r'Content-Security-Policy" content="(.*?)"', text)[1])
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    markup = page("a.csv", "0", (), page_rows(ROWS[:1])).split('id="data"')[0]
+    assert not re.search(r"""\s(on\w+|style)=|(src|href)=["']?https?:""", markup)
+
+
+def test_the_summary_counts() -> None:
+    text = page("a.csv", "0", (), page_rows(ROWS, "walk"))
+    shown = html.unescape(re.sub(r"<[^>]*>|\s+", " ", text.split("</header>")[1]))
+    shown = re.sub(r"\s+", " ", shown)
+    assert "labelled 2 uncertain 1 failed 1" in shown
+    assert "Failed because empty 1" in shown
+    assert "right 1 wrong 1" in shown
+    assert "median 50 %" in shown
+    assert re.findall(r'<rect class="(\w+)" width="(\d+)"', text) == [
+        ("all", "1"), ("none", "1"), ("all", "1"),
+    ]  # fmt: skip
+
+
+def test_an_empty_summary() -> None:
+    text = page("a.csv", "0", (), page_rows([failing("x.mp4")]))
+    assert "No video has a label." in text
+    assert "The table has no confidence." in text
+
+
+def test_the_page_names(tmp_path: Path) -> None:
+    spec = ReviewSpec(tmp_path / "labels.csv")
+    assert (spec.page.name, spec.previews.name) == ("labels.html", "labels_previews")
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+COUNT = 2000
+NAMES = [EVIL, 'com,ma "q".mp4', "new\nline.mp4", r"caf\xe9.mp4"]
+
+
+def made_up(i: int) -> Prediction:
+    """Row `i` of a large table."""
+    path = NAMES[i] if i < len(NAMES) else f"clips/video_{i:04}.mp4"
+    if i == 9:
+        return failing(path)
+    sure = 0.4 + (i * 7919 % 6000) / 10_000
+    names = [f"class_{(i + k) % 20:02}" for k in range(3)]
+    shares = (sure, (1 - sure) * 0.6, (1 - sure) * 0.3)
+    return labelled(path, *zip(names, shares, strict=True))
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of 2,000 rows without files; one name is not UTF-8."""
+    rows = page_rows([made_up(i) for i in range(COUNT)], "class_03")
+    rows[3] = replace(rows[3], path="/v/caf\udce9.mp4", given="caf\udce9.mp4")
+    classes = [f"class_{k:02}" for k in range(20)]
+    path = tmp_path_factory.mktemp("page") / "big.html"
+    path.write_text(page("big.csv", "big", classes, rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser; it saves into its attribute `downloads`."""
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(programs):
+        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+        "disable-background-networking", "disable-component-update", "disable-sync",
+        "window-size=1300,900", f"user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    downloads = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.chrome.service.Service(programs[1])
+    driver = webdriver.Chrome(options=options, service=service)
+    driver.downloads = downloads
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """An open page: what a person sees, and what they type."""
+
+    def __init__(self, driver: Any, path: Path) -> None:
+        self.driver = driver
+        self.load(path)
+
+    def load(self, path: Path) -> None:
+        self.driver.get(path.as_uri())
+
+    def js(self, code: str, *arguments: object) -> Any:
+        return self.driver.execute_script(code, *arguments)
+
+    def type(self, *keys: str) -> None:
+        """Press keys, wherever the focus is; that may be something that is about to be hidden."""
+        from selenium.webdriver import ActionChains
+
+        for key in keys:
+            ActionChains(self.driver).send_keys(key).perform()
+
+    def set(self, key: str, value: str, event: str = "change") -> None:
+        code = "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+        self.js(code + "e.dispatchEvent(new Event(arguments[2]))", key, value, event)
+
+    def text(self, key: str) -> str:
+        return self.js("return document.getElementById(arguments[0]).innerText", key)
+
+    def click(self, selector: str) -> None:
+        self.js("document.querySelector(arguments[0]).click()", selector)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the cards made so far."""
+        return self.js(
+            "return [...document.querySelectorAll('.card .name')].map(e => e.textContent)"
+        )
+
+    @property
+    def chosen(self) -> int:
+        return self.js("return Number(document.querySelector('.chosen')?.dataset.i ?? -1)")
+
+    @property
+    def label(self) -> str:
+        return self.js("return document.querySelector('#detail .label').innerText")
+
+
+@pytest.fixture
+def shown(chromium: Any, big: Path) -> Iterator[Page]:
+    """The large page, nothing corrected. No test may make the browser complain."""
+    chromium.get_log("browser")
+    opened = Page(chromium, big)
+    yield opened
+    opened.js("localStorage.clear()")
+    assert chromium.get_log("browser") == []
+
+
+def test_of_2000_rows_the_first_are_drawn_and_the_rest_on_scrolling(shown: Page) -> None:
+    assert shown.text("found") == f"{COUNT} of {COUNT} shown"
+    assert 20 < len(shown.names) < 500, "the rest follows"
+    before = len(shown.names)
+    shown.js("scrollTo(0, document.body.scrollHeight)")
+    wait_for(lambda: len(shown.names) > before)
+    shown.js("document.body.style.zoom = .2")
+    wait_for(lambda: len(shown.names) > 300)  # as many as there is room for
+
+
+def wait_for(done: Callable[[], Any], within_s: float = 5.0) -> Any:
+    end = time.monotonic() + within_s
+    while not (value := done()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return value
+
+
+def test_names_stay_text(shown: Page) -> None:
+    from selenium.webdriver import Keys
+
+    assert shown.names[0] == EVIL
+    assert shown.js("return document.querySelectorAll('img[onerror], img[src=x]').length") == 0
+    shown.type(Keys.ENTER)
+    shown.type(EVIL)
+    shown.type(Keys.ENTER)
+    assert shown.js("return document.querySelector('.card .title b').textContent") == EVIL
+    assert not shown.js("return Boolean(window.hacked)")
+
+
+def test_nothing_is_asked_of_anybody(shown: Page) -> None:
+    names = "return performance.getEntriesByType('resource').map(e => e.name)"
+    assert [name for name in shown.js(names) if not name.startswith("data:")] == []
+    blocked = shown.driver.execute_async_script(
+        "const done = arguments[0]; fetch('data:,x').then(() => done(false), () => done(true))"
+    )
+    assert blocked, "the policy lets no request out"
+    shown.driver.get_log("browser")  # it complains of that one
+
+
+def test_search_and_filters(shown: Page) -> None:
+    shown.set("search", "VIDEO_0012", "input")
+    assert shown.names == ["video_0012.mp4"]
+    shown.set("search", "class_17 video_00", "input")
+    assert shown.names == [f"video_{i:04}.mp4" for i in (17, 37, 57, 77, 97)]
+    shown.set("search", "nothing like it", "input")
+    assert shown.names == []
+    assert not shown.js("return document.getElementById('nothing').hidden")
+    shown.click("#clear-filters")
+    assert shown.text("found") == f"{COUNT} of {COUNT} shown"
+    for key, value, count in (
+        ("class", "class_03", 100), ("status", "failed", 1), ("truth", "right", 100),
+        ("truth", "wrong", 1899), ("review", "done", 0), ("review", "open", COUNT),
+    ):  # fmt: skip
+        shown.set(key, value)
+        assert shown.text("found") == f"{count} of {COUNT} shown", (key, value)
+        shown.set(key, "")
+    shown.set("low", "90", "input")
+    expected = sum(row.confidence >= 0.9 for row in map(made_up, range(COUNT)))
+    assert shown.text("found") == f"{expected} of {COUNT} shown"
+    assert shown.js("return document.querySelectorAll('#histogram .out').length") == 18
+    shown.click("#clear-filters")
+    shown.click("#bars button")
+    assert shown.text("found") == f"100 of {COUNT} shown"
+    assert shown.js("return document.querySelector('#bars button').ariaPressed") == "true"
+
+
+def test_sorting(shown: Page) -> None:
+    rows = [made_up(i) for i in range(COUNT)]
+    by_share = sorted(row.confidence for row in rows if row.ok)
+    sure = "return document.querySelector('.card .sure').textContent"
+    shown.set("sort", "least")
+    assert shown.js(sure) == f"{100 * by_share[0]:.0f} %"
+    shown.set("sort", "most")
+    assert shown.js(sure) == f"{100 * by_share[-1]:.0f} %"
+    shown.set("sort", "eman")
+    assert shown.names[:2] == ["video_1999.mp4", "video_1998.mp4"]
+
+
+def test_moving_by_keys(shown: Page) -> None:
+    from selenium.webdriver import Keys
+
+    columns = shown.js("return getComputedStyle(grid).gridTemplateColumns.split(' ').length")
+    assert columns > 2
+    places = []
+    for key in ("j", Keys.ARROW_RIGHT, "k", Keys.ARROW_DOWN, Keys.ARROW_UP, Keys.ARROW_LEFT,
+                Keys.ARROW_LEFT):  # fmt: skip
+        shown.type(key)
+        places.append(shown.chosen)
+    assert places == [1, 2, 1, 1 + columns, 1, 0, 0]
+    shown.type(Keys.END)
+    assert shown.chosen == COUNT - 1
+    assert shown.js("return document.activeElement.dataset.i") == str(COUNT - 1)
+    top, bottom, height = shown.js(
+        "const r = document.activeElement.getBoundingClientRect();"
+        "return [r.top, r.bottom, innerHeight]"
+    )
+    assert 0 <= top < bottom <= height, "it can be seen"
+
+
+def test_corrections_by_keys(shown: Page) -> None:
+    from selenium.webdriver import Keys
+
+    shown.type("j", "2")
+    assert shown.chosen == 2, "on to the next"
+    shown.type("1")
+    assert shown.text("reviewed") == "2 reviewed, 1 changed"
+    shown.type("k")
+    assert "confirmed" in shown.text("detail")
+    shown.type("k")
+    assert shown.label == "class_02"
+    assert "changed from class_01" in shown.text("detail")
+    shown.type(Keys.ENTER)
+    shown.type("s 17")
+    assert shown.js("return document.querySelector('#class-list li').innerText").startswith(
+        "class_17"
+    )
+    shown.type(Keys.ENTER)
+    shown.type("k")
+    assert shown.label == "class_17"
+    shown.type("u")
+    assert (shown.chosen, shown.label) == (1, "class_02"), "back where it was"
+    shown.type("u", "u", "u")
+    assert shown.text("reviewed") == "Nothing reviewed yet"
+    assert shown.text("message") == "Nothing to undo"
+    shown.type("t")
+    shown.type("k", "x")
+    assert shown.text("reviewed") == "Nothing reviewed yet"
+    shown.type("?")
+    assert shown.js("return document.getElementById('keys').open")
+    shown.click("#letters")
+    shown.type(Keys.ESCAPE)
+    shown.type("2")
+    assert shown.text("reviewed") == "Nothing reviewed yet", "the keys are off"
+
+
+def test_keys_do_not_reach_into_fields(shown: Page) -> None:
+    shown.type("/")
+    shown.type("j1ux")
+    assert shown.js("return document.getElementById('search').value") == "j1ux"
+    assert shown.text("reviewed") == "Nothing reviewed yet"
+
+
+def test_corrections_outlive_a_reload(shown: Page, big: Path) -> None:
+    shown.type("2", "2")
+    # What a page keeps, and that the page before it has cleared all, reaches the processes of a
+    # busy browser a little later, and in any order.
+    time.sleep(0.5)
+    shown.type("1")
+    time.sleep(0.5)
+    assert shown.text("reviewed") == "3 reviewed, 2 changed"
+    assert shown.js("return localStorage.getItem('vidlabel-review:big')")
+    shown.load(big)
+    assert shown.text("reviewed") == "3 reviewed, 2 changed"
+    assert shown.label == "class_01"
+    shown.type("e")
+    shown.click("#forget")
+    assert shown.text("reviewed") == "Nothing reviewed yet"
+    assert shown.js("return localStorage.getItem('vidlabel-review:big')") is None
+    shown.type("u")
+    assert shown.text("reviewed") == "3 reviewed, 2 changed"
+
+
+def saved(shown: Page, which: str, paths: str) -> Path:
+    """The table that a person saves."""
+    shown.type("e")
+    shown.click(f"[name=which][value={which}]")
+    shown.click(f"[name=paths][value={paths}]")
+    folder = shown.driver.downloads
+    for old in folder.iterdir():
+        old.unlink()
+    shown.click("#download")
+    return wait_for(lambda: next(folder.glob("big_corrections*.csv"), None))
+
+
+def test_corrections_are_a_table_to_train_on(shown: Page) -> None:
+    from selenium.webdriver import Keys
+
+    shown.type("2", "1", "3", "2")
+    shown.type(Keys.ENTER)
+    shown.type('new, "class"')
+    shown.type(Keys.ENTER)
+    samples = read_table(saved(shown, "done", "full"))
+    labels = ["class_01", "class_01", "class_04", "class_04", 'new, "class"']
+    paths = [*(f"/v/{name}" for name in NAMES[:3]), "/v/caf\udce9.mp4", "/v/clips/video_0004.mp4"]
+    assert [(s.path, s.label) for s in samples] == list(zip(paths, labels, strict=True))
+    table = saved(shown, "changed", "given")
+    assert b"\ncaf\xe9.mp4,class_04\n" in table.read_bytes()
+    assert len(read_table(table)) == 4
+    with io.TextIOWrapper(saved(shown, "all", "given").open("rb"), "utf-8", "replace", "") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == COUNT - 1, "all but the one that failed"
+    assert lines[5]["label"] == "class_05"
+
+
+CONTRAST = """
+const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+function rgba(colour) {
+  canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+  return [...canvas.getImageData(0, 0, 1, 1).data];
+}
+function light([r, g, b]) {
+  const part = v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  return .2126 * part(r) + .7152 * part(g) + .0722 * part(b);
+}
+const bad = []; let count = 0;
+for (const e of document.querySelectorAll('body *')) {
+  const own = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+  const style = getComputedStyle(e);
+  if (!own || e.closest('script, noscript, .sr, :disabled') || !e.checkVisibility({visibilityProperty: true})) continue;
+  let ground = e, back;
+  while ((back = rgba(getComputedStyle(ground).backgroundColor))[3] < 200 && ground.parentElement) ground = ground.parentElement;
+  const [a, b] = [light(rgba(style.color)), light(back)];
+  const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  count += 1;
+  if (ratio < 4.5) bad.push([e.className, e.textContent.slice(0, 30), ratio.toFixed(2)]);
+}
+return [count, bad];
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(scheme: str, shown: Page) -> None:
+    """Contrast of 4.5 : 1, WCAG 2.2 AA, for all text; open dialogs too."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    shown.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        back = shown.js("return getComputedStyle(document.body).backgroundColor")
+        assert (min(map(int, re.findall(r"\d+", back))) > 200) == (scheme == "light")
+        shown.type("2", "1", "k")
+        shown.click("#bars button")
+        shown.click("#clear-filters")
+        for key in ("", "e", "?"):
+            shown.js("document.querySelector('dialog[open]')?.close()")
+            shown.type(*key)
+            count, bad = shown.js(CONTRAST)
+            assert count > 300
+            assert bad == []
+    finally:
+        shown.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_on_a_phone(shown: Page, big: Path) -> None:
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    shown.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        shown.load(big)
+        wide = "return [document.documentElement.scrollWidth, innerWidth]"
+        assert shown.js(wide) == [360, 360]
+        assert shown.chosen == -1, "the videos first"
+        shown.click("#more")
+        assert shown.js("return document.getElementById('class').checkVisibility()")
+        shown.click("#more")
+        shown.click(".card[data-i='5']")
+        assert shown.label == "class_05"
+        shown.click(".choices li:nth-child(2) button")
+        assert shown.label == "class_06"
+        assert shown.chosen == 5, "nothing jumps under a finger"
+        assert shown.js(wide) == [360, 360]
+        shown.click("#detail .close")
+        assert shown.js("return document.getElementById('detail').hidden")
+        small = shown.js(
+            "return [...document.querySelectorAll('button')].filter(e => e.checkVisibility() &&"
+            " e.getBoundingClientRect().height < 24).map(e => e.textContent)"
+        )
+        assert small == [], "targets of 24 px, WCAG 2.2 AA"
+    finally:
+        shown.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_everything_has_a_name(shown: Page) -> None:
+    nameless = shown.js(
+        "return [...document.querySelectorAll('button, input, select, dialog, a, img')].filter(e =>"
+        " !(e.ariaLabel || e.getAttribute('aria-labelledby') || e.alt || e.labels?.length"
+        " || e.textContent.trim())).map(e => e.outerHTML)"
+    )
+    assert nameless == []
+    assert shown.js("return document.getElementById('message').ariaLive") == "polite"
+    shown.type("j")
+    outline = "return getComputedStyle(document.activeElement).outlineStyle"
+    assert shown.js(outline) == "solid", "where the keys are can be seen"
+
+
+def test_clips_play(chromium: Any, run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
+    """From the disk, also with a name that needs escapes, and after the folder was moved."""
+    folder = tmp_path / "be fore"
+    folder.mkdir()
+    rows = []
+    for name in ("a #1.mp4", "b.mp4", "none.mp4"):
+        rows.append(labelled(name, ("walk", 0.5)))
+        if name != "none.mp4":
+            shutil.copy(make_video(frames=30), folder / name)
+    assert run(write(folder / "50% #2.csv", rows))[0] == 1
+    folder.rename(tmp_path / "after")
+    shown = Page(chromium, tmp_path / "after" / "50% #2.html")
+    chromium.get_log("browser")
+    loaded = "return [...document.querySelectorAll('.card img')].map(e => e.naturalWidth)"
+    wait_for(lambda: shown.js(loaded) == [240, 240])
+    detail = "return (v => v && v.videoWidth && !v.paused && v.muted)"
+    assert wait_for(lambda: shown.js(f"{detail}(document.querySelector('#detail video'))"))
+    shown.js(
+        "document.querySelectorAll('.card')[1].dispatchEvent("
+        "new PointerEvent('pointerover', {bubbles: true}))"
+    )
+    assert wait_for(lambda: shown.js(f"{detail}(document.querySelector('.card video'))"))
+    shown.js(
+        "document.querySelectorAll('.card')[1].dispatchEvent("
+        "new PointerEvent('pointerout', {bubbles: true}))"
+    )
+    assert shown.js("return document.querySelectorAll('.card video').length") == 0
+    shown.type("j")
+    assert wait_for(lambda: shown.js(f"{detail}(document.querySelector('.card:focus video'))"))
+    assert shown.js("return document.querySelectorAll('.card')[2].innerText").startswith(
+        "No such file"
+    )
+    urls = shown.js("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert {url.split(":")[0] for url in urls} <= {"file", "data"}
+    assert chromium.get_log("browser") == []

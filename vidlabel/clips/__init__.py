@@ -1,0 +1,1 @@
+"""Clips: which moments a model sees, and the tensors made of them."""

@@ -1,0 +1,148 @@
+"""The clip tensor made of the frames at the moments that `sample` chooses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidlabel.clips.sample import CROPS, clip_times, every_frame
+from vidlabel.specs import ClipSpec, Limits
+from vidlabel.video.reader import open_video
+from vidlabel.video.scale import PixelKind
+from vidlabel.video.stream import OnPacket, ignore
+
+RUN = 64
+"""Most moments of a part, where all of a video is read: what bounds the memory it takes."""
+
+
+@dataclass(frozen=True)
+class ClipData:
+    """What a decoder hands to the model.
+
+    `clips` is (V, T, C, S, S) uint8, 0..255: V views of the video, which are averaged; or what
+    they are still to be made of, see `read_steps` and `read_run`.
+    """
+
+    clips: NDArray[np.uint8]
+    duration_s: float
+    frames_used: int
+    """Different frames of the video among all views."""
+    padded: bool
+    """True if the video has fewer frames than the clip, and its last one is repeated."""
+    damaged: str
+    """What could not be decoded; empty for a healthy file."""
+    parts: int = 1
+    """How many parts the video has, of which this is one; more only where all of it is read."""
+
+
+def crop(pixels: NDArray[np.uint8], size_px: int, place: str) -> NDArray[np.uint8]:
+    """Cut squares out of frames (..., H, W): the centre, or one end of the longer side."""
+    height, width = pixels.shape[-2:]
+    share = {"centre": 0.5, "left": 0.0, "right": 1.0}[place]
+    along_width = width >= height
+    top = round((height - size_px) * (0.5 if along_width else share))
+    left = round((width - size_px) * (share if along_width else 0.5))
+    return pixels[..., top : top + size_px, left : left + size_px]
+
+
+def to_channels(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Frames (..., T, n, H, W, C) to steps (..., T, c, H, W): one RGB frame, n of luma, or the RGB
+    of the first and the luma of the others."""
+    if frames.shape[-1] == 1:
+        return frames[..., 0]
+    rgb = np.moveaxis(frames[..., 0, :, :, :3], -1, -3)
+    if frames.shape[-1] == 3:
+        return rgb
+    return np.concatenate([rgb, frames[..., 1:, :, :, 3]], axis=-3)
+
+
+def pixel_kind(spec: ClipSpec) -> PixelKind:
+    """What is wanted of each decoded frame."""
+    if spec.input == "rgb":
+        return "rgb"
+    return "rgb+luma" if spec.has_rgb else "luma"
+
+
+def read_steps(
+    path: str, spec: ClipSpec, stretches: int, limits: Limits, on_packet: OnPacket = ignore,
+    each: int = 1,
+) -> ClipData:  # fmt: skip
+    """Decode a video's steps, uncropped: `clips` is (stretches, T * each, c, H, W), shorter side
+    `spec.resize_px`, with the c = `spec.decoded_channels` that flow is still to be computed of.
+    Raises VideoError."""
+    with open_video(path, limits, on_packet) as video:
+        times, padded = clip_times(video, spec, stretches, each)
+        frames = video.frames_at(
+            times.ravel().tolist(), spec.resize_px, pixel_kind(spec), spec.aspect
+        )
+        return ClipData(
+            clips=to_channels(frames.pixels.reshape(*times.shape, *frames.pixels.shape[1:])),
+            duration_s=video.duration_s,
+            frames_used=len(np.unique(frames.times_s)),
+            padded=padded,
+            damaged=frames.damaged,
+        )
+
+
+def read_run(
+    path: str, spec: ClipSpec, part: int, limits: Limits, on_packet: OnPacket = ignore
+) -> ClipData:
+    """Decode every frame of a part of a video, uncropped.
+
+    A moment is a frame, or, with flow, `spec.pairs` + 1 frames in a row; each part has up to RUN
+    of them, and none is in two parts.
+
+    Returns:
+        `clips` is (1, L, c, H, W), frames in a row with c = 3 (RGB), 1 (luma, for flow) or 4
+        (both); `parts` says how many parts the video has.
+
+    Raises:
+        VideoError: the video cannot be read, with the reason.
+    """
+    more = spec.pairs if spec.has_flow else 0
+    with open_video(path, limits, on_packet) as video:
+        times, _ = every_frame(video)
+        padded = len(times) <= more
+        if padded:
+            times = np.concatenate([times, np.full(more + 1 - len(times), times[-1])])
+        own = times[part * RUN : (part + 1) * RUN + more]
+        frames = video.frames_at(own.tolist(), spec.resize_px, pixel_kind(spec), spec.aspect)
+        return ClipData(
+            clips=np.moveaxis(frames.pixels, -1, -3)[None],
+            duration_s=video.duration_s,
+            frames_used=len(np.unique(frames.times_s[more if part else 0 :])),
+            padded=padded,
+            damaged=frames.damaged,
+            parts=math.ceil((len(times) - more) / RUN),
+        )
+
+
+def read_clip(
+    path: str, spec: ClipSpec, views: int, limits: Limits, on_packet: OnPacket = ignore
+) -> ClipData:
+    """Decode a video into the clips that a model reads.
+
+    Args:
+        path: a video file.
+        spec: size, number and kind of the frames.
+        views: 1 for a single centre clip over the whole video; N > 1 for N consecutive stretches,
+            each through three crops.
+        limits: what the file may cost.
+        on_packet: called for every packet, as long as there is progress.
+
+    Raises:
+        VideoError: the video cannot be read, with the reason.
+    """
+    data = read_steps(path, spec, views, limits, on_packet)
+    return replace(data, clips=cut(data.clips, spec, views))
+
+
+def cut(stretches: NDArray[np.uint8], spec: ClipSpec, views: int) -> NDArray[np.uint8]:
+    """Stretches (N, T, C, H, W) of a video to its clips (V, T, C, S, S): one through the centre, or
+    each of several through three crops."""
+    places = CROPS[:1] if views == 1 else CROPS
+    crops = np.stack([crop(stretches, spec.size_px, place) for place in places], axis=1)
+    return np.ascontiguousarray(crops.reshape(-1, *crops.shape[2:]))

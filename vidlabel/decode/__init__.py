@@ -1,0 +1,1 @@
+"""Decoding in processes of its own, ahead of the model."""

@@ -1,0 +1,340 @@
+"""Decoder processes: they read ahead of the model, and one that dies costs one file.
+
+Each process is a fresh Python that never imports torch, connected by a socket of its own, so that
+killing one leaves nothing locked for the others. Pixels come back through slots of one shared,
+unnamed file (memory where the system has /dev/shm) that vanishes with its last user, even after a
+kill -9. How much is decoded ahead is bounded by the number of slots.
+
+They are started as plain programs instead of by multiprocessing, which would fork a process that
+has threads, or import the caller's main script again in each.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
+
+import numpy as np
+
+from vidlabel.clips.read import ClipData
+from vidlabel.decode import worker as decoder
+from vidlabel.decode.worker import PULSE, DecodeJob, Setup
+from vidlabel.errors import Reason, RunError, VideoError
+from vidlabel.specs import VideoItem
+
+DEPTH = 4
+"""Files given to a process at a time: enough that none waits while the model computes."""
+
+SHARED_BYTES = 2**30
+"""Most memory that processes get for more than one file each: all frames of a video are large."""
+
+START_S = 120.0
+"""Longest time a process may take to start."""
+
+MAX_BAD_STARTS = 3
+"""So many processes in a row that end before they are up mean that none will ever work."""
+
+_POLL_S = 0.25
+"""How often the pool looks up from waiting: for a stop, and for what makes no progress."""
+
+StopAsked = Callable[[], bool]
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One file's outcome: `data`, or the `error` that explains why there is none."""
+
+    item: VideoItem
+    data: ClipData | None = None
+    error: VideoError | None = None
+
+
+@dataclass
+class _Task:
+    item: VideoItem
+    slot: int
+    retry: bool = False
+
+
+class _Worker:
+    """One decoder process and the tasks it holds, in the order it does them."""
+
+    def __init__(self, shared: BinaryIO, setup: Setup) -> None:
+        ours, theirs = socket.socketpair()
+        package = str(Path(__file__).parents[2])
+        inherited = os.environ.get("PYTHONPATH")
+        path = package if not inherited else os.pathsep.join([package, inherited])
+        descriptors = [theirs.fileno(), shared.fileno()]
+        with theirs:
+            # -P: a file called av.py in the user's folder must not be imported. A session of its
+            # own: Ctrl-C is the parent's to handle.
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", decoder.__name__, *map(str, descriptors),
+                 str(os.getpid())],
+                pass_fds=descriptors,
+                # numpy would start a thread for each core that nothing here uses.
+                env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
+        self.connection = Connection(ours.detach())
+        self.pulse_at = setup.pulse_at
+        self.tasks: deque[_Task] = deque()
+        self.ready = False  # has it said that it is up?
+        self.begun = self.alive = time.monotonic()  # its file; its last sign of progress
+        self.pulse = 0
+        self.send(setup)
+
+    def send(self, message: object) -> None:
+        with suppress(OSError):  # it died; the next wait() finds its connection at its end
+            self.connection.send(message)
+
+    def give(self, task: _Task) -> None:
+        if not self.tasks:
+            self.begin()
+        self.tasks.append(task)
+        self.send((task.item.path, task.item.part, task.slot))
+
+    def begin(self) -> None:
+        """The clock of the next file starts now."""
+        self.begun = self.alive = time.monotonic()
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class DecoderPool:
+    """Decodes many files in several processes; a context manager.
+
+    Args:
+        job: what to do with each file.
+        workers: number of processes, at least 1.
+
+    Raises:
+        RunError: there is no room for the shared file, or no process can be started.
+    """
+
+    def __init__(self, job: DecodeJob, workers: int) -> None:
+        self._job = job
+        depth = max(1, min(DEPTH, SHARED_BYTES // (workers * job.slot_bytes)))
+        self._free = list(range(workers * depth))
+        self._slots_at = workers * PULSE.size
+        size = self._slots_at + len(self._free) * job.slot_bytes
+        self._file = _shared_file(size)
+        self._shared = mmap.mmap(self._file.fileno(), size)
+        # Added on the way, or lost with a process before they were begun.
+        self._again: deque[VideoItem] = deque()
+        self._retries: deque[VideoItem] = deque()  # their process died or hung over them
+        self._bad_starts = 0
+        self._workers: list[_Worker] = []
+        try:
+            for place in range(workers):
+                self._workers.append(self._start(place * PULSE.size))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(self, item: VideoItem) -> None:
+        """Decode an item beyond those that `run` was given; only while it runs."""
+        self._again.append(item)
+
+    def close(self) -> None:
+        """End all processes at once."""
+        for worker in self._workers:
+            worker.stop()
+        self._file.close()
+
+    def run(self, items: Iterable[VideoItem], stop: StopAsked = never) -> Iterator[Decoded]:
+        """Decode the items; outcomes come as they are ready, one for each item.
+
+        The arrays of an outcome are valid until the next one is asked for: copy what you keep.
+
+        Args:
+            items: the files.
+            stop: asked several times a second; when it says True, nothing more is given, and
+                what is being decoded is abandoned.
+
+        Raises:
+            RunError: decoder processes end before they are up.
+        """
+        source = iter(items)
+        more = True
+        while not stop():
+            while (more or self._again) and self._free and (worker := self._idlest()) is not None:
+                item = self._again.popleft() if self._again else next(source, None)
+                if item is None:
+                    more = False
+                elif item.problem is not None:
+                    yield Decoded(item, error=VideoError(item.problem, item.detail))
+                else:
+                    worker.give(_Task(item, self._free.pop()))
+            self._give_retries()
+            busy = [w for w in self._workers if w.tasks]
+            if not (busy or more or self._again or self._retries):
+                return
+            yield from self._collect(busy)
+
+    def _collect(self, busy: list[_Worker]) -> Iterator[Decoded]:
+        """Wait a moment for replies, deaths or a deadline, and give what came of them."""
+        ready = wait([w.connection for w in busy], timeout=_POLL_S)
+        for worker in busy:
+            if worker.connection in ready:
+                try:
+                    reply = worker.connection.recv()
+                except (EOFError, OSError):
+                    yield from self._bury(worker, Reason.CRASHED, "")
+                    continue
+                worker.begin()
+                if not worker.ready:
+                    worker.ready = True
+                    self._bad_starts = 0
+                    continue
+                task = worker.tasks.popleft()
+                yield self._outcome(task, reply)
+                self._free.append(task.slot)
+            elif (why := self._overdue(worker)) and not worker.connection.poll():
+                yield from self._bury(worker, Reason.TIMEOUT, why)
+
+    def _overdue(self, worker: _Worker) -> str:
+        """Why a process has to be given up; "" while it is still making progress in time."""
+        now = time.monotonic()
+        limits = self._job.limits
+        if not worker.ready:  # starting up is not the file's fault
+            return "it did not start" if now > worker.begun + START_S else ""
+        (pulse,) = PULSE.unpack_from(self._shared, worker.pulse_at)
+        if pulse != worker.pulse:
+            worker.pulse, worker.alive = pulse, now
+        if now > worker.begun + limits.timeout_s:
+            return f"decoding took over {limits.timeout_s:g} s (--timeout)"
+        if now > worker.alive + limits.stall_s:
+            return f"no further packet within {limits.stall_s:g} s"
+        return ""
+
+    def _outcome(self, task: _Task, reply: tuple[str, Any]) -> Decoded:
+        kind, content = reply
+        if kind == "error":
+            reason, detail = content
+            return Decoded(task.item, error=VideoError(Reason(reason), detail))
+        shape, values = content
+        clips = np.frombuffer(
+            self._shared,
+            dtype=np.uint8,
+            count=int(np.prod(shape)),
+            offset=self._slots_at + task.slot * self._job.slot_bytes,
+        )
+        return Decoded(task.item, data=ClipData(clips.reshape(shape), **values))
+
+    def _bury(self, worker: _Worker, reason: Reason, why: str) -> Iterator[Decoded]:
+        """Replace a dead or hanging process. Its current file is tried once more, alone."""
+        worker.stop()
+        code = worker.process.returncode
+        if not worker.ready:
+            self._bad_starts += 1
+            if self._bad_starts >= MAX_BAD_STARTS:
+                raise RunError(
+                    f"decoder processes end before they are up (exit status {code}); "
+                    "run `vidlabel doctor`"
+                )
+        self._workers[self._workers.index(worker)] = self._start(worker.pulse_at)
+        blamed = worker.tasks.popleft() if worker.tasks and worker.ready else None
+        for task in worker.tasks:  # these had not been begun
+            self._free.append(task.slot)
+            (self._retries if task.retry else self._again).append(task.item)
+        if blamed is None:
+            return
+        self._free.append(blamed.slot)
+        if not blamed.retry:
+            self._retries.appendleft(blamed.item)
+            return
+        path = blamed.item.path
+        why = why or f"the decoder process died on it (exit status {code})"
+        yield Decoded(blamed.item, error=VideoError(reason, f"{path}: {why}, twice"))
+
+    def _give_retries(self) -> None:
+        for worker in self._workers:
+            if self._retries and self._free and not worker.tasks:
+                worker.give(_Task(self._retries.popleft(), self._free.pop(), retry=True))
+
+    def _idlest(self) -> _Worker | None:
+        """The process with the fewest tasks that may take another, if any."""
+        open_to = [
+            w for w in self._workers if len(w.tasks) < DEPTH and not any(t.retry for t in w.tasks)
+        ]
+        if self._retries:  # a file on its second chance needs a process to itself: let one run dry
+            open_to = [w for w in open_to if w.tasks]
+            open_to = open_to[1:] if len(open_to) == len(self._workers) else open_to
+        return min(open_to, key=lambda w: len(w.tasks), default=None)
+
+    def _start(self, pulse_at: int) -> _Worker:
+        PULSE.pack_into(self._shared, pulse_at, 0)
+        setup = Setup(self._job, len(self._shared), pulse_at, self._slots_at)
+        try:
+            return _Worker(self._file, setup)
+        except OSError as error:
+            raise RunError(f"no decoder process can be started: {error.strerror}") from error
+
+
+def worker_count(requested: int | None) -> int:
+    """How many decoder processes to start: as asked, or one for each core we may use."""
+    if requested is not None:
+        return max(1, requested)
+    if hasattr(os, "sched_getaffinity"):
+        return min(16, len(os.sched_getaffinity(0)))
+    return min(16, os.cpu_count() or 1)
+
+
+def _shared_file(size: int) -> BinaryIO:
+    """An unnamed file of `size` bytes whose room is taken: a page that is missing later would
+    end whoever touches it (SIGBUS). In memory if there is twice the room."""
+    memory = Path("/dev/shm")
+    usable = memory.is_dir() and os.access(memory, os.W_OK) and _room(memory) > 2 * size
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=memory if usable else None))
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            stack.pop_all()
+    except OSError as error:
+        raise RunError(
+            f"no room for {size // 2**20 + 1} MiB shared with the decoders: {error.strerror}; "
+            "free space in the temporary folder, or use fewer --workers"
+        ) from error
+    return cast(BinaryIO, file)
+
+
+def _room(folder: Path) -> int:
+    space = os.statvfs(folder)
+    return space.f_bavail * space.f_frsize

@@ -1,0 +1,168 @@
+"""A decoder process: what runs on the other side of a `pool.DecoderPool`.
+
+It never imports torch. It may be killed at any moment, may use only so much memory, and shows that
+it makes progress by counting packets where the pool can see it.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import struct
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from vidlabel.clips.read import RUN, ClipData, read_clip, read_run, read_steps
+from vidlabel.clips.sample import view_count
+from vidlabel.errors import Reason, VideoError
+from vidlabel.specs import ClipSpec, Limits
+from vidlabel.video.scale import MAX_ASPECT
+from vidlabel.video.stream import OnPacket, ignore
+
+PULSE = struct.Struct("=Q")
+"""How a process's count of packets is stored, at the start of the shared file."""
+
+_WATCH_S = 0.2
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """What every process of a pool does with a file.
+
+    `views` clips as in `read.read_clip`; with flow, which is computed before cropping, and
+    without `cropped`, that many stretches of whole frames, with `each` steps for every one of a
+    clip, as in `read.read_steps`; with `every`, all frames, part by part, as in `read.read_run`.
+    """
+
+    clip: ClipSpec
+    views: int = 1
+    limits: Limits = field(default_factory=Limits)
+    cropped: bool = True
+    each: int = 1
+    every: bool = False
+
+    @property
+    def slot_bytes(self) -> int:
+        """The most bytes that one file's clips, or one part's frames, can take."""
+        spec = self.clip
+        if self.cropped and not spec.has_flow and not self.every:
+            return view_count(self.views) * spec.frames * 3 * spec.size_px**2
+        longest = max(spec.aspect, 1 / spec.aspect) if spec.aspect else MAX_ASPECT
+        area = math.ceil(spec.resize_px * longest) * spec.resize_px
+        if self.every:
+            channels = 3 * spec.has_rgb + spec.has_flow
+            return (RUN + spec.pairs * spec.has_flow) * channels * area
+        return self.views * spec.frames * self.each * spec.decoded_channels * area
+
+    def read(self, path: str, on_packet: OnPacket = ignore, part: int = 0) -> ClipData:
+        """Decode one file, or a part of it. Raises VideoError."""
+        if self.every:
+            return read_run(path, self.clip, part, self.limits, on_packet)
+        if self.cropped and not self.clip.has_flow:
+            return read_clip(path, self.clip, self.views, self.limits, on_packet)
+        return read_steps(path, self.clip, self.views, self.limits, on_packet, self.each)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a process is told first: its job, and where in the shared file its things are."""
+
+    job: DecodeJob
+    bytes: int
+    """Size of the shared file."""
+    pulse_at: int
+    slots_at: int
+
+
+def main() -> None:
+    """Serve on the two inherited file descriptors named on the command line."""
+    channel, memory, parent = (int(text) for text in sys.argv[1:4])
+    _end_with(parent)
+    # The pool ends a process by closing its connection, or by being gone.
+    with Connection(channel) as connection, suppress(EOFError, ConnectionError):
+        setup: Setup = connection.recv()
+        # Beyond the shared file, whose size depends on how many processes there are.
+        _limit_memory(setup.job.limits.memory_mb * 2**20 + setup.bytes)
+        _serve(connection, mmap.mmap(memory, setup.bytes), setup)
+
+
+def _serve(connection: Connection, shared: mmap.mmap, setup: Setup) -> None:
+    packets = 0
+
+    def count() -> None:
+        nonlocal packets
+        packets += 1
+        PULSE.pack_into(shared, setup.pulse_at, packets)
+
+    connection.send(("ready", None))
+    while True:
+        path, part, slot = connection.recv()
+        count()
+        try:
+            data = setup.job.read(path, count, part)
+        except VideoError as error:
+            connection.send(("error", (str(error.reason), error.detail)))
+            continue
+        except MemoryError:  # outside of FFmpeg, whose own are mapped where it is called
+            detail = f"{path}: needs over {setup.job.limits.memory_mb} MiB (--max-memory)"
+            connection.send(("error", (str(Reason.TOO_LARGE), detail)))
+            continue
+        except Exception as error:  # noqa: BLE001  (a bug of ours costs one row, with its name)
+            detail = f"{path}: {type(error).__name__}: {error}"
+            connection.send(("error", (str(Reason.READ_ERROR), detail)))
+            continue
+        start = setup.slots_at + slot * setup.job.slot_bytes
+        target = np.frombuffer(shared, dtype=np.uint8, count=data.clips.size, offset=start)
+        np.copyto(target.reshape(data.clips.shape), data.clips)
+        values = {
+            "duration_s": data.duration_s,
+            "frames_used": data.frames_used,
+            "padded": data.padded,
+            "damaged": data.damaged,
+            "parts": data.parts,
+        }
+        connection.send(("clips", (data.clips.shape, values)))
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after `parent` has ended, also in the middle of a file that hangs.
+
+    A process between two files sees its connection close; FFmpeg at work sees nothing. Polling
+    works on every system, and FFmpeg is called without Python's lock.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _limit_memory(limit: int) -> None:
+    """Let allocations beyond `limit` bytes of address space fail, where the system can do that.
+
+    A file that needs more then has its row, instead of the whole machine running out of memory. If
+    that happens all the same, Linux is to end this process and not the program with the results.
+    """
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if hard != resource.RLIM_INFINITY:
+            limit = min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Measure a model on labelled videos, with the decoding, sampling and model path of `predict`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidlabel.datasets.leaks import Leak, find_leak, known_among
+from vidlabel.datasets.samples import Sample
+from vidlabel.decode.pool import StopAsked, never
+from vidlabel.errors import RunError, UsageError
+from vidlabel.models.checkpoint import Header
+from vidlabel.predict.labeller import Labeller, PredictSpec
+from vidlabel.specs import Prediction, Strategy, VideoItem
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """One test clip: its truth, its row, the probabilities of each view, and where it was before.
+
+    `views` is (V, K), None where the clip could not be read; `kind` is `new`, `seen` (trained on),
+    `sibling` (another clip of its source was; see `datasets.leaks`), or `selected` (it was among
+    those that the epoch was chosen on).
+    """
+
+    sample: Sample
+    row: Prediction
+    views: np.ndarray[Any, np.dtype[np.float32]] | None
+    kind: str = "new"
+    temperature: float = 1.0
+    """That of the model that predicted it."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model got right on a fold's test clips, in the order of the clips."""
+
+    name: str
+    """Of the fold, such as `split-1`."""
+    model: str
+    classes: tuple[str, ...]
+    tested: tuple[ClipResult, ...]
+    leak: Leak
+    selected: int = 0
+    """How many of the test clips were used to choose the epoch."""
+    notes: tuple[str, ...] = field(default=())
+    strategy: Strategy = "clip"
+    """What the model looked at."""
+
+    @property
+    def read(self) -> list[ClipResult]:
+        """The clips that could be read."""
+        return [each for each in self.tested if each.views is not None]
+
+    @property
+    def unreadable(self) -> list[ClipResult]:
+        """Those that could not; they are in no figure but their own count."""
+        return [each for each in self.tested if each.views is None]
+
+    def video_level(self, kind: str | None = None) -> tuple[Tensor, Tensor]:
+        """Probabilities (N, K), mean over the views of each video, and labels (N,)."""
+        chosen = [each for each in self.read if kind in (None, each.kind)]
+        means = [_mean(each) for each in chosen]
+        return _stacked(means, len(self.classes)), self._labels(chosen)
+
+    def temperatures(self) -> Tensor:
+        """(N, 1), those that the probabilities of `video_level` were made with."""
+        return torch.tensor([[each.temperature] for each in self.read])
+
+    def clip_level(self) -> tuple[Tensor, Tensor]:
+        """Probabilities (N V, K) of each view on its own, and labels (N V,)."""
+        views = [view for each in self.read for view in _views(each)]
+        labels = [self.classes.index(e.sample.label) for e in self.read for _ in _views(e)]
+        return _stacked(views, len(self.classes)), torch.tensor(labels, dtype=torch.long)
+
+    def _labels(self, chosen: Sequence[ClipResult]) -> Tensor:
+        labels = [self.classes.index(each.sample.label) for each in chosen]
+        return torch.tensor(labels, dtype=torch.long)
+
+
+def check_classes(header: Header, samples: Sequence[Sample], data: str) -> tuple[str, ...]:
+    """Notes on classes of the model that the data does not have.
+
+    Raises:
+        UsageError: there is nothing to test, or the data has classes that the model does not know.
+    """
+    if not samples:
+        raise UsageError(f"{data}: no clips to test")
+    labels = {sample.label for sample in samples}
+    unknown = sorted(labels - set(header.classes))
+    if unknown:
+        raise UsageError(
+            f"{data}: {len(unknown)} of its {len(labels)} classes are unknown to the model "
+            f"({_some(unknown)}); it knows {len(header.classes)}: {_some(header.classes)}"
+        )
+    absent = sorted(set(header.classes) - labels)
+    what = "class" if len(absent) == 1 else "classes"
+    return (f"no test clips of {len(absent)} {what}: {_some(absent)}",) if absent else ()
+
+
+def evaluate(
+    labeller: Labeller,
+    samples: Sequence[Sample],
+    spec: PredictSpec,
+    *,
+    name: str,
+    data: str = "",
+    on_clip: Callable[[], None] = lambda: None,
+    stop: StopAsked = never,
+) -> Evaluation:
+    """Predict every sample and set it against its label.
+
+    Args:
+        labeller: the model.
+        samples: the test clips.
+        spec: how to predict; all classes are kept whatever its `top_k`.
+        name: of the fold.
+        data: the data set's name, for messages.
+        on_clip: told of each clip that is done.
+        stop: as in `Labeller.predict`.
+
+    Raises:
+        UsageError: as `check_classes`.
+        RunError: it was stopped, or not a single clip could be read.
+    """
+    header = labeller.checkpoint.header
+    notes = check_classes(header, samples, data)
+    leak, kinds = find_leak(set(header.trained_on), set(header.sources), samples)
+    chosen_on = known_among(header.selected_on, samples)
+    spec = replace(spec, top_k=len(labeller.classes), min_confidence=0.0)
+    items = [VideoItem(i, sample.path) for i, sample in enumerate(samples)]
+    done: dict[int, ClipResult] = {}
+    for index, row, views in labeller.predict_views(items, spec, stop=stop):
+        sample = samples[index]
+        kept = None if views is None else np.array(views)
+        kind = kinds[sample.id]
+        if kind == "new" and sample.id in chosen_on:
+            kind = "selected"
+        row = replace(row, embedding=())  # not needed, and large
+        done[index] = ClipResult(sample, row, kept, kind, header.temperature)
+        on_clip()
+    if len(done) < len(samples):
+        raise RunError(f"stopped after {len(done)} of {len(samples)} clips of {name}")
+    found = Evaluation(
+        name,
+        labeller.checkpoint.id,
+        labeller.classes,
+        tuple(done[i] for i in range(len(samples))),
+        leak,
+        len(chosen_on),
+        notes,
+        spec.strategy,
+    )
+    if not found.read:
+        raise RunError(f"{data}: none of {len(samples)} test clips can be read")
+    return found
+
+
+def merge(folds: Sequence[Evaluation], name: str) -> Evaluation:
+    """The clips of several folds together; their classes must be the same.
+
+    Raises:
+        UsageError: the models of the folds have different classes.
+    """
+    if len({fold.classes for fold in folds}) > 1:
+        raise UsageError("the models of the folds do not have the same classes")
+    first = folds[0]
+    leaks = [fold.leak for fold in folds]
+    return replace(
+        first,
+        name=name,
+        model=first.model if len(folds) == 1 else f"{len(folds)} models",
+        tested=tuple(each for fold in folds for each in fold.tested),
+        leak=Leak(
+            sum(leak.tested for leak in leaks),
+            sum(leak.seen for leak in leaks),
+            sum(leak.siblings for leak in leaks),
+        ),
+        selected=sum(fold.selected for fold in folds),
+        notes=tuple(dict.fromkeys(note for fold in folds for note in fold.notes)),
+    )
+
+
+def across(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation (n - 1) over folds of the video-level figures."""
+    result = {}
+    for figure in summaries[0]["video_level"]:
+        values = [summary["video_level"][figure]["value"] for summary in summaries]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        result[figure] = {"mean": float(np.mean(values)), "std": spread}
+    return result
+
+
+def _views(each: ClipResult) -> np.ndarray[Any, np.dtype[np.float32]]:
+    assert each.views is not None  # only of clips that could be read
+    return each.views
+
+
+def _mean(each: ClipResult) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.asarray(_views(each).astype(np.float64).mean(0), dtype=np.float32)
+
+
+def _stacked(rows: Sequence[np.ndarray[Any, np.dtype[np.float32]]], classes: int) -> Tensor:
+    return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, classes)
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"

@@ -1,0 +1,162 @@
+"""An evaluation for people and programs: figures, tables, pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vidlabel.errors import OutputError
+from vidlabel.evaluate.evaluate import ClipResult, Evaluation
+from vidlabel.evaluate.metrics import (
+    calibration_error,
+    confusion,
+    fit_temperature,
+    measure,
+    per_class,
+    retempered,
+)
+from vidlabel.evaluate.plots import plot_confusion, plot_reliability
+from vidlabel.files.write import write_bytes
+from vidlabel.text import text_path
+from vidlabel.version import __version__
+
+MISTAKES_SHOWN = 10
+
+
+def summarise(found: Evaluation) -> dict[str, Any]:
+    """All figures of an evaluation as plain values, for metrics.json and the terminal."""
+    probabilities, labels = found.video_level()
+    clips, clip_labels = found.clip_level()
+    views = round(len(clips) / max(1, len(probabilities)), 1)
+    before = retempered(probabilities, found.temperatures(), 1.0)
+    values: dict[str, Any] = {
+        "fold": found.name,
+        "model": found.model,
+        "vidlabel": __version__,
+        "classes": len(found.classes),
+        "videos": len(found.tested),
+        "unreadable": [text_path(each.sample.path) for each in found.unreadable],
+        "strategy": found.strategy,
+        "views_per_video": int(views) if views == int(views) else views,
+        "video_level": _measured(probabilities, labels),
+        "clip_level": _measured(clips, clip_labels) if views > 1 else None,
+        "calibration": {
+            "error_before_temperature": _number(calibration_error(before, labels)),
+            "error_after_temperature": _number(calibration_error(probabilities, labels)),
+            "temperatures": sorted({each.temperature for each in found.read}),
+            "temperature_best_on_these_clips": _number(
+                fit_temperature(before.clamp_min(1e-12).log(), labels)
+            ),
+        },
+        "leak": asdict(found.leak) | {"new": found.leak.new, "selected_on": found.selected},
+        "notes": list(found.notes),
+    }
+    if any(each.kind != "new" for each in found.read):
+        values["by_kind"] = {}
+        for kind in ("seen", "sibling", "selected", "new"):
+            part, part_labels = found.video_level(kind)
+            if len(part):
+                all_of_them = len(part) == len(found.read)  # they have been measured
+                measured = values["video_level"] if all_of_them else _measured(part, part_labels)
+                values["by_kind"][kind] = {"videos": len(part), **measured}
+    return values
+
+
+def mistakes(found: Evaluation, count: int = MISTAKES_SHOWN) -> list[ClipResult]:
+    """The wrong clips that the model was surest of, surest first."""
+    wrong = [each for each in found.read if each.row.label != each.sample.label]
+    return sorted(wrong, key=lambda each: -each.row.confidence)[:count]
+
+
+def write_report(folder: Path, found: Evaluation, values: Mapping[str, Any]) -> None:
+    """Write metrics.json, per_class.csv, predictions.csv, confusion.png and reliability.png.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
+    probabilities, labels = found.video_level()
+    best = probabilities.argmax(1)
+    count = len(found.classes)
+    counts = confusion(best, labels, count)
+    _write_csv(folder / "per_class.csv", _class_rows(found, counts, best, labels))
+    _write_csv(folder / "predictions.csv", [_clip_row(found, each) for each in found.tested])
+    plot_confusion(folder / "confusion.png", counts.numpy(), found.classes, found.name)
+    before = retempered(probabilities, found.temperatures(), 1.0)
+    plot_reliability(
+        folder / "reliability.png",
+        {"before temperature": before.numpy(), "as predicted": probabilities.numpy()},
+        labels.numpy(),
+        found.name,
+    )
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(folder / "metrics.json", [f"{text}\n".encode()])  # last: it says that all is there
+
+
+def _class_rows(
+    found: Evaluation, counts: Tensor, best: Tensor, labels: Tensor
+) -> list[dict[str, Any]]:
+    figures = per_class(best, labels, len(found.classes))
+    rows = []
+    for i, name in enumerate(found.classes):
+        others = counts[i].clone()
+        others[i] = 0
+        confused = found.classes[int(others.argmax())] if int(others.sum()) else ""
+        rows.append(
+            {
+                "class": name,
+                "videos": int(counts[i].sum()),
+                "right": int(counts[i, i]),
+                **{key: f"{float(value[i]):.6f}" for key, value in figures.items()},
+                "most_confused_with": confused,
+                "times": int(others.max()),
+            }
+        )
+    return rows
+
+
+def _clip_row(found: Evaluation, each: ClipResult) -> dict[str, Any]:
+    row = {
+        "path": text_path(each.sample.path),
+        "truth": each.sample.label,
+        "right": "" if each.views is None else int(each.row.label == each.sample.label),
+        "fold_kind": each.kind,
+        "status": each.row.status.value,
+    }
+    for rank in range(min(5, len(found.classes))):
+        label, share = each.row.top[rank] if rank < len(each.row.top) else ("", math.nan)
+        row[f"top{rank + 1}_label"] = label
+        row[f"top{rank + 1}_confidence"] = "" if math.isnan(share) else f"{share:.6f}"
+    return row | {"group": each.sample.group, "reason": text_path(each.row.reason)}
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, [text.getvalue().encode("utf-8", "backslashreplace")])
+
+
+def _measured(probabilities: Tensor, labels: Tensor) -> dict[str, dict[str, float | None]]:
+    """The figures of `measure`, without those that say nothing of so few classes."""
+    return {
+        name: {"value": _number(f.value), "low": _number(f.low), "high": _number(f.high)}
+        for name, f in measure(probabilities, labels).items()
+        if name != "top5" or probabilities.shape[1] > 5
+    }
+
+
+def _number(value: float) -> Any:
+    return None if not math.isfinite(value) else round(value, 6)

@@ -1,0 +1,1 @@
+"""Files: found, written as a whole, and locked."""

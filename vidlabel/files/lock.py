@@ -1,0 +1,75 @@
+"""Keep other processes of vidlabel away from what this one is working on."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from vidlabel.errors import OutputError
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Keep every other process of vidlabel from working on `path` meanwhile.
+
+    The lock is the system's, on a small file beside `path` that says who holds it, and ends with
+    this process however it ends; the file itself is no lock. On a file system without locks there
+    is none.
+
+    Raises:
+        OutputError: another process holds it, or the lock file cannot be made.
+    """
+    place = path.with_name(f".{path.name}.lock")
+    try:
+        handle = _lock(place)
+    except BlockingIOError:
+        raise OutputError(
+            f"{path}: in use by {_holder(place)}; wait for it to end, or name another output"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            place.unlink()
+        os.close(handle)
+
+
+def _lock(place: Path) -> int:
+    """An open, locked file at `place`. Raises BlockingIOError where another process has it."""
+    while True:
+        handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with ExitStack() as failed:
+            failed.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:  # this file system has no locks
+                failed.pop_all()
+                return handle
+            if _is_at(handle, place):  # else its last holder removed it before we had it
+                failed.callback(place.unlink)
+                os.ftruncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                failed.pop_all()
+                return handle
+
+
+def _is_at(handle: int, place: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), place.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(place: Path) -> str:
+    try:
+        return place.read_text(encoding="utf-8").strip() or "another process"
+    except (OSError, UnicodeDecodeError):
+        return "another process"

@@ -1,0 +1,125 @@
+"""Write files so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vidlabel.errors import OutputError
+
+
+def check_output(path: Path) -> None:
+    """Refuse an output that could not be written, before any work is done for it.
+
+    Raises:
+        OutputError: the folder is missing or not writable, or the path is a folder or a device.
+    """
+    try:
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    else:
+        if stat.S_ISDIR(kind):
+            raise OutputError(f"{path}: is a folder; name a file in it")
+        if not stat.S_ISREG(kind):  # replacing /dev/null would break the machine
+            raise OutputError(f"{path}: is a pipe or device; name a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file by way of a temporary one beside it: readers see the old file or the new one.
+
+    Yields the temporary path. When the block ends well its contents are flushed to the disk and
+    it is renamed over `path`, whose permissions it keeps (a link's target is what is replaced);
+    otherwise it is removed and `path` stays as it was.
+
+    Raises:
+        OutputError: the system refused to write, sync or rename.
+    """
+    check_output(path)
+    target = path.resolve()
+    try:
+        handle, name = tempfile.mkstemp(_part_suffix(target), _part_prefix(target), target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(_mode(target))
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, chunks: Iterable[bytes]) -> None:
+    """Replace a file's contents as a whole. Raises OutputError as `replacing`."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming outlast a power cut, where the file system can do that for a folder."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what runs that were killed while they wrote `path` have left beside it.
+
+    Only for who holds the output (`holding`): it would take another run's file away.
+    """
+    target = path.resolve()
+    with suppress(OSError):
+        for entry in os.scandir(target.parent):
+            if entry.name.startswith(_part_prefix(target)) and entry.name.endswith(
+                _part_suffix(target)
+            ):
+                with suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+def _part_prefix(path: Path) -> str:
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()  # a long name has no room for more
+    return f".vidlabel-{digest[:8]}-"
+
+
+def _part_suffix(path: Path) -> str:
+    return ".part" + path.suffix
+
+
+_MASK = threading.Lock()
+"""Held while the process has no mask, which another thread must not take for the true one."""
+
+
+def _mode(path: Path) -> int:
+    """Permissions of a file, or those that a new one gets (a temporary file's are private)."""
+    if path.exists():
+        return stat.S_IMODE(path.stat().st_mode)
+    with _MASK:
+        mask = os.umask(0)
+        os.umask(mask)
+    return 0o666 & ~mask

@@ -1,0 +1,1 @@
+"""Captioned previews, grids, sheets, optical flow and attention as pictures."""

@@ -1,0 +1,248 @@
+"""Captions of videos: what a clip is labelled, how surely, and whether that is right.
+
+A caption is drawn once for a clip and then laid over each of its frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from vidlabel.render.fonts import Font, drawable, fitted, load_font
+from vidlabel.results.topk import UNCERTAIN
+from vidlabel.specs import Prediction
+
+Pixels = NDArray[np.uint8]
+"""A picture: (H, W, 3) uint8 RGB."""
+
+Verdict = Literal["", "right", "wrong"]
+
+READABLE_PX = 12
+"""Size of the smallest text. Where the picture's size asks for less, the caption goes below it."""
+
+LETTERS = 18
+"""A picture is as many sizes of its text wide, or LINES high, whichever gives the smaller text."""
+
+LINES = 15
+
+MOST = 0.3
+"""Share of a picture's height that a caption may hide; a higher one goes below it."""
+
+WIDEST = 26
+"""Sizes of the text that a caption is wide in a picture that is much wider."""
+
+MOST_NUMBER = 0.7
+"""Share of a line that its number may take; in less room there is only its bar."""
+
+GROUND = (0, 0, 0, 195)
+"""Behind the text; all colours of text have a contrast of 4.5 : 1 or more with it over white (WCAG
+2.2, 1.4.3)."""
+
+BELOW = (24, 24, 24, 255)
+"""Behind the text where it is not over the picture."""
+
+WHITE, PALE = (255, 255, 255, 255), (215, 215, 215, 255)
+COLOURS = {
+    "": (120, 195, 255, 255),
+    "right": (95, 225, 120, 255),
+    "wrong": (255, 140, 130, 255),
+}
+"""Of the label by its verdict; each verdict has a mark of its own form, too."""
+
+_TRACK = (95, 95, 95, 255)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a caption: a class with its probability, or only words."""
+
+    text: str
+    share: float = math.nan
+    """Probability, 0..1; nan shows neither number nor bar."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is said of a video. The verdict is of the first line."""
+
+    lines: tuple[Line, ...]
+    verdict: Verdict = ""
+
+
+def caption_of(row: Prediction | None, truth: str | None = None, top_k: int = 1) -> Caption:
+    """What to say of a video.
+
+    Args:
+        row: what it is labelled; None where nobody has.
+        truth: what it is, if that is known.
+        top_k: how many classes to name.
+    """
+    is_truth = () if truth is None else (Line(f"truth: {_name(truth)}"),)
+    if row is None:
+        return Caption((Line("no label"), *is_truth))
+    if not row.ok:
+        return Caption((Line(f"no label: {_name(row.reason)}"), *is_truth))
+    first = Line(_name(row.label), row.confidence)
+    # Under --min-confidence the likeliest class is named below what the row says.
+    rest = row.top if row.label == UNCERTAIN and top_k > 1 else row.top[1:]
+    lines = (first, *(Line(_name(label), share) for label, share in rest[: top_k - 1]))
+    if truth is None or row.label == UNCERTAIN:
+        return Caption((*lines, *is_truth))
+    if row.label == truth:
+        return Caption(lines, "right")
+    return Caption((first, *is_truth, *lines[1:]), "wrong")
+
+
+def _name(text: str) -> str:
+    return text.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A drawn caption, to lay over pictures of one size or to put below them."""
+
+    rgba: NDArray[np.uint8]
+    """(h, w, 4) uint8, w at most the picture's width."""
+    below: bool
+
+    def onto(self, picture: Pixels) -> Pixels:
+        """The picture (H, W, 3) with the caption at its bottom left; or below it, (H + h, W, 3).
+
+        The picture given is left as it was.
+        """
+        height, width = self.rgba.shape[:2]
+        if self.below:
+            strip = np.empty((height, picture.shape[1], 3), dtype=np.uint8)
+            strip[...] = BELOW[:3]
+            strip[:, :width] = self.rgba[..., :3]
+            return np.vstack([picture, strip])
+        alpha = self.rgba[..., 3:].astype(np.uint16)
+        done = picture.copy()
+        under = done[-height:, :width]
+        over = self.rgba[..., :3] * alpha + under * (255 - alpha) + 127
+        under[...] = over // 255
+        return done
+
+
+def draw_caption(caption: Caption, width: int, height: int, below: bool | None = None) -> Overlay:
+    """Draw a caption for pictures of a size, px.
+
+    Args:
+        caption: what to say.
+        width, height: of the pictures.
+        below: whether it goes below them; None is what suits the size.
+    """
+    size_px = int(min(width / LETTERS, height / LINES))
+    if below is None:
+        drawn = _Drawing(max(size_px, READABLE_PX), caption)
+        below = size_px < READABLE_PX or drawn.height > MOST * height
+    if below:
+        size_px = int(min(max(size_px, READABLE_PX), width / LETTERS))
+    drawing = _Drawing(max(size_px, READABLE_PX), caption)
+    ground = BELOW if below else GROUND
+    widest = WIDEST * drawing.size_px
+    box_width = width if below or width < 1.3 * widest else widest
+    return Overlay(np.asarray(drawing.on(box_width, ground)), below)
+
+
+class _Drawing:
+    """How a caption is laid out with text of one size.
+
+    Each line has its words at the left, its number at the right, and its bar below; the first one
+    has its mark before it.
+    """
+
+    def __init__(self, size_px: int, caption: Caption) -> None:
+        self.size_px = size_px
+        self._caption = caption
+        self._pad = max(3, round(size_px * 0.4))
+        self._bar = max(2, round(size_px * 0.17))
+        self._texts = [drawable(line.text) for line in caption.lines]
+        self._fonts = [load_font(text, size_px) for text in self._texts]
+        self._number_font = load_font("0123456789 %", size_px)
+        self._heights = [
+            _ink(font, "Ág" + text)[3] - _ink(font, "Ág" + text)[1]
+            for font, text in zip(self._fonts, self._texts, strict=True)
+        ]
+        self._steps = [
+            high + self._pad + (0 if math.isnan(line.share) else self._bar + self._pad // 2)
+            for high, line in zip(self._heights, caption.lines, strict=True)
+        ]
+
+    @property
+    def height(self) -> int:
+        return self._pad + sum(self._steps)
+
+    def on(self, width: int, ground: tuple[int, int, int, int]) -> Image.Image:
+        """The caption in a box of its height and of this width."""
+        box = Image.new("RGBA", (width, self.height), ground)
+        pen = ImageDraw.Draw(box)
+        top = self._pad
+        for number, step in enumerate(self._steps):
+            self._line(pen, number, top, width)
+            top += step
+        return box
+
+    def _line(self, pen: ImageDraw.ImageDraw, number: int, top: int, width: int) -> None:
+        line, text, font = self._caption.lines[number], self._texts[number], self._fonts[number]
+        verdict = self._caption.verdict if number == 0 else ""
+        first = number == 0
+        left, right = self._pad, width - self._pad
+        baseline = top - _ink(font, "Ág" + text)[1]
+        if verdict:
+            _mark(pen, verdict, left, baseline, self.size_px)
+            left += round(1.1 * self.size_px)
+        if not math.isnan(line.share):
+            self._gauge(pen, line.share, COLOURS[verdict], baseline, width)
+            percent = f"{100 * line.share:.0f} %"
+            wide = _ink(self._number_font, percent)[2]
+            if wide <= MOST_NUMBER * (right - left):
+                number_at = (right - wide, baseline)
+                pen.text(number_at, percent, WHITE, self._number_font, anchor="ls")
+                right -= wide + self._pad
+        text = fitted(text, right - left, lambda some: _width(font, some))
+        colour = (COLOURS[verdict] if verdict else WHITE) if first else PALE
+        pen.text((left - min(0, _ink(font, text)[0]), baseline), text, colour, font, anchor="ls")
+
+    def _gauge(
+        self, pen: ImageDraw.ImageDraw, share: float, colour: Sequence[int], baseline: int,
+        width: int,
+    ) -> None:  # fmt: skip
+        """A bar below a line of text, filled as far as the share says."""
+        top = baseline + _ink(self._number_font, "Ág")[3] + self._pad // 4
+        left, right = self._pad, width - self._pad - 1
+        pen.rectangle((left, top, right, top + self._bar - 1), _TRACK)
+        end = left + round((right - left) * min(max(share, 0.0), 1.0))
+        pen.rectangle((left, top, end, top + self._bar - 1), tuple(colour))
+
+
+def _mark(pen: ImageDraw.ImageDraw, verdict: Verdict, left: int, baseline: int, size: int) -> None:
+    """A tick or a cross, drawn and not written: few fonts have them."""
+    side = round(0.7 * size)
+    top, bottom, right = baseline - side, baseline, left + side
+    colour, thick = COLOURS[verdict], max(2, size // 7)
+    if verdict == "right":
+        tick = [(left, top + side // 2), (left + side // 3, bottom), (right, top)]
+        pen.line(tick, colour, thick, joint="curve")
+    else:
+        pen.line([(left, top), (right, bottom)], colour, thick)
+        pen.line([(left, bottom), (right, top)], colour, thick)
+
+
+def _ink(font: Font, text: str) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a text's ink, px from the start of its baseline."""
+    if not text:
+        return (0, 0, 0, 0)
+    box = font.getbbox(text, anchor="ls")
+    return math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+
+
+def _width(font: Font, text: str) -> int:
+    box = _ink(font, text)
+    return box[2] - min(0, box[0])

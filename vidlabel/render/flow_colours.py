@@ -1,0 +1,159 @@
+"""Optical flow as pictures: a colour for each direction, or a map each for across and down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from vidlabel.errors import UsageError
+
+Flow = NDArray[np.float32]
+"""(2, H, W) px to the right, then down, as `tvl1.optical_flow` gives it for each pair."""
+
+Pixels = NDArray[np.uint8]
+"""A picture: (H, W, 3) uint8 RGB."""
+
+FlowKind = Literal["wheel", "uv"]
+
+SMALLEST_BOUND_PX = 1.0
+"""The scale is never finer, or the noise of a still video would be in bright colours."""
+
+FULL_SHARE = 0.005
+"""Share of a video's pixels that move so far that they have full colour: about a waving arm's."""
+
+WHEEL = (15, 6, 4, 11, 13, 6)
+"""Steps between red, yellow, green, cyan, blue, magenta and red again: more of them where the eye
+tells more hues apart. Baker et al. 2011, "A Database and Evaluation Methodology for Optical Flow",
+IJCV 92, doi 10.1007/s11263-010-0390-2, and the code that goes with it."""
+
+BLUE_TO_RED = (
+    (5, 48, 97), (33, 102, 172), (67, 147, 195), (146, 197, 222), (209, 229, 240), (247, 247, 247),
+    (253, 219, 199), (244, 165, 130), (214, 96, 77), (178, 24, 43), (103, 0, 31),
+)  # fmt: skip
+"""From the lowest value over nothing (near white) to the highest: RdBu of ColorBrewer (Brewer
+2003), reversed; colour-blind people can tell its sides apart."""
+
+
+def wheel_colours(flow: Flow, bound_px: float) -> Pixels:
+    """Flow as colours: the hue is the direction, the saturation the length, white is still.
+
+    Right is red, down yellow, left cyan, up violet. What moves by `bound_px` or more has full
+    colour; the original darkens what is longer, which flickers in a video.
+    """
+    across, down = flow
+    length = np.minimum(np.hypot(across, down) / bound_px, 1.0)
+    wheel = _wheel()
+    # The original's convention: the angle is taken of the opposite direction, and goes once
+    # around the wheel's steps but the last, so that the first hue is right.
+    place = (np.arctan2(-down, -across) / np.pi + 1) / 2 * (len(wheel) - 1)
+    low = np.floor(place).astype(np.intp)
+    share = (place - low)[..., None]
+    hue = wheel[low] * (1 - share) + wheel[(low + 1) % len(wheel)] * share
+    return _bytes(1 - length[..., None] * (1 - hue))
+
+
+def diverging_colours(values: NDArray[np.float32], bound: float) -> Pixels:
+    """Values (H, W) as colours: blue below zero, white at zero, red above; darkest at -bound, bound
+    and beyond."""
+    anchors = np.array(BLUE_TO_RED) / 255
+    places = np.linspace(-bound, bound, len(anchors))
+    return _bytes(np.stack([np.interp(values, places, channel) for channel in anchors.T], axis=-1))
+
+
+def bound_of(flows: Sequence[Flow]) -> float:
+    """The length in px that has full colour where these flows are what a video's are like: what
+    FULL_SHARE of their pixels exceed, to two digits."""
+    lengths = np.concatenate([np.hypot(*flow).ravel() for flow in flows])
+    return max(SMALLEST_BOUND_PX, float(f"{np.quantile(lengths, 1 - FULL_SHARE):.2g}"))
+
+
+class FlowView:
+    """Draws the flow of a video, always to the same scale, with a legend in a corner, top right.
+
+    Args:
+        kind: `wheel` for one panel (`wheel_colours`), `uv` for two: across and down.
+        bound_px: the length that has full colour.
+        height, width: of the flow, px. Where less than half of a panel would be left of it, there
+            is no legend.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+
+    def __init__(self, kind: FlowKind, bound_px: float, height: int, width: int) -> None:
+        if kind not in get_args(FlowKind):
+            raise UsageError(f"flow is drawn as {' or '.join(get_args(FlowKind))}, not as {kind}")
+        self._kind, self._bound_px = kind, bound_px
+        text_px = int(np.clip(height // 18, 9, 20))
+        if kind == "wheel":
+            legends = [_wheel_legend(bound_px, text_px)]
+        else:
+            legends = [_bar_legend(title, bound_px, text_px) for title in ("across", "down")]
+        self._legends = [
+            legend if 2 * legend.shape[0] <= height and 4 * legend.shape[1] <= 3 * width else None
+            for legend in legends
+        ]
+
+    def panels(self, flow: Flow) -> list[Pixels]:
+        """The pictures of one flow: across, then down, or both in one."""
+        if self._kind == "wheel":
+            panels = [wheel_colours(flow, self._bound_px)]
+        else:
+            panels = [diverging_colours(part, self._bound_px) for part in flow]
+        for panel, legend in zip(panels, self._legends, strict=True):
+            if legend is not None:
+                panel[: legend.shape[0], -legend.shape[1] :] = legend
+        return panels
+
+
+@cache
+def _wheel() -> NDArray[np.float64]:
+    """(55, 3) RGB, 0..1: the hues of the wheel, from one primary to the next by turns one channel
+    rising, one falling."""
+    corners = np.array([(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1)], float)
+    return np.concatenate(
+        [
+            start + np.linspace(0, 1, steps, endpoint=False)[:, None] * (end - start)
+            for steps, start, end in zip(WHEEL, corners, np.roll(corners, -1, axis=0), strict=True)
+        ]
+    )
+
+
+def _wheel_legend(bound_px: float, text_px: int) -> Pixels:
+    """The wheel itself, and below it the length at its rim."""
+    radius = 2 * text_px
+    steps = np.arange(-radius, radius + 1, dtype=np.float32) * (bound_px / radius)
+    flow = np.stack(np.meshgrid(steps, steps, indexing="xy"))
+    disc = wheel_colours(flow, bound_px)
+    disc[np.hypot(*flow) > bound_px] = 255
+    return _legend(disc, f"{bound_px:g} px", text_px)
+
+
+def _bar_legend(title: str, bound_px: float, text_px: int) -> Pixels:
+    """The colours from -bound_px to bound_px, and below them which values these are."""
+    ramp = np.linspace(-bound_px, bound_px, 8 * text_px, dtype=np.float32)
+    bar = diverging_colours(np.tile(ramp, (text_px // 2, 1)), bound_px)
+    return _legend(bar, f"{title} \N{PLUS-MINUS SIGN}{bound_px:g} px", text_px)
+
+
+def _legend(key: Pixels, text: str, text_px: int) -> Pixels:
+    """A picture over a line of text, on white."""
+    font = ImageFont.load_default(text_px)
+    left, top, right, bottom = (round(value) for value in font.getbbox(text))
+    margin = text_px // 3
+    width = max(key.shape[1], right - left) + 2 * margin
+    height = key.shape[0] + bottom - top + 3 * margin
+    sheet = Image.new("RGB", (width, height), "white")
+    sheet.paste(Image.fromarray(key), ((width - key.shape[1]) // 2, margin))
+    place = ((width - right - left) // 2, key.shape[0] + 2 * margin - top)
+    ImageDraw.Draw(sheet).text(place, text, fill="black", font=font)
+    return np.array(sheet)
+
+
+def _bytes(colours: NDArray[np.float64]) -> Pixels:
+    return np.asarray((colours * 255).round(), dtype=np.uint8)

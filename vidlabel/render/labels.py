@@ -1,0 +1,150 @@
+"""Labels of videos to show: read from a table, or made by a model while they are waited for."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from vidlabel.datasets.folder import read_folder
+from vidlabel.datasets.table import read_table
+from vidlabel.errors import UsageError
+from vidlabel.predict.labeller import Labeller, PredictSpec
+from vidlabel.render.captions import Caption, caption_of
+from vidlabel.results.record import Record
+from vidlabel.results.tables import read_labels
+from vidlabel.specs import Prediction, Status, VideoItem
+from vidlabel.text import text_path
+
+
+class Labels(Protocol):
+    """Where labels come from."""
+
+    def key(self, item: VideoItem) -> str:
+        """What the video's label follows from; as long as it stays, so does the label."""
+        ...
+
+    def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction | None]:
+        """A row for each video, in their order; None where there is none."""
+        ...
+
+
+class TableLabels:
+    """The labels in a table that `vidlabel predict` has written, or in its ledger.
+
+    Args:
+        path: .csv, .json, .jsonl, .parquet or .ledger.
+
+    Raises:
+        UsageError: it cannot be read, or is no such table.
+        OutputError: the ledger cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._rows: dict[str, Prediction] = {}
+        for row in map(_prediction, read_labels(path).rows):
+            for key in _keys(row.path):
+                self._rows.setdefault(key, row)  # the first of several is of the whole video
+
+    def key(self, item: VideoItem) -> str:
+        row = self._row(item)
+        return repr(row and (row.status, row.label, row.confidence, row.top, row.reason))
+
+    def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction | None]:
+        return map(self._row, items)
+
+    def knows(self, items: Iterable[VideoItem]) -> bool:
+        """Whether there is a row for any of the videos."""
+        return any(map(self._row, items))
+
+    def _row(self, item: VideoItem) -> Prediction | None:
+        return next((self._rows[k] for k in _keys(text_path(item.path)) if k in self._rows), None)
+
+
+class ModelLabels:
+    """The labels that a model gives.
+
+    Args:
+        labeller: the model.
+        top_k: classes that are wanted.
+    """
+
+    def __init__(self, labeller: Labeller, top_k: int) -> None:
+        self._labeller, self._spec = labeller, PredictSpec(top_k=top_k)
+
+    def key(self, item: VideoItem) -> str:
+        return f"{self._labeller.checkpoint.digest} {self._labeller.precision}"
+
+    def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction | None]:
+        numbered = (VideoItem(i, x.path, x.problem, x.detail) for i, x in enumerate(items))
+        return self._labeller.predict(numbered, self._spec)
+
+
+class Captions:
+    """What is said of each video.
+
+    Args:
+        labels: of the videos.
+        truth: what they are, if it is known, as `read_truth` gives it.
+        top_k: classes to name, from 1.
+    """
+
+    def __init__(self, labels: Labels, truth: dict[str, str] | None = None, top_k: int = 1) -> None:
+        if top_k < 1:
+            raise UsageError(f"--top-k must be at least 1, got {top_k}")
+        self._labels, self._truth, self._top_k = labels, truth or {}, top_k
+
+    def key(self, item: VideoItem) -> str:
+        """What the caption follows from."""
+        return f"{self._labels.key(item)} {self._truth_of(item)!r} {self._top_k}"
+
+    def of(self, items: Sequence[VideoItem]) -> Iterator[tuple[Caption, bool]]:
+        """The caption of each video, and whether it has a label."""
+        for item, row in zip(items, self._labels.rows(items), strict=False):
+            yield caption_of(row, self._truth_of(item), self._top_k), row is not None and row.ok
+
+    def _truth_of(self, item: VideoItem) -> str | None:
+        return self._truth.get(_absolute(item.path))
+
+
+def read_truth(path: Path, items: Iterable[VideoItem]) -> dict[str, str]:
+    """What videos are, by their absolute path.
+
+    Args:
+        path: a folder with one sub-folder per class, or a table `path,label`.
+        items: videos of which one at least must be there.
+
+    Raises:
+        UsageError: it is neither, or has none of the videos.
+    """
+    samples = read_folder(path) if path.is_dir() else read_table(path)
+    truth = {_absolute(sample.path): sample.label for sample in samples}
+    if not any(_absolute(item.path) in truth for item in items):
+        raise UsageError(f"--truth {path}: has none of these videos")
+    return truth
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  (as it is written, links not followed)
+
+
+def _keys(path: str) -> list[str]:
+    """What a video may be called: as it is written, and absolute."""
+    return [path, _absolute(path)]
+
+
+def _prediction(row: Record) -> Prediction:
+    return Prediction(
+        path=row["path"],
+        status=Status(row["status"]),
+        label=row["label"] or "",
+        confidence=_number(row["confidence"]),
+        top=tuple((top["label"], _number(top["confidence"])) for top in row["top"]),
+        reason=row["reason"] or "",
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

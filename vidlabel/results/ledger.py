@@ -1,0 +1,404 @@
+"""The ledger: what has been labelled so far, in a SQLite file beside the output.
+
+Each video's result is recorded as it is done, under the video's absolute path and the settings it
+was made with, together with the size and time of the file. A later run takes what still holds and
+labels the rest; rows made with different settings lie side by side and never meet in one table.
+
+SQLite's own journal (https://www.sqlite.org/atomiccommit.html) makes a kill at any moment
+harmless: what was not committed, a second's work at most, is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from vidlabel.errors import OutputError, Reason
+from vidlabel.files.find import identity
+from vidlabel.results.topk import ranked
+from vidlabel.specs import Limits, Prediction, Status, VideoItem
+
+SUFFIX = ".ledger"
+NUMBERS = 1
+"""Raised when a change of vidlabel gives the same video other numbers with the same settings."""
+
+COMMIT_S = 1.0
+"""Results are committed as often: what a kill can cost."""
+
+PASSING = (Reason.NOT_FOUND, Reason.NOT_REGULAR, Reason.PERMISSION, Reason.READ_ERROR)
+"""Failures that may be gone the next time though the file has not changed."""
+
+_APPLICATION = 0x76696C62  # "vilb", in the file's header
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE settings (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+CREATE TABLE results (
+    path BLOB NOT NULL, settings INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    limits TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, detail BLOB NOT NULL,
+    duration_s REAL, start_s REAL, end_s REAL, frames_used INTEGER NOT NULL,
+    probabilities BLOB, embedding BLOB,
+    PRIMARY KEY (path, settings)
+) WITHOUT ROWID;
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE videos (
+    place INTEGER PRIMARY KEY, path BLOB NOT NULL, name BLOB NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
+);
+"""
+_MATCH = """
+    results.path = videos.path AND results.settings = :settings
+    AND results.size = videos.size AND results.mtime_ns = videos.mtime_ns
+"""
+_NOWHERE = (-1, -1)  # the identity of what is no regular file
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a result depends on beside the video: rows of different settings are never mixed."""
+
+    model: str
+    """SHA-256 of the checkpoint, hexadecimal; its header holds size, number and kind of frames."""
+    views: int
+    precision: str
+    strategy: str = "clip"
+    numbers: int = NUMBERS
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The latest run on a ledger: what is needed to write its table again."""
+
+    model: str
+    """Name of the model, as in the `model` column."""
+    classes: tuple[str, ...]
+    top_k: int
+    min_confidence: float
+
+
+def ledger_of(out: Path) -> Path:
+    """The ledger of an output: `labels.csv`, `labels.json`, ... share `labels.ledger`."""
+    return out.with_suffix(SUFFIX)
+
+
+class Ledger:
+    """An open ledger; a context manager. Leaving it commits what was recorded.
+
+    Args:
+        path: the file; made if it is not there.
+
+    Attributes:
+        path: the file.
+
+    Raises:
+        OutputError: by any method, when the file is not a ledger, is damaged, or the system
+            refuses to read or write it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._embeddings = False
+        self._limits = ""
+        self._settings = 0
+        self._classes: tuple[str, ...] = ()
+        self._committed = time.monotonic()
+        self._keys: dict[str, tuple[bytes, int, int]] = {}
+        self._reading: sqlite3.Cursor | None = None
+        _check_is_ledger(path)
+        with self._mapped():
+            self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        try:
+            # What is done is kept, also when something else ended the run.
+            with suppress(OutputError) if error else _nothing():
+                self.commit()
+        finally:
+            if self._reading is not None:  # left in the middle, it would keep the file locked
+                self._reading.close()
+            self._db.close()
+
+    def begin(
+        self,
+        items: Sequence[VideoItem],
+        settings: Settings,
+        run: LastRun,
+        limits: Limits,
+        *,
+        embeddings: bool = False,
+        retry_failed: bool = False,
+    ) -> list[VideoItem]:
+        """Start a run; the videos that have no valid result yet.
+
+        A result is valid while the file's size and time are those it was made from. A failure
+        counts as long as the limits are the same too, unless it is of a passing kind.
+
+        Args:
+            items: all videos of the run, in the order of its table.
+            settings: only results made with these count.
+            run: what `last_run` gives from now on.
+            limits: what a file may cost.
+            embeddings: results without an embedding do not count.
+            retry_failed: failures do not count.
+        """
+        self._embeddings = embeddings
+        self._classes = run.classes
+        self._limits = json.dumps(asdict(limits), sort_keys=True)
+        key = json.dumps(asdict(settings), sort_keys=True)
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO settings (key) VALUES (?)", (key,))
+            (self._settings,) = self._one("SELECT id FROM settings WHERE key = ?", key)
+            values = asdict(run) | {"settings": self._settings}
+            self._db.executemany(
+                "INSERT OR REPLACE INTO run VALUES (?, ?)",
+                [(name, json.dumps(value)) for name, value in values.items()],
+            )
+            self._db.execute("DELETE FROM videos")
+            self._db.executemany(
+                "INSERT INTO videos VALUES (?, ?, ?, ?, ?)", map(self._video, items)
+            )
+        with self._mapped():
+            done = {
+                place
+                for (place,) in self._db.execute(
+                    f"""
+                    SELECT place FROM videos JOIN results ON {_MATCH} WHERE videos.size >= 0 AND (
+                        results.status != 'failed'
+                        AND (results.embedding IS NOT NULL OR NOT :embeddings)
+                        OR results.status = 'failed' AND NOT :retry_failed
+                        AND results.limits = :limits
+                        AND results.reason NOT IN ({", ".join(f"'{r}'" for r in PASSING)})
+                    )
+                    """,
+                    {
+                        "settings": self._settings,
+                        "limits": self._limits,
+                        "embeddings": embeddings,
+                        "retry_failed": retry_failed,
+                    },
+                )
+            }
+        return [item for place, item in enumerate(items) if place not in done]
+
+    def record(self, row: Prediction) -> None:
+        """Note the result of a video of this run: a row with all its classes in `top`."""
+        path, size, mtime_ns = self._keys[row.path]
+        values = (
+            path, self._settings, size, mtime_ns, self._limits, row.status, row.reason,
+            _bytes(row.detail.removeprefix(f"{row.path}: ")),
+            *(None if math.isnan(v) else v for v in (row.duration_s, row.start_s, row.end_s)),
+            row.frames_used, self._packed(row),
+            np.array(row.embedding, np.float32).tobytes() if self._embeddings and row.ok else None,
+        )  # fmt: skip
+        with self._mapped():
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(
+                f"INSERT OR REPLACE INTO results VALUES ({', '.join('?' * len(values))})", values
+            )
+        if time.monotonic() > self._committed + COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make what was recorded last."""
+        with self._mapped():
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+        self._committed = time.monotonic()
+
+    def last_run(self) -> LastRun:
+        """What `begin` was told by the latest run. Raises OutputError where there was none."""
+        with self._mapped():
+            values = {k: json.loads(v) for k, v in self._db.execute("SELECT * FROM run")}
+        if not values:
+            raise OutputError(f"{self.path}: no run has been recorded in it")
+        self._settings = values["settings"]
+        return LastRun(
+            values["model"], tuple(values["classes"]), values["top_k"], values["min_confidence"]
+        )
+
+    def count(self) -> tuple[int, int]:
+        """Videos of the latest run that have a result, and all of them."""
+        with self._mapped():
+            total, done = self._one(
+                f"SELECT count(*), count(results.path) FROM videos LEFT JOIN results ON {_MATCH}",
+                {"settings": self._settings},
+            )
+        return done, total
+
+    def rows(self) -> Iterator[Prediction]:
+        """The results of the latest run in the order of its videos, all classes in `top`."""
+        run = self.last_run()
+        with self._mapped():
+            self._reading = self._db.execute(
+                f"""
+                SELECT name, status, reason, detail, duration_s, start_s, end_s, frames_used,
+                       probabilities, embedding
+                FROM videos JOIN results ON {_MATCH} ORDER BY place
+                """,
+                {"settings": self._settings},
+            )
+            for values in self._reading:
+                yield _row(values, run)
+
+    # --- small things -------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        with self._mapped():
+            (tables,) = self._one("SELECT count(*) FROM sqlite_master")
+        if not tables:
+            self._create()
+        with self._mapped():
+            (found,) = self._one("PRAGMA user_version")
+            (state,) = self._one("PRAGMA quick_check(1)")
+        if found != _VERSION:
+            raise OutputError(
+                f"{self.path}: written by another version of vidlabel; --restart begins anew"
+            )
+        if state != "ok":
+            raise OutputError(f"{self.path}: damaged; --restart begins anew")
+
+    def _create(self) -> None:
+        with self._transaction():
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _video(self, item: VideoItem) -> tuple[int, bytes, bytes, int, int]:
+        size, mtime_ns = (None if item.problem else identity(item.path)) or _NOWHERE
+        path = _bytes(os.path.abspath(item.path))  # noqa: PTH100
+        self._keys[item.path] = (path, size, mtime_ns)
+        return item.index, path, _bytes(item.path), size, mtime_ns
+
+    def _packed(self, row: Prediction) -> bytes | None:
+        if not row.top:
+            return None
+        of = dict(row.top)
+        return np.array([of[name] for name in self._classes], dtype=np.float32).tobytes()
+
+    def _one(self, statement: str, *values: Any) -> Any:
+        named = values[0] if values and isinstance(values[0], dict) else values
+        return self._db.execute(statement, named).fetchone()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._mapped():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # the disk, a lock, permissions
+            raise OutputError(
+                f"{self.path}: {error}; what was recorded is kept, run the same command again"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise OutputError(f"{self.path}: damaged ({error}); --restart begins anew") from error
+
+
+def discard(path: Path) -> None:
+    """Remove a ledger, so that everything is labelled again.
+
+    Raises:
+        OutputError: the file is not a ledger, or cannot be removed.
+    """
+    _check_is_ledger(path)
+    try:
+        for each in (path.with_name(path.name + "-journal"), path):
+            each.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be removed: {error.strerror}") from error
+
+
+def _check_is_ledger(path: Path) -> None:
+    """Refuse a file that is something else: SQLite would write into it, `discard` remove it."""
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise OutputError(f"{path}: is where the ledger goes, but is not a file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+    # https://www.sqlite.org/fileformat.html: the magic text, and the application id at byte 68. A
+    # run that was killed at once leaves an empty file.
+    ours = head[:16] == b"SQLite format 3\0" and head[68:72] == _APPLICATION.to_bytes(4, "big")
+    if head and not ours:
+        raise OutputError(
+            f"{path}: there is a file of that name that is not a ledger of vidlabel; "
+            "move it away, or name another --out"
+        )
+
+
+def _row(values: Sequence[Any], run: LastRun) -> Prediction:
+    name, status, reason, detail, duration_s, start_s, end_s, frames, packed, embedding = values
+    path, detail = _text(name), _text(detail)
+    top: tuple[tuple[str, float], ...] = ()
+    if packed is not None:
+        top = ranked(run.classes, np.frombuffer(packed, np.float32))
+    return Prediction(
+        path=path,
+        status=Status(status),
+        label=top[0][0] if top else "",
+        confidence=top[0][1] if top else math.nan,
+        top=top,
+        start_s=_number(start_s),
+        end_s=_number(end_s),
+        duration_s=_number(duration_s),
+        frames_used=frames,
+        model=run.model,
+        reason=reason,
+        detail=f"{path}: {detail}" if detail and status == Status.FAILED else detail,
+        embedding=tuple(np.frombuffer(embedding, np.float32).tolist()) if embedding else (),
+    )
+
+
+def _bytes(text: str) -> bytes:
+    """Any Python text, also file names that are not UTF-8, which SQLite's own text is not."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

@@ -1,0 +1,1 @@
+"""The page to look through labels and correct them."""

@@ -1,0 +1,173 @@
+"""The page itself: one HTML file with its style, its script and its data inside.
+
+It asks nobody for anything. Its Content-Security-Policy (https://www.w3.org/TR/CSP3/) allows the
+one style and the one script by their hashes, and pictures and clips from the disk or from where
+the page itself comes from. File names and class names come from elsewhere: the template escapes
+them, the data is JSON in which no `<` stands, and the script only ever sets text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from vidlabel.results.record import Record
+from vidlabel.results.topk import UNCERTAIN
+from vidlabel.specs import Status
+from vidlabel.text import safe
+from vidlabel.version import __version__
+
+SCRIPTS = ("rows.js", "view.js", "keys.js")
+"""In the order in which they build on each other; together they are one script."""
+
+BINS = 20
+"""Bars of the histogram of confidence."""
+
+
+@dataclass(frozen=True)
+class PageRow:
+    """A row of the table, and what the page needs besides."""
+
+    record: Record
+    path: str
+    """Where the video is: absolute, with surrogates for bytes that are not UTF-8."""
+    given: str
+    """As the table has it, with surrogates likewise."""
+    href: str
+    """The video from the page, percent-encoded."""
+    truth: str
+    """Its true class; "" where none is known."""
+    poster: str
+    """From the page, percent-encoded; "" where there is none."""
+    clip: str
+    why: str
+    """Why there is no poster, in words."""
+
+
+def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]) -> str:
+    """The HTML text.
+
+    Args:
+        name: of the table, as a title.
+        digest: of the table; what is corrected on the page is kept in the browser under it.
+        classes: names to choose from, sorted.
+        rows: all videos.
+    """
+    style = Markup(_asset("page.css"))
+    script = Markup('"use strict";\n(() => {\n' + "".join(map(_asset, SCRIPTS)) + "})();\n")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_asset("page.html"))
+    data = {"name": safe(name), "digest": digest, "classes": list(classes)}
+    return template.render(
+        name=safe(name),
+        version=__version__,
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        data=_json(data | {"rows": [_row(row) for row in rows]}),
+        **_summary(rows),
+    )
+
+
+def _asset(name: str) -> str:
+    return (resources.files("vidlabel.review") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _json(value: object) -> Markup:
+    # Without `<`, no text can end the element or open a comment in it. ASCII, so that surrogates
+    # (bytes of a name that are not UTF-8) are written as escapes and arrive as they are.
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _row(row: PageRow) -> dict[str, Any]:
+    """A row for the script; what is empty is left out."""
+    values = row.record
+    told = {
+        "path": row.path,
+        "given": row.given,
+        "shown": safe(values["path"]),
+        "status": "uncertain" if _uncertain(values) else values["status"],
+        "label": values["label"],
+        "confidence": values["confidence"],
+        "top": [[top["label"], top["confidence"]] for top in values["top"]],
+        "part": _part(values),
+        "duration": values["duration_s"],
+        "frames": values["frames_used"],
+        "model": values["model"],
+        "reason": safe(values["reason"] or ""),
+        "detail": safe(values["detail"] or ""),
+        "truth": row.truth,
+        "href": row.href,
+        "poster": row.poster,
+        "clip": row.clip,
+        "why": safe(row.why),
+    }
+    return {key: value for key, value in told.items() if value not in (None, "", [])}
+
+
+def _uncertain(values: Record) -> bool:
+    return values["status"] != Status.FAILED and values["label"] == UNCERTAIN
+
+
+def _part(values: Record) -> list[float]:
+    """From and to in seconds, where the row is of a part of the video."""
+    start_s, end_s, duration_s = values["start_s"], values["end_s"], values["duration_s"]
+    if start_s is None or end_s is None:
+        return []
+    whole = start_s <= 0 and (duration_s is None or end_s >= duration_s - 1e-3)
+    return [] if whole else [start_s, end_s]
+
+
+def _summary(rows: Sequence[PageRow]) -> dict[str, Any]:
+    """What stands above the grid; counts of the table as it is, without corrections."""
+    records = [row.record for row in rows]
+    labelled = [row for row in rows if row.record["status"] != Status.FAILED]
+    judged = [row for row in labelled if row.truth and not _uncertain(row.record)]
+    right = [row for row in judged if row.truth == row.record["label"]]
+    counts = Counter(row.record["label"] or "" for row in labelled)
+    good = Counter(row.truth for row in right)
+    wrong = Counter(row.record["label"] or "" for row in judged) - good
+    classes = [
+        {"label": label, "shown": safe(label), "count": count, "wrong": wrong[label]}
+        for label, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    shares = [c for row in labelled if (c := row.record["confidence"]) is not None]
+    bins = Counter(min(int(share * BINS), BINS - 1) for share in shares)
+    states = Counter("uncertain" if _uncertain(each) else str(each["status"]) for each in records)
+    reasons = Counter(
+        safe(each["reason"] or "unknown") for each in records if each["status"] == Status.FAILED
+    )
+    return {
+        "videos": len({row.path for row in rows}),
+        "rows": len(rows),
+        "models": ", ".join(sorted({safe(each["model"]) for each in records if each["model"]})),
+        "classes": classes,
+        "uncertain": UNCERTAIN,
+        "most": max(counts.values(), default=1),
+        "bins": [bins[i] for i in range(BINS)],
+        "fullest": max(bins.values(), default=1),
+        "median": sorted(shares)[len(shares) // 2] if shares else None,
+        "states": states,
+        "reasons": reasons.most_common(),
+        "judged": len(judged),
+        "right": len(right),
+        "with_truth": any(row.truth for row in rows),
+    }

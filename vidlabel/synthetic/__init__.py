@@ -1,0 +1,1 @@
+"""Generated clips of people doing named actions."""

@@ -1,0 +1,122 @@
+"""Synthetic clips of people doing named actions, for training and for tests.
+
+Everything in a clip follows from its action and seed alone, on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from vidlabel.synthetic.scene import Setup, build_scene, choose_setup, draw_frames
+
+ACTIONS: tuple[str, ...] = (
+    "bend",
+    "fight",
+    "hug",
+    "jump",
+    "jump_in_place",
+    "jumping_jack",
+    "kick",
+    "no_fight",
+    "point",
+    "punch",
+    "push",
+    "run",
+    "shake_hands",
+    "side_gallop",
+    "skip",
+    "walk",
+    "wave",
+    "wave_both_hands",
+)
+"""Names of all actions, sorted."""
+
+_SETUP_STREAM, _SCENE_STREAM = 0, 1
+_SLOW_ACTIONS = ("fight", "hug", "kick", "no_fight", "point", "punch", "push", "shake_hands")
+
+_FORMATS: dict[Setup, tuple[tuple[tuple[int, int], ...], tuple[float, ...]]] = {
+    Setup.WALL: (((180, 144),), (25.0,)),
+    Setup.YARD: (
+        ((240, 168), (224, 160), (208, 160), (200, 176), (256, 168), (176, 176)),
+        (20.0, 30.0),
+    ),
+    Setup.SURVEILLANCE: (
+        ((240, 180), (320, 240), (256, 144), (284, 160), (208, 160)),
+        (15.0, 25.0, 30.0),
+    ),
+    Setup.FREE: (
+        ((160, 120), (180, 144), (192, 144), (240, 180), (320, 240), (256, 144), (284, 160),
+         (160, 160), (200, 150), (176, 144)),
+        (15.0, 20.0, 24.0, 25.0, 30.0),
+    ),
+}  # fmt: skip
+"""Picture sizes (width, height) and frame rates of each setup."""
+_PORTRAIT = ((128, 200), (140, 200), (160, 180))
+
+
+@dataclass(frozen=True)
+class SyntheticClip:
+    """One clip: what is done, the seed that decides all else, picture size, rate and length."""
+
+    action: str
+    seed: int
+    width_px: int
+    height_px: int
+    fps: float
+    frames: int
+
+
+def describe_clip(action: str, seed: int) -> SyntheticClip:
+    """The clip of an action for a seed (0 or more), without drawing it.
+
+    Sizes are 120..320 x 120..240 pixels, even; 15 to 30 frames a second; 1.5 to 4 seconds.
+
+    Raises:
+        ValueError: the action is unknown, or the seed negative.
+    """
+    rng, setup = _setup(action, seed)
+    width, height, fps = _format(rng, action, setup)
+    shortest_s = 2.4 if action in _SLOW_ACTIONS else 1.5
+    frames = round(rng.uniform(shortest_s, 4.0) * fps)
+    return SyntheticClip(action, seed, width, height, fps, frames)
+
+
+def render_clip(clip: SyntheticClip) -> Iterator[NDArray[np.uint8]]:
+    """The frames of a clip, in order: arrays (height_px, width_px, 3) of RGB.
+
+    Raises:
+        ValueError: the action is unknown, or the seed negative.
+    """
+    _, setup = _setup(clip.action, clip.seed)
+    rng = _stream(clip.action, clip.seed, _SCENE_STREAM)
+    times_s = np.arange(clip.frames) / clip.fps
+    size_px = (clip.width_px, clip.height_px)
+    return draw_frames(build_scene(rng, clip.action, setup, size_px, times_s))
+
+
+def _stream(action: str, seed: int, stream: int) -> Generator:
+    """Random numbers for one purpose; the same for the same name whatever other actions exist."""
+    return np.random.default_rng([seed, stream, *action.encode()])
+
+
+def _setup(action: str, seed: int) -> tuple[Generator, Setup]:
+    if action not in ACTIONS:
+        raise ValueError(f"unknown action {action!r}; known are {', '.join(ACTIONS)}")
+    if seed < 0:
+        raise ValueError(f"the seed must be 0 or more, got {seed}")
+    rng = _stream(action, seed, _SETUP_STREAM)
+    return rng, choose_setup(rng, action)
+
+
+def _format(rng: Generator, action: str, setup: Setup) -> tuple[int, int, float]:
+    """Width and height in pixels, and frames per second, as the setup would have them."""
+    sizes, rates = _FORMATS[setup]
+    if action == "point" and setup is Setup.YARD:
+        sizes = _PORTRAIT  # one person fills an upright picture
+    width, height = sizes[rng.integers(len(sizes))]
+    return width, height, float(rng.choice(rates))

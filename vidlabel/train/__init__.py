@@ -1,0 +1,1 @@
+"""Training, from labelled videos to a checkpoint."""

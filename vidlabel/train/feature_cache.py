@@ -1,0 +1,116 @@
+"""What a frozen trunk says of each frame, computed once and kept beside the frames."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vidlabel.clips.flow_stacks import mirror
+from vidlabel.console import Counting
+from vidlabel.models.base import ClipModel
+from vidlabel.specs import ClipSpec
+from vidlabel.train.frame_cache import Frames, read_entry, use_entry, write_entry
+from vidlabel.train.gpu_clips import sent
+
+FORMAT = 1
+"""Changes with everything that changes the features of an entry."""
+
+
+class FeatureCache:
+    """Frame features (2, K, F) float16 of every video: of the centre squares of its K frames, and
+    of their mirror images.
+
+    Args:
+        folder: of the cache.
+        digests: of the videos' frames, in the order of `frames`.
+        frames: of all videos.
+        network: whose trunk is frozen, on `device`.
+        clip: what clips look like.
+        device: where to compute.
+    """
+
+    def __init__(
+        self, folder: Path, digests: Sequence[str], frames: Frames, network: ClipModel,
+        clip: ClipSpec, device: torch.device,
+    ) -> None:  # fmt: skip
+        self._folder = folder
+        self._frames = frames
+        self._network = network
+        self._clip = clip
+        self._device = device
+        trunk = _digest(network.trunk)
+        self._digests = [
+            hashlib.sha256(f"{FORMAT} {each} {clip.size_px} {trunk}".encode()).hexdigest()
+            for each in digests
+        ]
+
+    def fill(self, numbers: Sequence[int], counting: Callable[[int], Counting]) -> None:
+        """Compute the features that are not in the cache.
+
+        Args:
+            numbers: of videos.
+            counting: makes, from the number of videos to compute, a context whose `advance` counts.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        missing = [number for number in numbers if not self._use(number)]
+        if missing:
+            with counting(len(missing)) as bar:
+                for number in missing:
+                    values = self._features(number).half().cpu().numpy()
+                    write_entry(self._folder, self._digests[number], values)
+                    bar.advance()
+
+    def take(self, number: int, moments: Tensor, mirrored: bool) -> Tensor:
+        """Features (T, F) float32 of a video's frames at T moments, on the device."""
+        return self.gather([number], [moments], [mirrored])[0]
+
+    def gather(
+        self, numbers: Sequence[int], moments: Iterable[Tensor], mirrored: Sequence[bool]
+    ) -> Tensor:
+        """Features (B, T, F) float32 of B videos, each at T moments, on the device in one copy."""
+        values = [
+            read_entry(self._folder, self._digests[number])[int(turned)][at]
+            for number, at, turned in zip(numbers, moments, mirrored, strict=True)
+        ]
+        return sent(torch.stack(values), self._device).float()
+
+    def _use(self, number: int) -> bool:
+        def fits(shape: tuple[int, ...]) -> bool:
+            return shape[:2] == (2, self._frames.per_video)
+
+        return use_entry(self._folder, self._digests[number], np.float16, 3, fits)
+
+    @torch.no_grad()
+    def _features(self, number: int) -> Tensor:
+        """(2, K, F) of one video."""
+        network = self._network.eval()
+        every = torch.arange(self._frames.per_video)
+        pieces = []
+        for start in range(0, len(every), self._clip.frames):  # no more at once than a clip has
+            frames = self._frames.take(number, every[start : start + self._clip.frames])
+            clips = centre_square(frames, self._clip.size_px)[None]
+            both = [network.frame_features(each)[0] for each in (clips, mirror(clips, self._clip))]
+            pieces.append(torch.stack(both))
+        return torch.cat(pieces, 1)
+
+
+def centre_square(frames: Tensor, size_px: int) -> Tensor:
+    """The squares that `predict` sees in frames (..., H, W)."""
+    top, left = (round((length - size_px) * 0.5) for length in frames.shape[-2:])
+    return frames[..., top : top + size_px, left : left + size_px]
+
+
+def _digest(module: nn.Module) -> str:
+    """Of a module's weights and statistics."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Videos: opened, indexed, decoded at given times, and written."""

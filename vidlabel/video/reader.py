@@ -1,0 +1,413 @@
+"""Read video: say what is in a file, and decode just the frames that are wanted.
+
+A file is trusted in nothing. Its frames are placed by their presentation timestamps, as read from
+the packets, never by a header's frame count; a damaged packet costs its own frame and no other;
+and no file name or content can make FFmpeg open another file or the network.
+
+Most of the time goes into decoding, so most of this module is about decoding less:
+
+* A file of at most `WALK_BYTES` is read once without decoding. That gives the exact time of each
+  frame, and which packets the wanted ones depend on; groups of pictures without a wanted frame are
+  not decoded at all, and within a group non-reference frames (most B-frames) are skipped.
+* A larger file is not walked through: for each wanted time the demuxer seeks to the keyframe
+  before it, so that the work does not grow with the length of the video.
+* Where timestamps cannot be had (raw streams, AVI with B-frames) frames are decoded in order.
+
+All three give the same frames as decoding everything; tests/test_video.py holds them to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from vidlabel.errors import Reason, VideoError
+from vidlabel.files.find import check_video_file
+from vidlabel.specs import Limits, VideoInfo
+from vidlabel.video.container import (
+    GAP_S,
+    frame_rate,
+    has_timestamps,
+    longest_gap_s,
+    mapped_errors,
+    open_container,
+)
+from vidlabel.video.index import Clock, Index, Stamps, make_index, ticks_of
+from vidlabel.video.scale import FrameScaler, PixelKind
+from vidlabel.video.stream import OnPacket, Stream, VideoPacket, ignore, run_until
+
+WALK_BYTES = 32 * 2**20
+"""Files up to this size are indexed in full; their packets are kept in memory meanwhile."""
+
+KEEP_PACKETS = 400_000
+"""Most packets kept in memory, however small they are; four hours of video."""
+
+MAX_HIDDEN = 20_000
+"""With more frames hidden by an edit list than this, a file is not sought in: FFmpeg's search then
+takes time that is quadratic in their number, minutes for a million."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Decoded frames, in the order of the times that were asked for.
+
+    `pixels` is (N, H, W, C) uint8, range 0..255, rotated for display, C = 3 for RGB, 1 for luma
+    and 4 for both; `times_s` (N,) are the true presentation times of the frames, 0 = start of the
+    video.
+    """
+
+    pixels: NDArray[np.uint8]
+    times_s: NDArray[np.float64]
+    damaged: str
+    """What could not be decoded, in words; empty for a healthy file."""
+
+
+@contextmanager
+def open_video(
+    path: str, limits: Limits | None = None, on_packet: OnPacket = ignore
+) -> Iterator[Video]:
+    """Open a local video file, as a context manager.
+
+    Args:
+        path: a file; never a URL, a protocol or a playlist, whatever its name says.
+        limits: what the file may cost; the defaults of `Limits` if None.
+        on_packet: called for every packet, as long as there is progress.
+
+    Raises:
+        VideoError: the file cannot be read, with the reason. Errors of FFmpeg inside the `with`
+            block become VideoErrors too.
+    """
+    limits = limits or Limits()
+    check_video_file(path)
+    with mapped_errors(path), open_container(path, limits) as container:
+        yield Video(path, container, limits, on_packet)
+
+
+def probe(path: str, limits: Limits | None = None) -> VideoInfo:
+    """What is in a video file; decodes its first frame. Raises VideoError as `open_video`."""
+    with open_video(path, limits) as video:
+        return video.info()
+
+
+class Video:
+    """An open video. Made by `open_video`.
+
+    Attributes:
+        duration_s: length in seconds, as the packets say; the header is not believed.
+        frame_times_s: (N,) presentation times of all frames from 0, ascending, or None where the
+            file was too large to walk through.
+        fps: the mean rate that the container gives, frames a second.
+    """
+
+    def __init__(
+        self, path: str, container: InputContainer, limits: Limits, on_packet: OnPacket = ignore
+    ) -> None:
+        self._path = path
+        self._container = container
+        self._limits = limits
+        self._source = Stream(path, container, limits, on_packet)
+        stream = self._source.stream
+        self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
+        self._scaler = FrameScaler(pixel_aspect=self._pixel_aspect)
+        self._time_base = self._source.time_base
+        self._start = stream.start_time or 0  # pts of the first frame shown
+        self._timed = has_timestamps(container, stream)
+        self._gap_s = longest_gap_s(container)
+        self.fps = frame_rate(stream, self._timed)
+        self._index: Index | None = None
+        self.frame_times_s: NDArray[np.float64] | None = None
+        self.duration_s = 0.0
+        small = Path(path).stat().st_size <= WALK_BYTES
+        if small or not self._timed or not self._find_end():
+            self._walk(keep=small)
+        if self.duration_s > limits.duration_s:
+            raise VideoError(
+                Reason.TOO_LARGE,
+                f"{path}: {self.duration_s:.0f} s long, the limit is {limits.duration_s:.0f} s "
+                "(--max-duration)",
+            )
+
+    def info(self) -> VideoInfo:
+        """Container, codec, displayed size, length; decodes one frame to know the rotation."""
+        first = next(self._source.frames(self._source.all_packets()), None)
+        if first is None:
+            raise self._source.no_frames()
+        width_px, height_px, rotation_deg = self._scaler.displayed_size(first)
+        return VideoInfo(
+            container=self._container.format.name.split(",")[0],
+            codec=self._source.context.name,
+            width_px=width_px,
+            height_px=height_px,
+            rotation_deg=rotation_deg,
+            fps=self.fps,
+            duration_s=self.duration_s,
+            frames=None if self.frame_times_s is None else len(self.frame_times_s),
+            audio=bool(self._container.streams.audio),
+        )
+
+    def frames_at(
+        self,
+        times_s: Sequence[float],
+        side_px: int,
+        kind: PixelKind = "rgb",
+        aspect: float = 0.0,
+    ) -> Frames:
+        """Decode the frames on screen at the given times.
+
+        Args:
+            times_s: seconds from the start of the video, any order, repeats allowed.
+            side_px: the shorter side of the frames returned.
+            kind: what is wanted of them.
+            aspect: width over height that they are squashed to; 0 keeps the aspect as displayed
+                (up to 4:1).
+
+        Raises:
+            VideoError: `no_frames` if nothing could be decoded at all.
+        """
+        self._scaler = FrameScaler(side_px, kind, self._pixel_aspect, aspect)
+        order = np.argsort(np.asarray(times_s, dtype=np.float64), kind="stable")
+        targets = np.maximum(np.asarray(times_s, dtype=np.float64)[order], 0.0)
+        if not self._timed:
+            found = self._by_order(targets)
+        elif self._index is not None:
+            found = self._by_index(self._index, self._to_pts(targets))
+        else:
+            found = self._by_seeking(targets)
+        if not found:
+            raise self._source.no_frames()
+        position = np.empty_like(order)
+        position[order] = np.arange(len(order))
+        frames = [found[i] for i in position]
+        return Frames(
+            pixels=np.stack([pixels for _, pixels in frames]),
+            times_s=np.array([time_s for time_s, _ in frames]),
+            damaged=self._damage(),
+        )
+
+    def frames(self, side_px: int, until_s: float = math.inf) -> Generator[_Found, None, str]:
+        """Decode one frame after another from the start, in flat memory.
+
+        Yields seconds from the start, ascending, and RGB pixels (H, W, 3) uint8, scaled as by
+        `frames_at`, of all frames before `until_s`; returns what could not be decoded, in words.
+        Raises VideoError `no_frames` if that was everything.
+        """
+        scaler = FrameScaler(side_px, pixel_aspect=self._pixel_aspect)
+        latest_s = -1e-9  # an edit list hides what is before 0
+        for time_s, frame in self._in_order():
+            if time_s >= until_s:
+                break
+            if time_s > latest_s:
+                yield time_s, scaler.scale(frame)
+                latest_s = time_s
+                self._source.broken += frame.is_corrupt
+        if latest_s < 0:
+            raise self._source.no_frames()
+        return self._damage()
+
+    # --- how the wanted frames are reached ----------------------------------------------------
+
+    def _by_index(self, index: Index, targets: NDArray[np.int64]) -> list[_Found]:
+        """Decode only the groups of pictures that hold wanted frames, from a full index."""
+        wanted = [index.wanted(int(t)) for t in targets]
+        position_of = {int(pts): i for i, pts in enumerate(index.pts)}
+        runs: list[tuple[int, int, set[int]]] = []  # [first, last] positions, wanted pts
+        for pts in sorted(set(wanted), key=lambda p: position_of[p]):
+            position = position_of[pts]
+            start = index.run_start(position)
+            if runs and start <= runs[-1][1]:
+                first, last, members = runs[-1]
+                runs[-1] = (first, max(last, position), members | {pts})
+            else:
+                runs.append((start, position, {pts}))
+        got: dict[int, NDArray[np.uint8]] = {}
+        for first, last, members in runs:
+
+            def further(first: int = first, last: int = last) -> Sequence[VideoPacket]:
+                starts = np.flatnonzero(index.keyframe[: first + 1])
+                return index.packets[starts[-3:][0] if starts.size else 0 : last + 1]
+
+            got |= self._source.decode_run(
+                self._scaler, index.packets[first : last + 1], members, further
+            )
+        return self._assign(wanted, got)
+
+    def _by_seeking(self, targets_s: NDArray[np.float64]) -> list[_Found]:
+        """Seek to the keyframe before each group of targets; the cost is that of the groups."""
+        targets = self._to_pts(targets_s)
+        near = max(1, round(1.0 / self._time_base))  # targets within a second share a seek
+        breaks = np.flatnonzero(np.diff(targets) > near) + 1
+        wanted: list[int] = []
+        got: dict[int, NDArray[np.uint8]] = {}
+        for group in np.split(targets, breaks):
+            index = self._local_index(int(group[0]), int(group[-1]))
+            if index is None:  # seeking does not work here
+                return self._by_order(targets_s)
+            members = [index.wanted(int(t)) for t in group]
+            wanted += members
+
+            def further(index: Index = index, last: int = int(group[-1])) -> Sequence[VideoPacket]:
+                for _ in range(2):
+                    index = self._local_index(int(index.pts[0]) - 1, last) or index
+                return index.packets
+
+            got |= self._source.decode_run(self._scaler, index.packets, set(members), further)
+        return self._assign(wanted, got)
+
+    def _local_index(self, first: int, last: int | None) -> Index | None:
+        """The packets from a keyframe at or before `first` to where `last` is surely included.
+
+        A seek may land late (MPEG-TS mostly does), so what it gives is checked, and repeated
+        from further back. `last` None means the end. None if the place cannot be reached.
+        """
+        for back_s in (0.0, 1.0, 4.0, 16.0, 64.0):
+            offset = first - round(back_s / self._time_base)
+            beginning = offset <= self._start
+            if not beginning and not self._source.seek(offset):
+                return None
+            # Seeking to the very start lands late as well; reading the file anew does not.
+            source = self._source.all_packets() if beginning else self._source.packets()
+            packets = run_until(source, last)
+            if packets is None:
+                return None
+            index = make_index(packets)
+            if index is not None and (index.pts[0] <= first or beginning):
+                return index
+            if beginning:
+                return None
+        return None
+
+    def _by_order(self, targets_s: NDArray[np.float64]) -> list[_Found]:
+        """Decode from the start up to the last target; any length, flat memory."""
+        found: list[_Found] = []
+        previous: VideoFrame | None = None
+        previous_s = 0.0
+        pixels: NDArray[np.uint8] | None = None
+        for time_s, frame in self._in_order():
+            while len(found) < len(targets_s) and targets_s[len(found)] < time_s - 1e-6:
+                if pixels is None:
+                    pixels = self._scaler.scale(previous or frame)
+                found.append((previous_s, pixels))
+            if len(found) == len(targets_s):
+                return found
+            previous, previous_s, pixels = frame, time_s, None
+        if previous is not None:
+            last = self._scaler.scale(previous)
+            found += [(previous_s, last)] * (len(targets_s) - len(found))
+        return found
+
+    def _in_order(self) -> Iterator[tuple[float, VideoFrame]]:
+        """All frames from the start, and their times in seconds: without presentation times, those
+        of a `Clock`, which is all that such streams know."""
+        clock = Clock(self._time_base, self.fps, self._gap_s)
+        for frame in self._source.frames(self._source.all_packets()):
+            if not self._timed:
+                yield clock.next(frame.dts), frame
+            elif frame.pts is not None:
+                yield (frame.pts - self._start) * self._time_base, frame
+
+    def _assign(self, wanted: list[int], got: dict[int, NDArray[np.uint8]]) -> list[_Found]:
+        """One frame for every wanted pts; the nearest decoded one where its own is lost."""
+        if not got:
+            return []
+        available = np.array(sorted(got), dtype=np.int64)
+        found = []
+        for pts in wanted:
+            if pts not in got:
+                self._source.broken += 1
+                pts = int(available[np.abs(available - pts).argmin()])
+            found.append(((pts - self._start) * self._time_base, got[pts]))
+        return found
+
+    # --- when frames are shown ----------------------------------------------------------------
+
+    def _find_end(self) -> bool:
+        """Learn the length of a large file from its last packets; False if that is not possible."""
+        promised_s = self._promised_s()
+        index = None
+        if promised_s > 0:
+            end = self._start + round(promised_s / self._time_base)
+            index = self._local_index(end, None)
+        if index is None or self._source.broken or index.shown[-1] < self._start:
+            self._source.broken = 0
+            return False
+        last_s = float(index.shown[-1] - self._start) * self._time_base
+        ticks = next((t for p in reversed(index.packets) if (t := ticks_of(p))), 0)
+        self.duration_s = last_s + (ticks * self._time_base or 1.0 / self.fps)
+        # A gap that is long against the whole shows at one of these places, and matters.
+        return not any(self._in_gap(last_s * share) for share in (0.25, 0.5, 0.75))
+
+    def _in_gap(self, time_s: float) -> bool:
+        """True if recordings were joined, and the times of neither cover this moment."""
+        if self._gap_s > GAP_S:
+            return False
+        target = self._start + round(time_s / self._time_base)
+        index = self._local_index(target, target)
+        return index is None or index.gap_at(target) * self._time_base > self._gap_s
+
+    def _walk(self, keep: bool) -> None:
+        """Read all packets without decoding: exact times, exact length, what is cut off."""
+        stamps = Stamps([], [], [])
+        last_ticks = 0
+        kept: list[VideoPacket] = []
+        for packet in self._source.packets() if keep else self._source.all_packets():
+            stamps.pts.append(packet.pts)
+            stamps.dts.append(packet.dts)
+            stamps.shown.append(not packet.is_discard)
+            last_ticks = ticks_of(packet) or last_ticks
+            if keep:
+                kept.append(packet)
+            if len(kept) > KEEP_PACKETS:
+                keep, kept = False, []
+        if not stamps.pts:
+            raise VideoError(Reason.NO_FRAMES, f"{self._path}: opens, but holds no video data")
+        self._source.kept = kept
+        self._source.seekable = stamps.shown.count(False) <= MAX_HIDDEN
+        self._timed = self._timed and stamps.timed(self._gap_s / self._time_base)
+        if self._timed:
+            shown = stamps.shown_pts()
+            self._start = int(shown[0])
+            times_s = self._to_seconds(shown)
+            self._index = make_index(kept) if keep else None
+        else:
+            clock = Clock(self._time_base, self.fps, self._gap_s)
+            times_s = np.array([clock.next(dts) for dts in stamps.dts])
+        self.frame_times_s = times_s
+        self.duration_s = float(times_s[-1]) + (last_ticks * self._time_base or 1.0 / self.fps)
+
+    # --- small things -------------------------------------------------------------------------
+
+    def _promised_s(self) -> float:
+        """The length that the header gives the video; 0 if it gives none, or only that of all."""
+        if self._source.stream.duration:
+            return float(self._source.stream.duration) * self._time_base
+        return (self._container.duration or 0) / 1_000_000  # AV_TIME_BASE: microseconds
+
+    def _to_seconds(self, pts: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray((pts - self._start) * self._time_base, dtype=np.float64)
+
+    def _to_pts(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+        # The small addend keeps a time that is a frame's own from falling just before it.
+        return (np.floor(seconds / self._time_base + 1e-3)).astype(np.int64) + self._start
+
+    def _damage(self) -> str:
+        parts = []
+        if self._source.broken:
+            plural = "s" * (self._source.broken > 1)
+            parts.append(f"{self._source.broken} frame{plural} could not be decoded")
+        # The container's length may be that of a longer stream, or an estimate where times jump.
+        own = self._source.stream.duration or len(self._container.streams) == 1
+        promised_s = self._promised_s() if own and self._gap_s > GAP_S else 0.0
+        if promised_s - self.duration_s > max(0.5, 0.05 * promised_s):
+            parts.append(f"the file ends after {self.duration_s:.2f} s of {promised_s:.2f} s")
+        return "; ".join(parts)
+
+
+_Found = tuple[float, NDArray[np.uint8]]
