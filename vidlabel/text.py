@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 # C0 and C1 controls (ESC among them), marks and overrides of the writing direction, line and
 # paragraph separators, and surrogates, which stand for bytes that are not UTF-8. Joiners such as
@@ -35,3 +36,9 @@ def text_path(path: str) -> str:
         return os.fsencode(path).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # a surrogate that stands for no byte; no file has such a name
         return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def first_few(names: Sequence[str], most: int = 5, mark: str = ", ") -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - most
+    return mark.join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vidlabel.datasets.hmdb51 import hmdb51_from_lists
+from vidlabel.datasets.hmdb51 import HMDB51
 from vidlabel.datasets.samples import Dataset
 from vidlabel.video.write import write_video
 
@@ -53,7 +53,7 @@ def make_tree(
         processes: clips made at a time; 1 makes them in this process.
         classes: only the first so many.
     """
-    dataset = hmdb51_from_lists(splits)
+    dataset = HMDB51.from_lists(splits)
     names = dataset.classes[:classes]
     lengths = read_lengths(splits / "hmdb51_frame_counts.csv")
     usual = round(statistics.median(lengths.values()))

@@ -23,8 +23,8 @@ import rars
 from places import SHARED
 
 from vidlabel.cli.main import main
-from vidlabel.datasets.fetch import obtain
 from vidlabel.datasets.fetch.archives import Archive, Entry
+from vidlabel.datasets.fetch.sources import SOURCES
 
 CLASSES = ("brush_hair", "sit", "wave")
 SPLITS = SHARED / "splits"
@@ -100,15 +100,14 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[loopback.Site]:
         } | ucf101_archives()
         small = {"hmdb51": (12, 3), "ucf101": (4, 2)}
         for name, (count, classes) in small.items():
-            data = obtain.DATA_SETS[name]
+            source = SOURCES[name]
             urls = {
-                field: tuple(site.url(url.rsplit("/", 1)[1]) for url in getattr(data, field)[:1])
+                field: tuple(site.url(url.rsplit("/", 1)[1]) for url in getattr(source, field)[:1])
                 for field in ("clips_urls", "splits_urls")
             }
+            data = replace(source.data, clips=count, classes=classes)
             monkeypatch.setitem(
-                obtain.DATA_SETS,
-                name,
-                replace(data, clips=count, classes=classes, size_bytes=200_000, **urls),
+                SOURCES, name, replace(source, data=data, size_bytes=200_000, **urls)
             )
         yield site
 
@@ -302,7 +301,7 @@ def test_a_stop_leaves_no_half_class_and_the_next_run_goes_on(
     monkeypatch.setattr(Archive, "copy", counted)
     code, err = run("hmdb51", "--root", root, *options)
     assert code == 130
-    assert "the same command goes on from here" in err
+    assert "run the same command to resume" in err
     sizes = [len(list(p.iterdir())) for p in root.glob("hmdb51_org/*")]
     assert set(sizes) <= {4}
     monkeypatch.setattr(Archive, "copy", lambda *a: (copies.append("again"), copy(*a))[1])
@@ -318,7 +317,7 @@ def test_the_wrong_archive(site: loopback.Site, run: Any, tmp_path: Path) -> Non
     (archive,) = archives_in(tmp_path / "have", site, "UCF101.rar")
     code, err = run("hmdb51", "--root", tmp_path / "root", "--from", archive)
     assert code == 3
-    assert "no clips or lists of HMDB51 in it; is it the right archive?" in err
+    assert "contains no clips or lists of HMDB51; is it the right archive?" in err
 
 
 @pytest.mark.parametrize("name", ["../../evil_sit_u_cm_np1_ba_goo_1.avi", "/tmp/evil"])
@@ -370,7 +369,10 @@ def test_what_macs_add_is_left_out(site: loopback.Site, run: Any, tmp_path: Path
         (["kinetics", "--root", "r"], "kinetics"),
         (["hmdb51"], "--root"),
         (["hmdb51", "--root", "r", "--url", "file:///etc/passwd"], "not an http or https address"),
-        (["hmdb51", "--root", "r", "--url", "http://h/x.rar", "--from", "x"], "give one of them"),
+        (
+            ["hmdb51", "--root", "r", "--url", "http://h/x.rar", "--from", "x"],
+            "give only one of them",
+        ),
         (["hmdb51", "--root", "r", "--from", "nowhere.rar"], "nowhere.rar: no such file"),
         (["hmdb51", "--root", "r", "--from", "."], "no .rar or .zip in this folder"),
         (["hmdb51", "--root", "r", "--sha256", "abc"], "not 64 hexadecimal digits"),
@@ -390,7 +392,7 @@ def test_a_root_that_cannot_be_or_is_in_use(site: loopback.Site, run: Any, tmp_p
     from vidlabel.files.lock import holding
 
     (tmp_path / "file").touch()
-    assert "cannot be made" in run("hmdb51", "--root", tmp_path / "file" / "x")[1]
+    assert "cannot be created" in run("hmdb51", "--root", tmp_path / "file" / "x")[1]
     with holding(tmp_path / "data"):
         code, err = run("hmdb51", "--root", tmp_path)
     assert (code, site.requests) == (3, [])
@@ -415,7 +417,7 @@ def test_a_signal_leaves_a_part_that_is_resumed(
         err = process.stderr.read().decode()
         code = process.wait()
     assert code == (-9 if number == signal.SIGKILL else 128 + number)
-    assert number == signal.SIGKILL or "the same command goes on from here" in err
+    assert number == signal.SIGKILL or "run the same command to resume" in err
     size = part.stat().st_size
     assert 0 < size < len(data)
     site.instead = lambda handler: False
@@ -430,8 +432,8 @@ def test_the_true_names_and_numbers(run: Any, tmp_path: Path) -> None:
         pytest.skip("no ../shared/splits")
     for name in ("hmdb51", "ucf101"):
         lists = {p.name: p.read_bytes() for p in (SPLITS / name).iterdir()}
-        data = obtain.DATA_SETS[name]
-        listed = data.read_lists(SPLITS / name).samples
+        data = SOURCES[name].data
+        listed = data.from_lists(SPLITS / name).samples
         files = {f"top/{s.path}": b"x" for s in listed} | {f"l/{n}": d for n, d in lists.items()}
         (tmp_path / f"{name}.zip").write_bytes(zipped(files))
         root = tmp_path / name
@@ -444,6 +446,6 @@ def test_the_true_names_and_numbers(run: Any, tmp_path: Path) -> None:
 
 
 def test_the_official_addresses_are_plain() -> None:
-    for data in obtain.DATA_SETS.values():
-        for url in (*data.splits_urls, *data.clips_urls, data.home):
+    for source in SOURCES.values():
+        for url in (*source.splits_urls, *source.clips_urls, source.home):
             assert url.startswith("https://")

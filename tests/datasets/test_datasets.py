@@ -194,7 +194,7 @@ def test_data_argument(tmp_path: Path) -> None:
     listed = open_dataset(str(table), tmp_path)
     assert (listed.name, [s.split for s in listed.samples]) == ("table", ["train", ""])
     for other in (str(table), "synthetic"):
-        with pytest.raises(UsageError, match="--group-pattern goes with a folder"):
+        with pytest.raises(UsageError, match="--group-pattern works only with a folder"):
             open_dataset(other, tmp_path, group_pattern="x")
 
 

@@ -203,7 +203,7 @@ def test_a_file_that_is_far_too_long_is_not_begun(site: loopback.Site, tmp_path:
 @pytest.mark.parametrize("page", [b"<html>We have moved</html>", b"no", b""])
 def test_a_web_page_is_no_archive(site: loopback.Site, tmp_path: Path, page: bytes) -> None:
     site.files["x.rar"] = page
-    with pytest.raises(RunError, match="no archive"):
+    with pytest.raises(RunError, match="not an archive"):
         fetch(site, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

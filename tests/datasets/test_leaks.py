@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import SHARED
 
-from vidlabel.datasets.hmdb51 import hmdb51_from_lists
+from vidlabel.datasets.hmdb51 import HMDB51
 from vidlabel.datasets.leaks import (
     Leak,
     describe_leak,
@@ -18,7 +18,7 @@ from vidlabel.datasets.leaks import (
 )
 from vidlabel.datasets.protocols import Fold, make_folds
 from vidlabel.datasets.samples import Dataset, Sample
-from vidlabel.datasets.ucf101 import ucf101_from_lists
+from vidlabel.datasets.ucf101 import UCF101
 from vidlabel.errors import UsageError
 
 SPLITS = SHARED / "splits"
@@ -160,7 +160,7 @@ def test_reports_of_no_leak_and_of_nothing_else() -> None:
 
 @pytest.fixture(scope="module")
 def hmdb51() -> Dataset:
-    return hmdb51_from_lists(SPLITS / "hmdb51")
+    return HMDB51.from_lists(SPLITS / "hmdb51")
 
 
 def _leak(train: Fold, test: tuple[Sample, ...]) -> Leak:
@@ -200,7 +200,7 @@ def test_systems_b_and_c_on_the_true_lists(hmdb51: Dataset) -> None:
     (select,) = make_folds(hmdb51, "split1-select-on-test")
     assert not _leak(select, select.test).leaky
     assert select.val == select.test
-    (random,) = make_folds(ucf101_from_lists(SPLITS / "ucf101"), "random-80-20")
+    (random,) = make_folds(UCF101.from_lists(SPLITS / "ucf101"), "random-80-20")
     leak = _leak(random, random.test)
     assert (leak.tested, leak.seen) == (2664, 0)
     assert leak.siblings / leak.tested > 0.98  # a group has about five clips

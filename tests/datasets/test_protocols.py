@@ -13,13 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import SHARED, TESTS
 
-from vidlabel.datasets.hmdb51 import film_of, hmdb51_from_lists, read_hmdb51
-from vidlabel.datasets.hmdb51 import source_of as hmdb51_source
+from vidlabel.datasets.hmdb51 import HMDB51, film_of
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import PROTOCOLS, doubt_groups, make_folds
 from vidlabel.datasets.samples import Dataset, Sample
-from vidlabel.datasets.ucf101 import read_ucf101, ucf101_from_lists
-from vidlabel.datasets.ucf101 import source_of as ucf101_source
+from vidlabel.datasets.ucf101 import UCF101
 from vidlabel.errors import UsageError
 from vidlabel.video.reader import probe
 
@@ -83,7 +81,7 @@ def ucf101(tmp_path: Path) -> Path:
 
 
 def test_hmdb51_and_its_odd_names(hmdb51: Path) -> None:
-    found = read_hmdb51(hmdb51)
+    found = HMDB51.read(hmdb51)
     assert (found.name, found.classes) == ("hmdb51", ("draw_sword", "wave"))
     assert (len(found.samples), found.missing, found.extra) == (12, (), ())
     first = next(s for s in found.samples if s.id == f"wave/{ODD}_wave{TAGS}0.avi")
@@ -99,7 +97,7 @@ def test_hmdb51_and_its_odd_names(hmdb51: Path) -> None:
     ("root", "test_train_splits/testTrainMulti_7030_splits"), ("root", "root/a/splits"),
 ])  # fmt: skip
 def test_hmdb51_lies_in_many_ways(hmdb51: Path, tmp_path: Path, places: tuple[str, str]) -> None:
-    was = read_hmdb51(hmdb51)
+    was = HMDB51.read(hmdb51)
     hmdb51.rename(tmp_path / "old")
     clips, lists = (tmp_path / place for place in places)
     for path in (tmp_path / "old").glob("*/*"):
@@ -108,7 +106,7 @@ def test_hmdb51_lies_in_many_ways(hmdb51: Path, tmp_path: Path, places: tuple[st
     for path in (tmp_path / "lists").iterdir():
         path.rename(lists / path.name)
     _write(tmp_path / "root" / "notes" / "readme.txt")
-    found = read_hmdb51(tmp_path / "root")
+    found = HMDB51.read(tmp_path / "root")
     assert [s.id for s in found.samples] == [s.id for s in was.samples]
     assert found.official == was.official
 
@@ -117,9 +115,9 @@ def test_lists_can_be_elsewhere_and_hold_all_that_is_needed(hmdb51: Path, tmp_pa
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "lists").rename(tmp_path / "far" / "away" / "x")
     with pytest.raises(UsageError, match="--splits"):
-        read_hmdb51(hmdb51)
-    found = read_hmdb51(hmdb51, tmp_path / "far")
-    alone = hmdb51_from_lists(tmp_path / "far" / "away" / "x")
+        HMDB51.read(hmdb51)
+    found = HMDB51.read(hmdb51, tmp_path / "far")
+    alone = HMDB51.from_lists(tmp_path / "far" / "away" / "x")
     assert [s.id for s in alone.samples] == [s.id for s in found.samples]
     assert [s.group for s in alone.samples] == [s.group for s in found.samples]
     assert (alone.official, alone.classes) == (found.official, found.classes)
@@ -129,7 +127,7 @@ def test_missing_and_extra_clips_are_named(hmdb51: Path) -> None:
     gone = f"B_wave{TAGS}1.avi"
     (hmdb51 / "wave" / gone).unlink()
     _write(hmdb51 / "wave" / "new.mp4")
-    found = read_hmdb51(hmdb51)
+    found = HMDB51.read(hmdb51)
     assert found.missing == (f"wave/{gone}",)
     assert found.extra == ("wave/new.mp4",)
     assert "wave/new" in {s.group for s in found.samples}
@@ -143,7 +141,7 @@ def test_links_that_lead_nowhere_hide_nothing(hmdb51: Path, tmp_path: Path) -> N
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     hmdb51.rename(tmp_path / "real")
     (tmp_path / "root").symlink_to(tmp_path / "real")
-    assert len(read_hmdb51(tmp_path / "root").samples) == 12
+    assert len(HMDB51.read(tmp_path / "root").samples) == 12
 
 
 def test_a_folder_that_cannot_be_read_is_passed_over(
@@ -159,7 +157,7 @@ def test_a_folder_that_cannot_be_read_is_passed_over(
 
     monkeypatch.setattr(os, "listdir", refusing)
     (hmdb51.parent / "lists").rename(hmdb51.parent / "s")  # found after `locked`
-    assert len(read_hmdb51(hmdb51).samples) == 12
+    assert len(HMDB51.read(hmdb51).samples) == 12
 
 
 def _spoil(path: Path, old: str, new: str) -> None:
@@ -172,8 +170,8 @@ def _spoil(path: Path, old: str, new: str) -> None:
     ("no root", "no such folder"),
     ("no lists", "no split lists such as brush_hair_test_split1.txt in"),
     ("packed", r"unpack hmdb51_org\.rar first"),
-    ("a list", r"split list draw_sword_test_split2\.txt is missing"),
-    ("two lists", r"draw_sword_test_split2\.txt and 1 more lists are missing"),
+    ("a list", r"split list is missing: draw_sword_test_split2\.txt"),
+    ("two lists", r"split lists are missing: draw_sword_test_split2\.txt, wave_test_split3\.txt"),
     ("mark", r"wave_test_split3\.txt:1: is not a clip's name and 0, 1 or 2"),
     ("twice", r"wave_test_split3\.txt:7: B_wave.* is listed twice"),
     ("empty", "are empty"),
@@ -221,7 +219,7 @@ def test_hmdb51_errors_are_one_clear_line(
             path.unlink()
         _write(hmdb51 / "wave" / "x.avi")
     with pytest.raises(UsageError, match=message) as caught:
-        read_hmdb51(hmdb51)
+        HMDB51.read(hmdb51)
     assert "\n" not in str(caught.value)
 
 
@@ -238,7 +236,7 @@ def test_hmdb51_errors_are_one_clear_line(
 )
 def test_source_of_an_hmdb51_clip(label: str, name: str, film: str | None) -> None:
     assert film_of(label, name) == film
-    assert hmdb51_source(label, name) == f"{label}/{film or 'holiday'}"
+    assert HMDB51.source_of(label, name) == f"{label}/{film or 'holiday'}"
 
 
 @pytest.mark.parametrize("flat", [False, True])
@@ -247,27 +245,27 @@ def test_ucf101_in_class_folders_or_flat(ucf101: Path, flat: bool) -> None:
         for path in list(ucf101.glob("*/*")):
             path.rename(ucf101 / path.name)
         _write(ucf101 / "trailer.avi")
-    found = read_ucf101(ucf101)
+    found = UCF101.read(ucf101)
     assert (found.name, found.classes) == ("ucf101", ("HandstandPushups", "YoYo"))
     assert (len(found.samples), found.missing, found.extra) == (12, (), ())
     assert found.samples[0].id == "HandstandPushups/v_HandStandPushups_g01_c01.avi"
     assert found.samples[0].group == "HandstandPushups/g01"
     assert [Counter(found.official[k].values()) for k in (1, 2, 3)] == [{"train": 8, "test": 4}] * 3
     assert found.official[2]["YoYo/v_YoYo_g02_c01.avi"] == "test"
-    alone = ucf101_from_lists(ucf101.parent / "ucfTrainTestlist")
+    alone = UCF101.from_lists(ucf101.parent / "ucfTrainTestlist")
     assert [s.id for s in alone.samples] == [s.id for s in found.samples]
-    assert ucf101_source("YoYo", "holiday.avi") == "YoYo/holiday"
+    assert UCF101.source_of("YoYo", "holiday.avi") == "YoYo/holiday"
 
 
 def test_a_new_clip_in_a_flat_folder_is_extra(ucf101: Path) -> None:
     for path in list(ucf101.glob("*/*")):
         path.rename(ucf101 / path.name)
     _write(ucf101 / "v_yoyo_g09_c01.avi")
-    assert read_ucf101(ucf101).extra == ("YoYo/v_yoyo_g09_c01.avi",)
+    assert UCF101.read(ucf101).extra == ("YoYo/v_yoyo_g09_c01.avi",)
 
 
 @pytest.mark.parametrize(("what", "message"), [
-    ("list", r"missing of the split lists: classInd\.txt, testlist03\.txt"),
+    ("list", r"split lists are missing: classInd\.txt, testlist03\.txt"),
     ("class", r"trainlist02\.txt:1: HandstandPullups is no class of classInd\.txt"),
     ("number", r"trainlist02\.txt:1: class HandstandPushups has number 2 here and 1 in classInd"),
     ("line", r"testlist01\.txt:1: is not CLASS/NAME\.avi"),
@@ -298,17 +296,17 @@ def test_ucf101_errors_are_one_clear_line(ucf101: Path, what: str, message: str)
     elif what == "folder":
         (ucf101 / "YoYo").rename(ucf101 / "YoYos")
     with pytest.raises(UsageError, match=message) as caught:
-        read_ucf101(ucf101)
+        UCF101.read(ucf101)
     assert "\n" not in str(caught.value)
 
 
 def test_data_arguments_of_public_sets(hmdb51: Path, ucf101: Path, tmp_path: Path) -> None:
     lists = tmp_path / "lists"
-    assert open_dataset(f"hmdb51:{hmdb51}", tmp_path, splits=lists) == read_hmdb51(hmdb51)
+    assert open_dataset(f"hmdb51:{hmdb51}", tmp_path, splits=lists) == HMDB51.read(hmdb51)
     for data, options, message in (
         ("hmdb51:", {}, "hmdb51:ROOT"),
         ("ucf101:x", {"group_pattern": "x"}, "--group-pattern"),
-        (str(hmdb51), {"splits": lists}, "--splits goes with hmdb51:ROOT and ucf101:ROOT"),
+        (str(hmdb51), {"splits": lists}, "--splits works only with hmdb51:ROOT and ucf101:ROOT"),
         ("ucf101:nowhere", {}, "nowhere: no such folder"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -321,7 +319,7 @@ def test_home_is_known_behind_the_colon(hmdb51: Path, monkeypatch: pytest.Monkey
 
 
 def test_official_folds(hmdb51: Path) -> None:
-    folds = make_folds(read_hmdb51(hmdb51), "official")
+    folds = make_folds(HMDB51.read(hmdb51), "official")
     assert [fold.name for fold in folds] == ["split-1", "split-2", "split-3"]
     for fold in folds:
         assert (len(fold.train), fold.val, len(fold.test)) == (4, (), 4)
@@ -330,7 +328,7 @@ def test_official_folds(hmdb51: Path) -> None:
 
 
 def test_leaky_protocols_do_what_they_say(hmdb51: Path) -> None:
-    data = read_hmdb51(hmdb51)
+    data = HMDB51.read(hmdb51)
     one, two, three = make_folds(data, "official")
     (leaky,) = make_folds(data, "leaky-123")
     assert (leaky.train, leaky.val, leaky.test) == (one.train, two.test, three.test)
@@ -344,7 +342,7 @@ def test_leaky_protocols_do_what_they_say(hmdb51: Path) -> None:
 
 @pytest.mark.parametrize("protocol", ["official", "leaky-123", "split1-select-on-test"])
 def test_a_split_without_clips_or_lists_is_refused(hmdb51: Path, protocol: str) -> None:
-    data = read_hmdb51(hmdb51)
+    data = HMDB51.read(hmdb51)
     train = {clip for clip, part in data.official[1].items() if part == "train"}
     rest = tuple(s for s in data.samples if s.id not in train)
     with pytest.raises(UsageError, match=f"{protocol}: none of the 4 train clips of hmdb51 split"):
@@ -464,7 +462,7 @@ def test_groups_that_are_too_few_are_refused(
 @pytest.mark.shared
 @needs_splits
 def test_the_true_hmdb51_lists() -> None:
-    data = hmdb51_from_lists(SHARED / "splits" / "hmdb51")
+    data = HMDB51.from_lists(SHARED / "splits" / "hmdb51")
     assert (len(data.samples), len(data.classes)) == (6766, 51)
     assert len({s.group for s in data.samples}) == 2291
     assert all(film_of(s.label, s.path) and "/" not in s.group.partition("/")[2]
@@ -478,7 +476,7 @@ def test_the_true_hmdb51_lists() -> None:
 @pytest.mark.shared
 @needs_splits
 def test_the_true_ucf101_lists() -> None:
-    data = ucf101_from_lists(SHARED / "splits" / "ucf101")
+    data = UCF101.from_lists(SHARED / "splits" / "ucf101")
     assert (len(data.samples), len(data.classes)) == (13320, 101)
     assert set(Counter(g.partition("/")[0] for g in {s.group for s in data.samples}).values()) == {
         25
@@ -544,10 +542,10 @@ def test_the_small_hmdb51_has_all_names_and_pictures_that_follow_from_them(tmp_p
     splits = SHARED / "splits"
     for out in (tmp_path / "a", tmp_path / "b"):
         tree.make_tree(out, splits, scale=0.1, processes=1, classes=2)
-    data = read_hmdb51(tmp_path / "a")
+    data = HMDB51.read(tmp_path / "a")
     assert (data.classes, data.missing, data.extra) == (("brush_hair", "cartwheel"), (), ())
     assert len(data.samples) == sum(s.label in data.classes
-                                    for s in hmdb51_from_lists(splits).samples)  # fmt: skip
+                                    for s in HMDB51.from_lists(splits).samples)  # fmt: skip
     assert [len(f.test) for f in make_folds(data, "official")] == [60, 60, 60]
     contents = [Path(s.path).read_bytes() for s in data.samples]
     assert contents == [

@@ -591,7 +591,7 @@ def test_too_many_unreadable_videos_are_named_with_what_to_do(
     line = str(caught.value)
     assert line.startswith("7 of 23 videos cannot be read, more than --max-bad 0.01: ")
     assert [number for number in range(7) if f"broken{number}.mp4: " in line] == list(range(5))
-    assert "; ...; replace or remove them, or go on without them with --max-bad " in line
+    assert " and 2 more; replace or remove them, or go on without them with --max-bad " in line
     spec = replace(spec, max_bad=float(line.split()[-1]))
     result = train([*samples, *broken], tmp_path / "run", spec, CLIP, MODEL, device="cpu")
     assert len(result.unreadable) == 7

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from vidlabel.errors import ExitCode
+from vidlabel.text import first_few
 
 if TYPE_CHECKING:
-    from vidlabel.datasets.fetch.obtain import DataSet, Findings
+    from vidlabel.datasets.complete import Completeness
+    from vidlabel.datasets.public import PublicDataset
 
 
 @click.command()
@@ -21,14 +23,14 @@ if TYPE_CHECKING:
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Where the data set goes.",
+    help="Folder for the data set.",
 )
 @click.option(
     "--url",
     "urls",
     multiple=True,
     metavar="URL",
-    help="Fetch an archive from here, instead of the official addresses. May be repeated.",
+    help="Download an archive from here, not from the official addresses. Can be repeated.",
 )
 @click.option(
     "--from",
@@ -36,58 +38,58 @@ if TYPE_CHECKING:
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Take archives that you have: a .rar or .zip, or a folder of them. May be repeated.",
+    help="Use an archive that you have: a .rar or .zip, or a folder of them. Can be repeated.",
 )
 @click.option(
     "--sha256",
     "checksums",
     multiple=True,
     metavar="HEX",
-    help="Refuse an archive whose SHA-256 is none of those given. May be repeated.",
+    help="Refuse archives that do not have this SHA-256. Can be repeated.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Only the result.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the result.")
 def data(
     name: str, root: Path, urls: tuple[str, ...], archives: tuple[Path, ...],
     checksums: tuple[str, ...], quiet: bool,
 ) -> int:  # fmt: skip
-    """Download HMDB51 or UCF-101, unpack it, and count its clips.
+    """Download HMDB51 or UCF-101, unpack it, and check that it is complete.
 
-    The same command again goes on where it stopped, and does nothing when all is there. Rars need
-    unrar, unar, 7zip or bsdtar, unless they are not compressed. Exit code 0: complete; 1: clips
-    or lists are missing; 2: wrong usage; 3: could not run to its end.
+    Run the same command to resume; it does nothing if the data set is complete. Compressed rar
+    archives need one of the programs unrar, unar, 7zip or bsdtar. Exit code 0: complete;
+    1: clips or lists are missing; 2: wrong usage; 3: the run failed.
     """
     from vidlabel import console
-    from vidlabel.datasets.fetch.obtain import DATA_SETS, obtain
+    from vidlabel.datasets.fetch.obtain import obtain
+    from vidlabel.datasets.fetch.sources import SOURCES
     from vidlabel.errors import UsageError
     from vidlabel.signals import interruptible
 
     if urls and archives:
-        raise UsageError("--url and --from: give one of them; --from downloads nothing")
-    chosen = DATA_SETS[name]
+        raise UsageError("--url and --from: give only one of them; --from downloads nothing")
+    source = SOURCES[name]
     note = (lambda line: None) if quiet else console.note
     with interruptible() as stop:
         try:
-            found = obtain(chosen, root, urls, archives, checksums, note)
+            found = obtain(source, root, urls, archives, checksums, note)
         except KeyboardInterrupt:
-            console.warn("stopped; the same command goes on from here")
+            console.warn("stopped; run the same command to resume")
             return ExitCode(stop.exit_code)
-    _report(chosen, root, found)
-    return ExitCode.OK if found.complete(chosen) else ExitCode.SOME_FAILED
+    _report(source.data, root, found)
+    return ExitCode.OK if found.complete else ExitCode.SOME_FAILED
 
 
-def _report(chosen: DataSet, root: Path, found: Findings) -> None:
+def _report(data: PublicDataset, root: Path, found: Completeness) -> None:
     from vidlabel import console
 
     console.note(
-        f"{chosen.title}: {found.clips:,} of {chosen.clips:,} clips in {found.classes} of "
-        f"{chosen.classes} classes"
+        f"{data.title}: {found.clips:,} of {data.clips:,} clips in {found.classes} of "
+        f"{data.classes} classes"
     )
     for what, names in (("missing", found.missing), ("not in the official lists", found.extra)):
         if names:
-            more = ", ..." if len(names) > 5 else ""
-            console.warn(f"{len(names):,} {what}: {', '.join(names[:5])}{more}")
-    if found.complete(chosen):
-        where = shlex.quote(f"{chosen.name}:{root}")
-        console.note(f"next: vidlabel train {where} --split 1 --out runs/{chosen.name}-1")
-    elif not found.has_lists:
-        console.warn(f"{root}: the lists of the official splits are not there, or not all of them")
+            console.warn(f"{len(names):,} {what}: {first_few(names)}")
+    if found.lists_problem:
+        console.warn(f"{root}: the official split lists are missing or incomplete")
+    if found.complete:
+        where = shlex.quote(f"{data.name}:{root}")
+        console.note(f"next: vidlabel train {where} --split 1 --out runs/{data.name}-1")

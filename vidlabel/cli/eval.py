@@ -25,6 +25,7 @@ from vidlabel.cli.options import (
     WORKERS,
 )
 from vidlabel.errors import ExitCode, UsageError
+from vidlabel.text import first_few
 
 if TYPE_CHECKING:
     from vidlabel.datasets.protocols import Fold
@@ -242,8 +243,4 @@ def say_found(dataset: Dataset) -> None:
         ("clips are in no official list", dataset.extra),
     ):
         if ids:
-            console.warn(f"{dataset.name}: {len(ids)} {what}: {_first(ids)}")
-
-
-def _first(ids: Sequence[str], most: int = 3) -> str:
-    return ", ".join(ids[:most]) + (", ..." if len(ids) > most else "")
+            console.warn(f"{dataset.name}: {len(ids)} {what}: {first_few(ids, 3)}")

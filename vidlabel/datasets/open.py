@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from vidlabel.datasets.complete import PUBLIC
 from vidlabel.datasets.folder import read_folder
-from vidlabel.datasets.hmdb51 import read_hmdb51
 from vidlabel.datasets.leaks import tell_apart
 from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.datasets.table import read_table
-from vidlabel.datasets.ucf101 import read_ucf101
 from vidlabel.errors import UsageError
-
-PUBLIC: dict[str, Callable[[Path, Path | None], Dataset]] = {
-    "hmdb51": read_hmdb51,
-    "ucf101": read_ucf101,
-}
-"""Data sets with official splits; DATA is `NAME:ROOT`."""
 
 
 def open_dataset(
@@ -35,24 +28,24 @@ def open_dataset(
     Args:
         data: `hmdb51:ROOT`, `ucf101:ROOT`, a folder with one sub-folder per class, a .csv table,
             or `synthetic`.
-        out: folder of the run; generated clips are kept in its `synthetic`.
+        out: folder of the run; generated clips are written to its sub-folder `synthetic`.
         group_pattern: for a folder, see `read_folder`.
-        splits: for `hmdb51:` and `ucf101:`, folder of the official lists if it is elsewhere.
+        splits: for `hmdb51:` and `ucf101:`, the folder of the official lists.
         per_class, seed: for `synthetic`.
-        on_clip: told of each generated clip.
+        on_clip: called after each generated clip.
 
     Raises:
-        UsageError: it is none of these, or what it names cannot be used.
+        UsageError: it is none of these, or what it names cannot be read.
     """
     name, _, root = data.partition(":")
     if name in PUBLIC:
         if group_pattern:
             raise UsageError(f"--group-pattern: the groups of {name} are its source videos")
         if not root:
-            raise UsageError(f"{data}: say where it is, as {name}:ROOT")
-        return PUBLIC[name](Path(root).expanduser(), splits)
+            raise UsageError(f"{data}: name its folder too, as {name}:ROOT")
+        return PUBLIC[name].read(Path(root).expanduser(), splits)
     if splits:
-        raise UsageError(f"--splits goes with {' and '.join(f'{n}:ROOT' for n in PUBLIC)}")
+        raise UsageError(f"--splits works only with {' and '.join(f'{n}:ROOT' for n in PUBLIC)}")
     kind, found = _read(data, out, group_pattern, per_class, seed, on_clip)
     samples = tell_apart(found)
     labels = tuple(sorted({sample.label for sample in samples}))
@@ -70,7 +63,7 @@ def _read(
     """Kind and samples of a data set without official splits."""
     path = Path(data)
     if group_pattern and (data == "synthetic" or path.suffix.lower() == ".csv"):
-        raise UsageError("--group-pattern goes with a folder; a table has a column group")
+        raise UsageError("--group-pattern works only with a folder; a table has a column group")
     if data == "synthetic":
         if per_class < 1:
             raise UsageError(f"--per-class must be at least 1, got {per_class}")

@@ -11,56 +11,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from vidlabel.datasets.layout import compare, find_clips, find_lists, read_lines
-from vidlabel.datasets.samples import Dataset, Sample
+from vidlabel.datasets.layout import LabelOf, read_lines
+from vidlabel.datasets.public import OfficialLists, PublicDataset
 from vidlabel.errors import UsageError
+from vidlabel.text import first_few
 
 SPLITS = (1, 2, 3)
 
 _CLIP = re.compile(r"v_(?P<label>\w+)_(?P<group>g\d+)_c\d+")
 _CLASSES = "classInd.txt"
 _LISTS = {(n, part): f"{part}list{n:02}.txt" for n in SPLITS for part in ("train", "test")}
-
-
-def read_ucf101(root: Path, splits: Path | None = None) -> Dataset:
-    """UCF-101 on disk. A clip's group is its source: see `source_of`.
-
-    Args:
-        root: the class folders or the flat folder of `v_*.avi`, or up to two folders above.
-        splits: folder of classInd.txt, trainlist0N.txt and testlist0N.txt, or up to two above it;
-            without it they are looked for in `root`, below and beside it.
-
-    Raises:
-        UsageError: a folder, a list or all clips are missing, a list is damaged or names a class
-            that classInd.txt does not, a folder is no class, or two clips have one name.
-    """
-    lists = find_lists(root, splits, _is_list, "trainlist01.txt")
-    official, listed, classes = _read_lists(lists)
-    # Handstand clips are v_HandStandPushups_* in a class HandstandPushups: the lists know better.
-    labels = {clip.split("/", 1)[1]: clip.split("/", 1)[0] for clip in listed}
-    folded = {label.casefold(): label for label in classes}
-
-    def label_of(name: str) -> str | None:
-        match = _CLIP.fullmatch(Path(name).stem)
-        return labels.get(name) or (folded.get(match["label"].casefold()) if match else None)
-
-    samples = find_clips(root, classes, source_of, label_of)
-    return compare("ucf101", root, samples, official, listed, classes)
-
-
-def ucf101_from_lists(splits: Path) -> Dataset:
-    """UCF-101 as its lists alone describe it: leaks can be counted without one clip on disk.
-
-    The paths of the samples are their ids, and nothing is called missing.
-
-    Raises:
-        UsageError: as `read_ucf101` for the lists.
-    """
-    lists = find_lists(splits, splits, _is_list, "trainlist01.txt")
-    official, listed, classes = _read_lists(lists)
-    pairs = sorted(tuple(clip.split("/", 1)) for clip in listed)
-    samples = tuple(Sample(f"{k}/{name}", k, source_of(k, name)) for k, name in pairs)
-    return Dataset("ucf101", samples, official, (), (), classes)
 
 
 def source_of(label: str, name: str) -> str:
@@ -74,26 +34,40 @@ def group_of(name: str) -> str | None:
     return match["group"] if match else None
 
 
-def _is_list(name: str) -> bool:
-    return name in _LISTS.values()
+def _label_of(lists: OfficialLists) -> LabelOf:
+    # Handstand clips are v_HandStandPushups_* in a class HandstandPushups: the lists know better.
+    labels = {clip.split("/", 1)[1]: clip.split("/", 1)[0] for clip in lists.clips}
+    folded = {label.casefold(): label for label in lists.classes}
+
+    def label_of(name: str) -> str | None:
+        match = _CLIP.fullmatch(Path(name).stem)
+        return labels.get(name) or (folded.get(match["label"].casefold()) if match else None)
+
+    return label_of
 
 
-def _read_lists(folder: Path) -> tuple[dict[int, Mapping[str, str]], set[str], tuple[str, ...]]:
-    """The splits, all ids in the lists, and the classes."""
+def _listed_classes(folder: Path) -> set[str]:
+    lists = [folder / name for name in _LISTS.values() if (folder / name).is_file()]
+    lines = [line for path in lists for _, line in read_lines(path)]
+    return {line.partition("/")[0] for line in lines if "/" in line}
+
+
+def _parse_lists(folder: Path) -> OfficialLists:
     absent = [n for n in (_CLASSES, *_LISTS.values()) if not (folder / n).is_file()]
     if absent:
-        raise UsageError(f"{folder}: missing of the split lists: {', '.join(absent)}")
+        verb = "list is" if len(absent) == 1 else "lists are"
+        raise UsageError(f"{folder}: split {verb} missing: {first_few(absent)}")
     numbers = _read_classes(folder / _CLASSES)
-    official: dict[int, dict[str, str]] = {number: {} for number in SPLITS}
+    splits: dict[int, dict[str, str]] = {number: {} for number in SPLITS}
     for (number, part), name in _LISTS.items():
         for where, clip in _read_list(folder / name, numbers):
-            if clip in official[number]:
+            if clip in splits[number]:
                 raise UsageError(f"{where}: {clip} is listed twice in split {number}")
-            official[number][clip] = part
-    listed = {clip for parts in official.values() for clip in parts}
+            splits[number][clip] = part
+    listed = frozenset(clip for parts in splits.values() for clip in parts)
     if not listed:
         raise UsageError(f"{folder}: the split lists are empty")
-    return dict(official), listed, tuple(sorted(numbers))
+    return OfficialLists(splits, listed, tuple(sorted(numbers)))
 
 
 def _read_classes(path: Path) -> dict[str, str]:
@@ -124,3 +98,19 @@ def _read_list(path: Path, numbers: Mapping[str, str]) -> list[tuple[str, str]]:
             )
         clips.append((where, f"{clip}.avi"))
     return clips
+
+
+UCF101 = PublicDataset(
+    name="ucf101",
+    title="UCF-101",
+    clips=13320,
+    classes=101,
+    clip_name=re.compile(r"v_\w+_g\d+_c\d+\.avi"),
+    list_name=re.compile(r"(train|test)list0[123]\.txt|classInd\.txt"),
+    split_list_name=re.compile(r"(train|test)list0[123]\.txt"),
+    example_list="trainlist01.txt",
+    parse_lists=_parse_lists,
+    listed_classes=_listed_classes,
+    source_of=source_of,
+    label_of=_label_of,
+)

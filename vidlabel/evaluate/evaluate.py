@@ -18,6 +18,7 @@ from vidlabel.errors import RunError, UsageError
 from vidlabel.models.checkpoint import Header
 from vidlabel.predict.labeller import Labeller, PredictSpec
 from vidlabel.specs import Prediction, Strategy, VideoItem
+from vidlabel.text import first_few
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ def check_classes(header: Header, samples: Sequence[Sample], data: str) -> tuple
     if unknown:
         raise UsageError(
             f"{data}: {len(unknown)} of its {len(labels)} classes are unknown to the model "
-            f"({_some(unknown)}); it knows {len(header.classes)}: {_some(header.classes)}"
+            f"({first_few(unknown)}); it knows {len(header.classes)}: {first_few(header.classes)}"
         )
     absent = sorted(set(header.classes) - labels)
     what = "class" if len(absent) == 1 else "classes"
-    return (f"no test clips of {len(absent)} {what}: {_some(absent)}",) if absent else ()
+    return (f"no test clips of {len(absent)} {what}: {first_few(absent)}",) if absent else ()
 
 
 def evaluate(
@@ -208,8 +209,3 @@ def _mean(each: ClipResult) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def _stacked(rows: Sequence[np.ndarray[Any, np.dtype[np.float32]]], classes: int) -> Tensor:
     return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, classes)
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"

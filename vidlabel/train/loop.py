@@ -23,6 +23,7 @@ from vidlabel.models.base import ClipModel
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Header, describe_model, load_checkpoint, save_checkpoint
 from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.text import first_few
 from vidlabel.train.cache_folder import default_folder
 from vidlabel.train.distributed import Team, join_team
 from vidlabel.train.feature_cache import FeatureCache
@@ -35,9 +36,6 @@ from vidlabel.train.state import BEST, LAST, LOG, describe, does_not_fit, load_s
 from vidlabel.train.trainer import NotFinite, Parts, Trainer, clips_of_batch, computes_in_bf16
 
 __all__ = ["BEST", "TrainResult", "train"]
-
-_NAMED = 5
-"""Most videos or classes that a line names."""
 
 
 def train(
@@ -151,7 +149,7 @@ def _summary(
         UsageError: the device cannot compute as is wished.
     """
     held = [sample for sample in samples if sample.split == "val"]
-    lacking = _few(sorted({s.label for s in samples} - {s.label for s in held}), ", ")
+    lacking = first_few(sorted({s.label for s in samples} - {s.label for s in held}))
     return (
         f"{len({s.path for s in samples})} videos of {model.classes} classes: "
         f"{sum(s.split == 'train' for s in samples)} to train on, {len(held)} held out "
@@ -160,11 +158,6 @@ def _summary(
         f"{f'{team.size} x ' if team.size > 1 else ''}{device.type} "
         f"in {'bf16' if computes_in_bf16(spec, device) else 'fp32'}"
     )
-
-
-def _few(words: Sequence[str], mark: str) -> str:
-    """The first few of them, on one line."""
-    return mark.join([*words[:_NAMED], *(["..."] if len(words) > _NAMED else [])])
 
 
 def _fill(
@@ -376,17 +369,16 @@ def _check_unreadable(
     learned, left = ({s.label for s in part if s.split == "train"} for part in (samples, usable))
     if lost := sorted(learned - left):
         why = [unreadable[s.path] for s in samples if s.label == lost[0] and s.split == "train"]
-        raise RunError(
-            f"class {lost[0]}: none of its videos to train on can be read: {_few(why, '; ')}"
-        )
+        few = first_few(why, mark="; ")
+        raise RunError(f"class {lost[0]}: none of its videos to train on can be read: {few}")
     if not any(sample.split == "val" for sample in usable):
         why = [unreadable[s.path] for s in samples if s.split == "val"]
-        raise RunError(f"none of the held-out videos can be read: {_few(why, '; ')}")
+        raise RunError(f"none of the held-out videos can be read: {first_few(why, mark='; ')}")
     total = len({sample.path for sample in samples})
     if len(unreadable) > share * total:
         enough = math.floor(100 * len(unreadable) / total + 1) / 100
         raise RunError(
             f"{len(unreadable)} of {total} videos cannot be read, more than --max-bad {share:g}: "
-            f"{_few(list(unreadable.values()), '; ')}; replace or remove them, or go on without "
-            f"them with --max-bad {enough:g}"
+            f"{first_few(list(unreadable.values()), mark='; ')}; replace or remove them, or go on "
+            f"without them with --max-bad {enough:g}"
         )

@@ -1,4 +1,4 @@
-"""Archives of unknown origin, zip or rar: looked through as a whole before anything is unpacked.
+"""Archives of unknown origin, zip or rar: checked as a whole before anything is unpacked.
 
 rarfile reads the structure of rars, and what is stored in them without compression, by itself;
 for compressed entries it runs unrar, unar, 7z or bsdtar, whichever is installed.
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import stat
+import threading
 import unicodedata
 import zipfile
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ SUFFIXES = (".rar", ".zip")
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _RAR_MAGIC = b"Rar!\x1a\x07"
 MAGIC = (*_ZIP_MAGIC, _RAR_MAGIC)
-"""What archives start with."""
+"""The first bytes of archives."""
 _BLOCK = 1 << 18
 _SPARE = 64 << 20  # bytes left free on the disk
 _RAR_STORED = 0x30
@@ -33,16 +34,16 @@ _SOLID_MOST = 200  # compressed entries; each one of a solid rar is unpacked fro
 
 @dataclass
 class Budget:
-    """What archives may still hold, those inside of others included: no bomb gets past it."""
+    """What archives, nested ones included, may still hold: a limit against archive bombs."""
 
     entries: int
     size_bytes: int
 
     def spend(self, path: Path, entries: int, size_bytes: int) -> None:
-        """Take an archive's contents off.
+        """Subtract an archive's contents.
 
         Raises:
-            RunError: it holds more than may be.
+            RunError: it holds more than is left.
         """
         self.entries -= entries
         self.size_bytes -= size_bytes
@@ -73,6 +74,7 @@ class Archive:
     path: Path
     entries: tuple[Entry, ...]
     _handle: Any
+    _scratch: Path | None
 
     def copy(self, entry: Entry, target: Path) -> None:
         """Unpack an entry to a new file; its checksum is verified.
@@ -82,14 +84,16 @@ class Archive:
             OutputError: the file cannot be written.
         """
         done = 0
-        with _plain_errors(self.path), self._handle.open(entry.info) as source:
-            file = _writing(target, "xb")
+        with _plain_errors(self.path), _opened(self._handle, entry.info, self._scratch) as source:
+            with _write_errors(target):
+                file = target.open("xb")
             with file:
                 while block := source.read(_BLOCK):
                     done += len(block)
                     if done > entry.size_bytes:
                         break
-                    _write(file, block, target)
+                    with _write_errors(target):
+                        file.write(block)
         if done != entry.size_bytes:
             where = "/".join(entry.parts)
             raise RunError(f"{self.path}: damaged: {where} is not as long as the archive says")
@@ -101,12 +105,12 @@ def open_archive(path: Path, budget: Budget, scratch: Path | None = None) -> Ite
 
     Args:
         path: of the archive.
-        budget: what it may hold; that is taken off.
-        scratch: a folder for files in between.
+        budget: what it may hold; its contents are subtracted.
+        scratch: a folder for temporary files.
 
     Raises:
-        RunError: it is no archive, or damaged, or encrypted, or has an entry that must not be
-            unpacked: a path that leaves the folder, a link or device, two entries of one name.
+        RunError: it is not an archive, is damaged or encrypted, or has an entry that must not be
+            unpacked: a path that leaves the folder, a link or device, two entries with one name.
     """
     with _plain_errors(path):
         handle = _open(path, budget.entries)
@@ -114,21 +118,20 @@ def open_archive(path: Path, budget: Budget, scratch: Path | None = None) -> Ite
         with _plain_errors(path):
             entries = tuple(_checked(path, handle))
         budget.spend(path, len(entries), sum(entry.size_bytes for entry in entries))
-        with _scratch(handle, scratch):
-            yield Archive(path, entries, handle)
+        yield Archive(path, entries, handle, scratch)
 
 
 def room_for(folder: Path, size_bytes: int, what: str) -> None:
-    """Refuse to start what the disk has no room for.
+    """Check that the disk has room for `what`.
 
     Raises:
-        OutputError: less is free where `folder` is.
+        OutputError: less is free on the disk of `folder`.
     """
     free = shutil.disk_usage(folder).free
     if free < size_bytes + _SPARE:
         raise OutputError(
             f"{folder}: {what} needs {size_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-            "make room, or name another folder"
+            "free some space, or name another folder"
         )
 
 
@@ -179,8 +182,8 @@ def _checked(path: Path, handle: Any) -> Iterator[Entry]:
     is_rar = not isinstance(handle, zipfile.ZipFile)
     if is_rar and compressed > _SOLID_MOST and handle.is_solid():
         raise RunError(
-            f"{path}: a solid rar, which would take hours file by file; unpack it by hand in the "
-            "--root folder, with `unrar x`, and run the same command again to have it counted"
+            f"{path}: a solid rar, which would take hours file by file; unpack it yourself in the "
+            "--root folder, with `unrar x`, and run the same command again to check it"
         )
 
 
@@ -188,7 +191,7 @@ def safe_parts(path: Path, name: str) -> tuple[str, ...]:
     """The parts of an entry's path.
 
     Raises:
-        RunError: it would lead out of the folder that it is unpacked to, or is no good name.
+        RunError: it leads out of the folder that it is unpacked to, or is not a usable name.
     """
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     try:
@@ -227,7 +230,7 @@ def _check_plain(path: Path, info: Any) -> None:
 
 @contextmanager
 def _plain_errors(path: Path) -> Iterator[None]:
-    """What zipfile and rarfile raise on damaged files, which may be anything, as a RunError."""
+    """Turns whatever zipfile and rarfile raise on damaged files into a RunError."""
     try:
         yield
     except VidlabelError:
@@ -237,16 +240,16 @@ def _plain_errors(path: Path) -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ == "RarCannotExec":
             raise RunError(
-                f"{path}: to unpack this rar a program is needed that is not installed: unrar, "
-                "unar, 7zip or bsdtar (`apt install unar`, `brew install unar`); then run the "
-                "same command again"
+                f"{path}: unpacking this rar needs a program that is not installed: unrar, unar, "
+                "7zip or bsdtar (`apt install unar`, `brew install unar`); install one and run "
+                "the same command again"
             ) from error
         why = str(error) or type(error).__name__
-        raise RunError(f"{path}: damaged{_or_program(error)}: {why}; get it again") from error
+        raise RunError(f"{path}: damaged{_or_program(error)}: {why}; download it again") from error
 
 
 def _or_program(error: Exception) -> str:
-    """Of a rar, the program may be to blame: some builds of 7z and bsdtar unpack only a few."""
+    """The program that failed on a rar, if any: some builds of 7z and bsdtar support only a few."""
     if type(error).__module__ != "rarfile":
         return ""
     import rarfile
@@ -257,34 +260,38 @@ def _or_program(error: Exception) -> str:
     return f", or {name} cannot unpack it (install unrar or unar)"
 
 
-def _writing(target: Path, mode: str) -> Any:
+@contextmanager
+def _write_errors(target: Path) -> Iterator[None]:
     try:
-        return target.open(mode)
+        yield
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
 
 
-def _write(file: Any, block: bytes, target: Path) -> None:
-    try:
-        file.write(block)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror}") from error
+_RARFILE = threading.Lock()
 
 
 @contextmanager
-def _scratch(handle: Any, folder: Path | None) -> Iterator[None]:
-    """Have rarfile hand single entries to another program, by way of files in a folder.
+def _opened(handle: Any, info: Any, scratch: Path | None) -> Iterator[Any]:
+    """The contents of an entry, as a file.
 
-    /tmp may be small; and unar finds no entry by its path in a whole archive.
+    rarfile copies a compressed entry to a temporary file for another program: /tmp may be too
+    small for it, and unar finds no entry by its path in a whole archive. It takes the folder of
+    that file, and the size up to which it makes one, from globals and nowhere else; they are set
+    only while an entry is opened, by one thread at a time.
     """
     if isinstance(handle, zipfile.ZipFile):
-        yield
+        with handle.open(info) as source:
+            yield source
         return
     import rarfile
 
-    before = rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT
-    rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT = folder and os.fspath(folder), 1 << 62
-    try:
-        yield
-    finally:
-        rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT = before
+    with _RARFILE:
+        before = rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT
+        rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT = scratch and os.fspath(scratch), 1 << 62
+        try:
+            source = handle.open(info)
+        finally:
+            rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT = before
+    with source:
+        yield source

@@ -1,30 +1,31 @@
-"""One file from the web, whole or not at all: resumed where it stopped, then renamed."""
+"""Download one file whole or not at all: resumed where it stopped, renamed at the end."""
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import re
 import socket
 import ssl
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+
+import httpx
 
 from vidlabel.datasets.fetch.archives import room_for
 from vidlabel.errors import OutputError, RunError, UsageError
 from vidlabel.files.write import write_bytes
 from vidlabel.version import __version__
 
-_BLOCK = 1 << 18
-_PROGRESS_BYTES = 1 << 20  # so much more, and the attempts are counted anew
+_PROGRESS_BYTES = 1 << 20  # after this much more data, failures are counted from zero
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+
+Progress = Callable[[int, int | None], None]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Patience:
     attempts: int = 5  # in a row, without progress
     wait_s: float = 1.0  # after the first; each further wait is twice as long
     longest_wait_s: float = 30.0
-    timeout_s: float = 30.0  # of silence
+    timeout_s: float = 30.0  # without a byte
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Expected:
 
     limit_bytes: int
     room_bytes: int = 0  # needed on the disk besides the file itself
-    starts: tuple[bytes, ...] = ()  # one of these; else it is a web page that says sorry
+    starts: tuple[bytes, ...] = ()  # one of these; otherwise it is an error page
 
 
 class _Failed(Exception):
@@ -51,7 +52,7 @@ class _Failed(Exception):
 
 
 class _Again(Exception):
-    """It may, if asked once more."""
+    """Another attempt may succeed."""
 
     def __init__(self, why: str, wait_s: float = 0.0) -> None:
         super().__init__(why)
@@ -59,7 +60,7 @@ class _Again(Exception):
 
 
 def check_url(url: str) -> str:
-    """The name of the file that an address ends in.
+    """The file name at the end of an address.
 
     Raises:
         UsageError: not http or https, or it names no file.
@@ -83,30 +84,32 @@ def download(
     target: Path,
     expected: Expected,
     patience: Patience | None = None,
-    progress: Callable[[int, int | None], None] = lambda done, total: None,
-    note: Callable[[str], None] = lambda line: None,
+    progress: Progress = lambda done, total: None,
+    note: Note = lambda line: None,
 ) -> None:
-    """Fetch `target` from the first address that gives it.
+    """Download `target` from the first address that gives it.
 
-    What has come is kept in `target`.part and gone on with by the next call, if the server says
-    that the file is still the same one.
+    Received data stays in `target`.part. The next call resumes there if the server says that its
+    file is still the same.
 
     Args:
         urls: addresses of the same file.
-        target: where it goes; its folder is there.
-        expected: what it must be like.
+        target: where it goes; its folder must exist.
+        expected: what the file must be like.
         patience: how long to try each address.
-        progress: called with the bytes that are there, and all there will be (None: unknown).
-        note: is told what went wrong on the way.
+        progress: called with the bytes received so far, and all there will be (None: unknown).
+        note: called with lines on failed attempts.
 
     Raises:
-        RunError: no address gave it; the message says why each did not.
+        RunError: no address gave the file; the message says why.
         OutputError: the disk is full or cannot be written to.
     """
+    patience = patience or Patience()
     tried = []
     for url in urls:
         try:
-            _from_one(_Part(url, target), expected, patience or Patience(), progress, note)
+            with _client(patience.timeout_s) as client:
+                _from_one(client, _Part(url, target), expected, patience, progress, note)
             return
         except _Failed as error:
             tried.append(f"{url} ({error})")
@@ -139,7 +142,7 @@ class _Part:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that can be kept: none without a mark that says of which version they are."""
+        """Bytes that can be kept: none if it is unknown of which version they are."""
         try:
             return self.path.stat().st_size if self.validator else 0
         except OSError:
@@ -165,18 +168,46 @@ class _Part:
         self.about.unlink(missing_ok=True)
 
 
+def _client(timeout_s: float) -> httpx.Client:
+    headers = {"User-Agent": f"vidlabel/{__version__}", "Accept-Encoding": "identity"}
+    try:
+        return httpx.Client(
+            headers=headers,
+            timeout=timeout_s,
+            follow_redirects=True,
+            event_hooks={"response": [_check_redirect]},
+            verify=ssl.create_default_context(),  # the system's certificates, not only certifi's
+        )
+    except (ImportError, ValueError) as error:
+        raise _Failed(f"the proxy in the environment cannot be used: {error}") from error
+
+
+def _check_redirect(answer: httpx.Response) -> None:
+    """Follow redirects to http and https only, and never from https back to http."""
+    if not answer.has_redirect_location:
+        return
+    try:
+        target = urllib.parse.urljoin(str(answer.url), answer.headers["Location"])
+        scheme = urllib.parse.urlsplit(target).scheme
+    except ValueError as error:
+        raise _Failed(f"redirects to an invalid address: {error}") from error
+    if scheme != "https" and not (scheme == "http" == answer.url.scheme):
+        raise _Failed(f"redirects to {target}, which is not followed")
+
+
 def _from_one(
+    client: httpx.Client,
     part: _Part,
     expected: Expected,
     patience: Patience,
-    progress: Callable[[int, int | None], None],
-    note: Callable[[str], None],
+    progress: Progress,
+    note: Note,
 ) -> None:
     failures = 0
     while not part.complete:
         before = part.size_bytes
         try:
-            _attempt(part, expected, patience.timeout_s, progress)
+            _attempt(client, part, expected, progress)
             break
         except _Again as error:
             grown = part.size_bytes - before
@@ -186,6 +217,8 @@ def _from_one(
             wait_s = min(patience.wait_s * 2 ** (failures - 1), patience.longest_wait_s)
             note(f"{part.target.name}: {error}; trying again")
             time.sleep(max(wait_s, error.wait_s))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _Failed(str(error)) from error
         except OSError as error:
             raise OutputError(
                 f"{part.path}: cannot be written: {error.strerror or error}"
@@ -193,74 +226,87 @@ def _from_one(
     part.finish()
 
 
-def _attempt(
-    part: _Part,
-    expected: Expected,
-    timeout_s: float,
-    progress: Callable[[int, int | None], None],
-) -> None:
+def _attempt(client: httpx.Client, part: _Part, expected: Expected, progress: Progress) -> None:
     have = part.size_bytes
-    headers = {"User-Agent": f"vidlabel/{__version__}", "Accept-Encoding": "identity"}
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": part.validator}
-    with _ask(urllib.request.Request(part.url, headers=headers), timeout_s, part) as answer:
-        coding = answer.headers.get("Content-Encoding", "identity")
-        if coding.lower() != "identity":
-            raise _Failed(f"answers in the encoding {coding}, which was not asked for")
-        if answer.status == 206 and have:
+    headers = {"Range": f"bytes={have}-", "If-Range": part.validator} if have else {}
+    request = client.build_request("GET", part.url, headers=headers)
+    try:
+        answer = client.send(request, stream=True)
+    except httpx.TransportError as error:
+        raise _unreachable(error) from error
+    with closing(answer):
+        _check_status(part, answer)
+        if answer.status_code == 206 and have:
             _check_continues(part, answer, have)
-            mode = "ab"
-        elif answer.status == 200:
-            if (answer.length or 0) > expected.limit_bytes:
-                raise _Failed(f"{answer.length} bytes long, which cannot be the right file")
-            have, mode = 0, "wb"
-            part.begin(_validator(answer), answer.length)
+        elif answer.status_code == 200:
+            size = answer.headers.get("Content-Length", "")
+            total = int(size) if size.isdecimal() else None
+            if (total or 0) > expected.limit_bytes:
+                raise _Failed(f"{total} bytes long, which cannot be the right file")
+            have = 0
+            part.begin(_validator(answer), total)
         else:
-            raise _Failed(f"answers with status {answer.status}")
+            raise _Failed(f"answers with status {answer.status_code}")
         room_for(part.path.parent, (part.total or 0) - have + expected.room_bytes, part.target.name)
-        with part.path.open(cast("Any", mode)) as file:
-            _receive(part, answer, file, have, expected, progress)
+        try:
+            _receive(part, answer, have, expected, progress)
+        except _Failed:
+            part.forget()
+            raise
 
 
 def _receive(
-    part: _Part,
-    answer: http.client.HTTPResponse,
-    file: IO[bytes],
-    have: int,
-    expected: Expected,
-    progress: Callable[[int, int | None], None],
+    part: _Part, answer: httpx.Response, have: int, expected: Expected, progress: Progress
 ) -> None:
-    start = None if have else b""  # the first bytes, until they have been looked at
+    of = "" if part.total is None else f" of {part.total}"
+    start = None if have else b""  # the first bytes, until they have been checked
     progress(have, part.total)
-    while True:
+    with part.path.open("ab" if have else "wb") as file:
         try:
-            block = answer.read1(_BLOCK)
-        except (OSError, http.client.HTTPException) as error:
-            raise _Again(f"the connection broke: {_why(error)}") from error
-        if start is not None:
-            start += block
-            if len(start) >= 8 or not block:
-                if expected.starts and not start.startswith(expected.starts):
-                    file.close()
-                    part.forget()
-                    raise _Failed("answers with something that is no archive")
-                start = None
-        if not block:
-            break
-        have += len(block)
-        if have > expected.limit_bytes:
-            file.close()
-            part.forget()
-            raise _Failed(f"sends more than {expected.limit_bytes} bytes, too much to be right")
-        file.write(block)
-        file.flush()  # a kill loses nothing of what the user is told is there
-        progress(have, part.total)
-    if part.total is not None and have != part.total:
-        raise _Again(f"the connection broke after {have} of {part.total} bytes")
+            for block in answer.iter_raw():
+                have += len(block)
+                if start is not None:
+                    start += block
+                    if len(start) >= 8:
+                        _check_start(start, expected)
+                        start = None
+                if have > expected.limit_bytes:
+                    raise _Failed(f"sends more than {expected.limit_bytes} bytes, too many")
+                file.write(block)
+                file.flush()  # a kill loses nothing that progress has reported
+                progress(have, part.total)
+        except httpx.TransportError as error:
+            raise _Again(f"the connection broke after {have}{of} bytes") from error
+    if start is not None:
+        _check_start(start, expected)
+    if part.total not in (None, have):
+        raise _Again(f"the connection broke after {have}{of} bytes")
 
 
-def _check_continues(part: _Part, answer: http.client.HTTPResponse, have: int) -> None:
-    """Refuse to glue together what is of two versions, whatever the server thinks of If-Range."""
+def _check_start(start: bytes, expected: Expected) -> None:
+    if expected.starts and not start.startswith(expected.starts):
+        raise _Failed("answers with something that is not an archive")
+
+
+def _check_status(part: _Part, answer: httpx.Response) -> None:
+    """Raises _Again or _Failed for an error, and for an encoding that was not asked for."""
+    code = answer.status_code
+    if code == 416:
+        part.forget()
+        raise _Again("the file has changed since; starting over")
+    if code >= 300:
+        why = f"{code} {answer.reason_phrase}"
+        if code not in _TRANSIENT:
+            raise _Failed(why)
+        after = answer.headers.get("Retry-After", "")
+        raise _Again(why, min(int(after), 60) if after.isascii() and after.isdigit() else 0)
+    coding = answer.headers.get("Content-Encoding", "identity")
+    if coding.lower() != "identity":
+        raise _Failed(f"answers in the encoding {coding}, which was not asked for")
+
+
+def _check_continues(part: _Part, answer: httpx.Response, have: int) -> None:
+    """Refuse to join parts of two versions, even if the server ignores If-Range."""
     found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
     given = _validator(answer)
     same = not given or given == part.validator
@@ -269,67 +315,21 @@ def _check_continues(part: _Part, answer: http.client.HTTPResponse, have: int) -
         raise _Again("the file has changed since; starting over")
 
 
-def _validator(answer: http.client.HTTPResponse) -> str:
-    """The mark of this version of the file that If-Range takes; "" if there is none."""
-    etag = str(answer.headers.get("ETag", ""))
-    if etag and not etag.startswith("W/"):
-        return etag
-    return str(answer.headers.get("Last-Modified", ""))
+def _validator(answer: httpx.Response) -> str:
+    """The mark of this version of the file for If-Range; "" if there is none."""
+    etag = str(answer.headers.get("ETag", "W/"))
+    return str(answer.headers.get("Last-Modified", "")) if etag.startswith("W/") else etag
 
 
-def _ask(
-    request: urllib.request.Request, timeout_s: float, part: _Part
-) -> http.client.HTTPResponse:
-    try:
-        return cast(http.client.HTTPResponse, _opener().open(request, timeout=timeout_s))
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code == 416:
-                part.forget()
-                raise _Again("the file has changed since; starting over") from error
-            why = f"{error.code} {error.reason}".splitlines()[0]
-            if error.code in _TRANSIENT:
-                after = error.headers.get("Retry-After", "")
-                wait_s = min(int(after), 60) if after.isascii() and after.isdigit() else 0
-                raise _Again(why, wait_s) from error
-            raise _Failed(why) from error
-    except ValueError as error:  # urllib's, of an address that it cannot take apart
-        raise _Failed(f"redirects to an address that is none: {error}") from error
-    except (OSError, http.client.HTTPException) as error:
-        cause = getattr(error, "reason", error)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise _Failed(f"its certificate is not trusted: {cause.verify_message}") from error
-        if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
-            raise _Failed("there is no such host, or no network") from error
-        raise _Again(_why(error)) from error
-
-
-def _why(error: BaseException) -> str:
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, TimeoutError):
-        return "no answer in time"
-    return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to http and https only, and never from https back to http."""
-
-    def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        scheme = urllib.parse.urlsplit(newurl).scheme
-        if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            raise _Failed(f"redirects to {newurl}, which is not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """urllib's own without its handlers for file:, ftp: and data:."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler, urllib.request.UnknownHandler, urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler, urllib.request.HTTPDefaultErrorHandler, _Redirects,
-        urllib.request.HTTPErrorProcessor,
-    ):  # fmt: skip
-        opener.add_handler(handler())
-    return opener
+def _unreachable(error: httpx.TransportError) -> Exception:
+    """Whether to try an address again that did not answer; httpx chains the system's errors."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _Failed(f"its certificate is not trusted: {cause.verify_message}")
+    if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
+        return _Failed("there is no such host, or no network")
+    if isinstance(error, httpx.TimeoutException):
+        return _Again("no answer in time")
+    return _Again(getattr(cause, "strerror", None) or str(error) or type(error).__name__)
