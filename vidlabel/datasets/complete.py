@@ -35,7 +35,7 @@ class Completeness:
     lists_problem: str
     """Why the official lists cannot be used or are not all there; empty if they are."""
     empty_classes: tuple[str, ...]
-    """Classes in the lists without any clip. Sorted."""
+    """Classes in the lists without any clip on disk. Sorted."""
 
     @property
     def complete(self) -> bool:
@@ -50,7 +50,7 @@ class Completeness:
             found.append(f"no videos of {first_few(self.empty_classes)}")
         rest = [clip for clip in self.missing if clip.split("/")[0] not in self.empty_classes]
         if rest:
-            found.append(f"{len(rest):,} clips are missing: {first_few(rest)}")
+            found.append(f"missing clips ({len(rest):,}): {first_few(rest)}")
         return found
 
 
@@ -75,15 +75,14 @@ def check_complete(data: PublicDataset, root: Path, splits: Path | None = None) 
     known = lists or OfficialLists({}, frozenset(), tuple(sorted(named)))
     there = {f"{label}/{path.name}" for label, path in _clips(data, root, known) if _is_full(path)}
     right = there & known.clips if lists else there
-    classes = {clip.split("/")[0] for clip in right}
     return Completeness(
         clips=len(right),
-        classes=len(classes),
+        classes=len(_classes(right)),
         missing=tuple(sorted(known.clips - there)),
         extra=tuple(sorted(there - known.clips)) if lists else (),
         lists=lists,
         lists_problem=problem,
-        empty_classes=tuple(sorted(set(known.classes) - classes)),
+        empty_classes=tuple(sorted(set(known.classes) - _classes(there))),
     )
 
 
@@ -105,6 +104,10 @@ def _clips(data: PublicDataset, root: Path, lists: OfficialLists) -> list[tuple[
         return data.find_clips(root, lists)
     except UsageError:  # there is no class folder
         return []
+
+
+def _classes(clips: Collection[str]) -> set[str]:
+    return {clip.split("/")[0] for clip in clips}
 
 
 def _is_full(path: Path) -> bool:

@@ -1,32 +1,33 @@
-"""Files of weights, as torch saves them: torchvision's, from its cache or the web, and others."""
+"""Files of weights as torch saves them: torchvision's, from its cache or the web, and others."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-import socket
-import sys
+import queue
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from http.client import HTTPException
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import cast
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 from torchvision.models import WeightsEnum, get_weight
 
-from vidlabel.errors import CheckpointError, WeightsMissing
+from vidlabel.errors import CheckpointError, RunError, WeightsMissing
+from vidlabel.files.write import replacing
 from vidlabel.models.kinetics import KINETICS
 from vidlabel.text import safe
 
+if TYPE_CHECKING:
+    import httpx
+
 ANSWER_S = 10.0
-"""Longest wait for the first answer of a server that has weights."""
+"""Longest wait for a server's answer to a request for weights."""
 SILENCE_S = 30.0
-"""Longest wait for more of them."""
+"""Longest wait for more data."""
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
 """What can be raised where weights are read."""
 
@@ -36,37 +37,30 @@ def fetch_weights(source: WeightsEnum, what: str) -> tuple[dict[str, Tensor], st
 
     Args:
         source: which.
-        what: begins the line that says why not.
+        what: the start of the message of an error.
 
     Raises:
-        WeightsMissing: they can be neither found nor fetched.
-        CheckpointError: they are not what their name says: it ends in the first digits of their
-            SHA-256.
+        WeightsMissing: they are not in the cache and cannot be downloaded.
+        CheckpointError: they cannot be read, or their SHA-256 does not begin with the digits at
+            the end of their name.
     """
     path = _place(source)
     named = torch.hub.HASH_REGEX.search(path.name)
+    digits = named[1] if named else ""
     advice = f"put {source.url} into {path.parent}"
-    done = "downloaded"
-    kind: type[CheckpointError] = WeightsMissing
     try:
-        if cached := path.exists():
-            done, kind = "loaded", CheckpointError
-            digest = _digest(path)
-            if named and not digest.startswith(named[1]):  # torch looks only at what it downloads
-                raise CheckpointError(f"{what}: {path} is not whole; remove it, or {advice}")
-        else:
-            _check_answers(source.url)
-        # torch tells what it downloads on the standard output, which may be the user's table.
-        with _silence_ends(), redirect_stdout(sys.stderr):
-            state = source.get_state_dict(
-                progress=False, check_hash=True, map_location="cpu", weights_only=True
-            )
-        return cast(dict[str, Tensor], state), digest if cached else _digest(path)
-    except (HTTPException, *_UNREADABLE) as error:
-        why = safe(str(error).partition("\n")[0][:200])
-        if isinstance(error, HTTPError):
-            error.close()  # it holds the connection
-        raise kind(f"{what}: cannot be {done} ({why}); {advice}") from error
+        if not path.exists():
+            _download(source.url, path, digits)
+    except (OSError, RunError) as error:
+        raise WeightsMissing(f"{what}: cannot be downloaded ({_why(error)}); {advice}") from error
+    try:
+        digest = _digest(path)
+        if not digest.startswith(digits):  # torch checks only what it downloads
+            raise CheckpointError(f"{what}: {path} is not whole; remove it, or {advice}")
+        state = source.get_state_dict(progress=False, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{what}: cannot be loaded ({_why(error)}); {advice}") from error
+    return cast(dict[str, Tensor], state), digest
 
 
 def are_cached(name: str) -> bool:
@@ -88,46 +82,69 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_answers(url: str) -> None:
-    """Whether a server can be reached at all. Raises OSError or HTTPException within ANSWER_S.
+def _why(error: Exception) -> str:
+    return safe(str(error).partition("\n")[0][:200])
 
-    A host may have a dozen addresses, of which each is waited for in turn, and no timeout holds
-    for the search for them; so someone else waits.
+
+def _download(url: str, path: Path, digits: str) -> None:
+    """Download a file, whose SHA-256 must begin with `digits`, whole or not at all.
+
+    Raises OSError, or RunError where it is another file or cannot be written.
     """
-    errors: list[OSError | HTTPException] = []
+    import httpx
 
-    def ask() -> None:
-        try:
-            with urlopen(Request(url, method="HEAD"), timeout=ANSWER_S):
-                pass
-        except HTTPError as error:
-            error.close()  # an answer
-        except (OSError, HTTPException) as error:
-            errors.append(error)
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(ANSWER_S)
-    if asking.is_alive():
-        raise TimeoutError(f"no answer within {ANSWER_S:g} s")
-    if errors:
-        raise errors[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _answer(url) as answer, replacing(path) as temporary:
+            with temporary.open("wb") as file:
+                for block in answer.iter_raw():
+                    file.write(block)
+            found = _digest(temporary)
+            if not found.startswith(digits):
+                raise RunError(f'invalid hash value (expected "{digits}", got "{found}")')
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:
+        raise OSError(str(error) or type(error).__name__) from error  # the last two: a proxy's
 
 
 @contextmanager
-def _silence_ends() -> Iterator[None]:
-    """Connections made meanwhile are given up after SILENCE_S without a byte: torch.hub sets no
-    timeout of its own, and one that is swallowed on the way would be waited for for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _answer(url: str) -> Iterator[httpx.Response]:
+    """The answer of a server, its contents yet to be read. Raises after ANSWER_S at the latest.
+
+    A host may have a dozen addresses, each with a time limit of its own, and no time limit covers
+    the search for them; so the request is sent by a thread that can be left alone.
+    """
+    import httpx
+
+    client = httpx.Client(
+        headers={"Accept-Encoding": "identity"},
+        timeout=httpx.Timeout(SILENCE_S, connect=ANSWER_S),
+        follow_redirects=True,
+        verify=ssl.create_default_context(),  # the system's certificates
+    )
+    answers: queue.SimpleQueue[httpx.Response | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(client.send(client.build_request("GET", url), stream=True))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
+            answers.put(error)
+
+    with client:
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            answer = answers.get(timeout=ANSWER_S)
+        except queue.Empty:
+            raise TimeoutError(f"no answer within {ANSWER_S:g} s") from None
+        if isinstance(answer, Exception):
+            raise answer
+        with closing(answer):
+            if answer.status_code != 200:
+                raise OSError(f"{answer.status_code} {answer.reason_phrase}")
+            yield answer
 
 
 def read_weights(weights: str) -> dict[str, Tensor]:
-    """A file of named tensors as torch saves them; no code in it is run."""
+    """A file of named tensors as torch saves them; no code in it is run. Raises CheckpointError."""
     if not Path(weights).is_file():  # opening a pipe would wait for ever
         raise CheckpointError(f"--trunk-weights {weights}: there is no such file")
     try:
