@@ -112,6 +112,8 @@ def test_table(tmp_path: Path) -> None:
         ("path\tlabel\n", ":1: its columns are separated by tabs"),
         ('path,label\n\na.mp4,"wa\nlk"\n', r":4: label 'wa\\x0alk' has a line break"),
         ("path,label\na,b.mp4,walk\n", ":2: has more values .* needs quotes"),
+        ("path,label\n" + "a," * 40, r"cannot be read: .* line 2, saw 41"),
+        ('path,label\na.mp4,walk\n"b.mp4,run\nc.mp4,run\n', ":3: has a quote that is not closed"),
         ("path,label\na.mp4,walk\nb.mp4,run\n./a.mp4,run\n",
          r":4: \./a\.mp4 has label 'run', and 'walk' in line 2"),
         ("path,label,group\na.mp4,walk,g\na.mp4,walk,h\n", ":3: a.mp4 has group 'h', and 'g'"),
@@ -137,17 +139,23 @@ def test_tables_as_spreadsheets_save_them(tmp_path: Path) -> None:
     text = (
         "Path, Label,GROUP,Split,\r\na.mp4,walk ,g1,Train,\r\n,,,,\r\nb.mp4, run,,VAL,\r\n,,,\r\n"
     )
-    table.write_text(text, encoding="utf-8-sig", newline="")
-    assert read_table(table) == [
-        Sample(str(tmp_path / "a.mp4"), "walk", "g1", "train"),
-        Sample(str(tmp_path / "b.mp4"), "run", "b", "val"),
-    ]
-    table.write_text(text, encoding="utf-16")
-    with pytest.raises(UsageError, match="is in UTF-16; save it as `CSV UTF-8`"):
-        read_table(table)
+    unicode_text = text.replace(",", "\t")  # what Excel calls so
+    for saved, encoding in ((text, "utf-8-sig"), (text, "utf-16"), (unicode_text, "utf-16")):
+        table.write_text(saved, encoding=encoding, newline="")
+        assert read_table(table) == [
+            Sample(str(tmp_path / "a.mp4"), "walk", "g1", "train"),
+            Sample(str(tmp_path / "b.mp4"), "run", "b", "val"),
+        ]
     table.write_bytes("path,label\na.mp4,walk\nb.mp4,gehör\n".encode("latin-1"))
     with pytest.raises(UsageError, match=r":3: label 'geh\\xf6r' is not in UTF-8; save it as"):
         read_table(table)
+
+
+def test_values_that_look_like_none_or_numbers_stay_text(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    names = ["NA", "nan", "null", "None", "007", "1e5", "True", "N/A"]
+    table.write_text("path,label,group\n" + "".join(f"{n}.mp4,{n},{n}\n" for n in names))
+    assert [(s.label, s.group) for s in read_table(table)] == [(n, n) for n in names]
 
 
 def test_a_row_may_stand_several_times(tmp_path: Path) -> None:

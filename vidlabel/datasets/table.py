@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from vidlabel.datasets.folder import guess_group
 from vidlabel.datasets.samples import Sample, Split
@@ -15,15 +15,18 @@ from vidlabel.errors import UsageError
 from vidlabel.text import safe
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_UTF8 = "save it as `CSV UTF-8`"  # what spreadsheets call it
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+_SPARE = 16
+"""Values beyond the last column that a line may have; they must be empty."""
 
 
 def read_table(table: Path) -> list[Sample]:
-    """The samples of a CSV file with a header line, in UTF-8 with or without a mark before it.
+    """The samples of a CSV file with a header line, in UTF-8 or, as Excel's Unicode text, UTF-16.
 
-    Blanks around values other than paths, empty lines, and upper case in the header and in `split`
-    mean nothing. Relative paths are relative to the table's folder. `split` is `train`, `val`,
-    `test` or empty; a row may stand several times, to be seen as many times as often in training.
+    Spaces around values other than paths, empty lines, and upper case in the header and in `split`
+    are ignored; no value means "not available". Relative paths are relative to the table's folder.
+    `split` is `train`, `val`, `test` or empty. A row that is repeated is seen as many times as
+    often in training.
 
     Raises:
         UsageError: the file cannot be read, a column or value is missing or wrong, or a video's
@@ -48,22 +51,51 @@ def read_table(table: Path) -> list[Sample]:
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows that are not empty, each with its line."""
+    """The rows that are not empty, each with the number of the line that it ends in."""
+    rows, columns = _read_values(table)
+    names = [name.strip().lower() for name in rows[0][:columns]] if rows else []
+    _check_columns(table, names)
+    line = 0
+    for number, values in enumerate(rows):
+        line += 1 + sum(len(_LINE_BREAK.findall(value)) for value in values)
+        if number == 0 or not any(values):
+            continue
+        if any(values[columns:]):
+            raise UsageError(
+                f"{table}:{line}: has more values than the first line has columns; a value with a "
+                "comma needs quotes around it"
+            )
+        row = {
+            name: value if name == "path" and value.strip() else value.strip()
+            for name, value in zip(names, values, strict=False)
+        }
+        if any(row.values()):
+            yield line, row
+
+
+def _read_values(table: Path) -> tuple[list[list[str]], int]:
+    """The values of each line, and how many of them are columns."""
+    import pandas
+
     try:
         with table.open("rb") as file:
-            if file.read(2) in _UTF16:
-                raise UsageError(f"{table}: is in UTF-16; {_UTF8}")
-        with table.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            names = [name.strip().lower() for name in reader.fieldnames or ()]
-            _check_columns(table, names)
-            reader.fieldnames = names
-            for row in reader:
-                values = _values(f"{table}:{reader.line_num}", row)
-                if any(values.values()):
-                    yield reader.line_num, values
-    except (OSError, csv.Error) as error:
-        raise UsageError(f"{table}: cannot be read: {error}") from error
+            encoding = "utf-16" if file.read(2) in _UTF16 else "utf-8-sig"
+        with table.open(encoding=encoding, errors="surrogateescape") as text:
+            header = text.readline()
+        mark = "\t" if encoding == "utf-16" and "\t" in header else ","
+        columns = header.count(mark) + 1
+        frame = pandas.read_csv(
+            table, sep=mark, header=None, names=range(columns + _SPARE), index_col=False,
+            dtype=object, keep_default_na=False, skip_blank_lines=False,
+            encoding=encoding, encoding_errors="surrogateescape",
+        )  # fmt: skip
+    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
+        if row := re.search(r"EOF inside string starting at row (\d+)", str(error)):
+            raise UsageError(
+                f"{table}:{int(row[1]) + 1}: has a quote that is not closed"
+            ) from error
+        raise UsageError(f"{table}: cannot be read: {str(error).strip()}") from error
+    return frame.to_numpy().tolist(), columns
 
 
 def _check_columns(table: Path, names: Sequence[str]) -> None:
@@ -82,25 +114,17 @@ def _check_columns(table: Path, names: Sequence[str]) -> None:
     )
 
 
-def _values(where: str, row: Mapping[str | Any, str | Any]) -> dict[str, str]:
-    """The values of the named columns, without blanks around them; a path may have some."""
-    if any(row.get(None) or ()):  # what DictReader calls values beyond the last column
-        raise UsageError(
-            f"{where}: has more values than the first line has columns; a value with a comma "
-            "needs quotes around it"
-        )
-    values = {name: value or "" for name, value in row.items() if name is not None}
-    return {name: v if name == "path" and v.strip() else v.strip() for name, v in values.items()}
-
-
 def _sample(table: Path, line: int, row: Mapping[str, str]) -> Sample:
     path, label, split = row["path"], row["label"], row.get("split", "").lower()
     if not path or not label:
         raise UsageError(f"{table}:{line}: path or label is empty")
     if safe(label) != label:
         utf8 = not any("\ud800" <= c <= "\udfff" for c in label)
-        what = "has a line break or a control character" if utf8 else f"is not in UTF-8; {_UTF8}"
-        raise UsageError(f"{table}:{line}: label '{safe(label)}' {what}")
+        what = "has a line break or a control character"
+        raise UsageError(
+            f"{table}:{line}: label '{safe(label)}' "
+            + (what if utf8 else "is not in UTF-8; save it as `CSV UTF-8`")  # in spreadsheets
+        )
     if split not in ("train", "val", "test", ""):
         raise UsageError(
             f"{table}:{line}: split is {split!r}; it must be train, val, test or empty"
