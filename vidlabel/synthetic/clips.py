@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from vidlabel.synthetic.scene import Setup, build_scene, choose_setup, draw_frames
+from vidlabel.synthetic.scene import Style, build_scene, choose_style, draw_frames
 
 ACTIONS: tuple[str, ...] = (
     "bend",
@@ -36,26 +36,26 @@ ACTIONS: tuple[str, ...] = (
 )
 """Names of all actions, sorted."""
 
-_SETUP_STREAM, _SCENE_STREAM = 0, 1
+_STYLE_STREAM, _SCENE_STREAM = 0, 1
 _SLOW_ACTIONS = ("fight", "hug", "kick", "no_fight", "point", "punch", "push", "shake_hands")
 
-_FORMATS: dict[Setup, tuple[tuple[tuple[int, int], ...], tuple[float, ...]]] = {
-    Setup.WALL: (((180, 144),), (25.0,)),
-    Setup.YARD: (
+_FORMATS: dict[Style, tuple[tuple[tuple[int, int], ...], tuple[float, ...]]] = {
+    Style.WALL: (((180, 144),), (25.0,)),
+    Style.YARD: (
         ((240, 168), (224, 160), (208, 160), (200, 176), (256, 168), (176, 176)),
         (20.0, 30.0),
     ),
-    Setup.SURVEILLANCE: (
+    Style.SURVEILLANCE: (
         ((240, 180), (320, 240), (256, 144), (284, 160), (208, 160)),
         (15.0, 25.0, 30.0),
     ),
-    Setup.FREE: (
+    Style.FREE: (
         ((160, 120), (180, 144), (192, 144), (240, 180), (320, 240), (256, 144), (284, 160),
          (160, 160), (200, 150), (176, 144)),
         (15.0, 20.0, 24.0, 25.0, 30.0),
     ),
 }  # fmt: skip
-"""Picture sizes (width, height) and frame rates of each setup."""
+"""Picture sizes (width, height) and frame rates of each style."""
 _PORTRAIT = ((128, 200), (140, 200), (160, 180))
 
 
@@ -79,8 +79,8 @@ def describe_clip(action: str, seed: int) -> SyntheticClip:
     Raises:
         ValueError: the action is unknown, or the seed negative.
     """
-    rng, setup = _setup(action, seed)
-    width, height, fps = _format(rng, action, setup)
+    rng, style = _style(action, seed)
+    width, height, fps = _format(rng, action, style)
     shortest_s = 2.4 if action in _SLOW_ACTIONS else 1.5
     frames = round(rng.uniform(shortest_s, 4.0) * fps)
     return SyntheticClip(action, seed, width, height, fps, frames)
@@ -92,11 +92,11 @@ def render_clip(clip: SyntheticClip) -> Iterator[NDArray[np.uint8]]:
     Raises:
         ValueError: the action is unknown, or the seed negative.
     """
-    _, setup = _setup(clip.action, clip.seed)
+    _, style = _style(clip.action, clip.seed)
     rng = _stream(clip.action, clip.seed, _SCENE_STREAM)
     times_s = np.arange(clip.frames) / clip.fps
     size_px = (clip.width_px, clip.height_px)
-    return draw_frames(build_scene(rng, clip.action, setup, size_px, times_s))
+    return draw_frames(build_scene(rng, clip.action, style, size_px, times_s))
 
 
 def _stream(action: str, seed: int, stream: int) -> Generator:
@@ -104,19 +104,19 @@ def _stream(action: str, seed: int, stream: int) -> Generator:
     return np.random.default_rng([seed, stream, *action.encode()])
 
 
-def _setup(action: str, seed: int) -> tuple[Generator, Setup]:
+def _style(action: str, seed: int) -> tuple[Generator, Style]:
     if action not in ACTIONS:
         raise ValueError(f"unknown action {action!r}; known are {', '.join(ACTIONS)}")
     if seed < 0:
         raise ValueError(f"the seed must be 0 or more, got {seed}")
-    rng = _stream(action, seed, _SETUP_STREAM)
-    return rng, choose_setup(rng, action)
+    rng = _stream(action, seed, _STYLE_STREAM)
+    return rng, choose_style(rng, action)
 
 
-def _format(rng: Generator, action: str, setup: Setup) -> tuple[int, int, float]:
-    """Width and height in pixels, and frames per second, as the setup would have them."""
-    sizes, rates = _FORMATS[setup]
-    if action == "point" and setup is Setup.YARD:
+def _format(rng: Generator, action: str, style: Style) -> tuple[int, int, float]:
+    """Width and height in pixels, and frames per second, in that style."""
+    sizes, rates = _FORMATS[style]
+    if action == "point" and style is Style.YARD:
         sizes = _PORTRAIT  # one person fills an upright picture
     width, height = sizes[rng.integers(len(sizes))]
     return width, height, float(rng.choice(rates))

@@ -47,7 +47,7 @@ class Look:
 
 
 @dataclass
-class _Part:
+class _Piece:
     discs: list[tuple[Mix, float]]
     colour: Colour
     bias_m: float = 0.0
@@ -125,44 +125,44 @@ def _forward(mix: Mix, chest_depths: float) -> Mix:
     return moved
 
 
-def _leg(look: Look, body: Body, side: int) -> list[_Part]:
+def _leg(look: Look, body: Body, side: int) -> list[_Piece]:
     hip, knee = Joint.HIP + side, Joint.KNEE + side
     ankle, toe, heel = Joint.ANKLE + side, Joint.TOE + side, Joint.HEEL + side
     bare = look.legwear in ("shorts", "skirt")
     cloth = look.skin if bare else look.bottom
     loose = 0.0 if bare else 0.004
     parts = [
-        _Part([(_at(hip), 0.049 + loose / 2), (_at(knee), 0.032 + loose)], cloth),
-        _Part([(_at(knee), 0.031 + loose), (_at(knee, ankle, 0.35), 0.031 + loose / 2),
+        _Piece([(_at(hip), 0.049 + loose / 2), (_at(knee), 0.032 + loose)], cloth),
+        _Piece([(_at(knee), 0.031 + loose), (_at(knee, ankle, 0.35), 0.031 + loose / 2),
                (_at(ankle), 0.02 + 1.5 * loose)], cloth),
-        _Part([(_at(heel), 0.017), (_at(toe), 0.014), (_at(ankle), 0.02)], look.shoes, 0.01),
+        _Piece([(_at(heel), 0.017), (_at(toe), 0.014), (_at(ankle), 0.02)], look.shoes, 0.01),
     ]  # fmt: skip
     if look.legwear == "shorts":
         cuff = _at(hip, knee, 0.8)
-        parts.append(_Part([(_at(hip), 0.053), (cuff, 0.043)], look.bottom, -0.005))
+        parts.append(_Piece([(_at(hip), 0.053), (cuff, 0.043)], look.bottom, -0.005))
     return parts
 
 
-def _arm(look: Look, side: int) -> list[_Part]:
+def _arm(look: Look, side: int) -> list[_Piece]:
     shoulder, elbow = Joint.SHOULDER + side, Joint.ELBOW + side
     wrist, hand = Joint.WRIST + side, Joint.HAND + side
     loose = 0.003 if look.sleeve == "long" else 0.0
     upper = look.skin if look.sleeve == "none" else look.top
     fore = look.top if look.sleeve == "long" else look.skin
     parts = [
-        _Part([(_at(shoulder), 0.031 + loose), (_at(elbow), 0.023 + loose)],
+        _Piece([(_at(shoulder), 0.031 + loose), (_at(elbow), 0.023 + loose)],
               fore if look.sleeve == "short" else upper),
-        _Part([(_at(elbow), 0.023 + loose), (_at(wrist), 0.016 + loose)], fore, -0.01),
-        _Part([(_at(wrist), 0.016), (_at(wrist, hand, 0.6), 0.02), (_at(hand), 0.011)],
+        _Piece([(_at(elbow), 0.023 + loose), (_at(wrist), 0.016 + loose)], fore, -0.01),
+        _Piece([(_at(wrist), 0.016), (_at(wrist, hand, 0.6), 0.02), (_at(hand), 0.011)],
               look.skin, -0.012),
     ]  # fmt: skip
     if look.sleeve == "short":
         cuff = _at(shoulder, elbow, 0.65)
-        parts.append(_Part([(_at(shoulder), 0.034), (cuff, 0.031)], look.top, -0.004))
+        parts.append(_Piece([(_at(shoulder), 0.034), (cuff, 0.031)], look.top, -0.004))
     return parts
 
 
-def _trunk(look: Look, body: Body) -> list[_Part]:
+def _trunk(look: Look, body: Body) -> list[_Piece]:
     flank = 0.033 if body.feminine else 0.037
     belly = 0.05 + 0.05 * max(body.build - 1.0, 0.0)
     sides = (0, 1)
@@ -177,28 +177,28 @@ def _trunk(look: Look, body: Body) -> list[_Part]:
     seat: list[tuple[Mix, float]] = [(_at(Joint.HIP + s), 0.051) for s in sides]
     seat.append((_at(Joint.WAIST), 0.05))
     lower = look.accent if look.pattern == "block" else look.top
-    parts = [_Part(seat, look.bottom), _Part(hem, lower, -0.006), _Part(shirt, look.top, -0.012)]
+    parts = [_Piece(seat, look.bottom), _Piece(hem, lower, -0.006), _Piece(shirt, look.top, -0.012)]
     if look.legwear in ("skirt", "coat"):
         reach, wide = (0.72, 0.052) if look.legwear == "skirt" else (0.4, 0.055)
         skirt = seat[:2] + [(_at(Joint.HIP + s, Joint.KNEE + s, reach), wide) for s in sides]
         colour = look.bottom if look.legwear == "skirt" else look.top
-        parts.append(_Part(skirt, colour, -0.08))
+        parts.append(_Piece(skirt, colour, -0.08))
     if look.pattern == "stripes":
         for share in (0.3, 0.52, 0.74):
             flanks = [_at(Joint.HIP + s, Joint.SHOULDER + s, share) for s in sides]
             band = [(_forward(f, way), 0.016) for f in flanks for way in (0.55, -0.55)]
-            parts.append(_Part(band, look.accent, -0.03))
+            parts.append(_Piece(band, look.accent, -0.03))
     if look.pattern == "front":
         front = [_forward(_at(Joint.CHEST_FRONT), 0.35),
                  _forward(_at(Joint.WAIST, Joint.NECK, 0.1), 0.9)]  # fmt: skip
-        parts.append(_Part([(point, 0.026) for point in front], look.accent))
+        parts.append(_Piece([(point, 0.026) for point in front], look.accent))
     if look.backpack:
         pack = [_forward(_at(Joint.CHEST_BACK), -0.7), _forward(_at(Joint.WAIST), -1.3)]
-        parts.append(_Part([(point, 0.055) for point in pack], look.accent))
+        parts.append(_Piece([(point, 0.055) for point in pack], look.accent))
     return parts
 
 
-def _head(look: Look, body: Body) -> list[_Part]:
+def _head(look: Look, body: Body) -> list[_Piece]:
     crown = _at(Joint.FACE, Joint.HEAD, 1.4)
     covering = {"bald": look.skin, "hood": look.top}.get(look.hair_style, look.hair)
     hair = [(crown, 0.058), (_at(Joint.HEAD), 0.056)]
@@ -208,9 +208,9 @@ def _head(look: Look, body: Body) -> list[_Part]:
         hair.append((_forward(_at(Joint.NECK), -0.3), 0.045))
     face = [(_at(Joint.FACE), 0.043), (_at(Joint.FACE, Joint.HEAD, 0.7), 0.046)]
     return [
-        _Part([(_at(Joint.NECK), 0.032), (_at(Joint.NECK, Joint.HEAD, 0.7), 0.029)], look.skin),
-        _Part(hair, covering),
-        _Part(face, look.skin, -0.02),
+        _Piece([(_at(Joint.NECK), 0.032), (_at(Joint.NECK, Joint.HEAD, 0.7), 0.029)], look.skin),
+        _Piece(hair, covering),
+        _Piece(face, look.skin, -0.02),
     ]
 
 

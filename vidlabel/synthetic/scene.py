@@ -1,6 +1,6 @@
 """Scenes: who stands where before which background, filmed how; and the drawing of their frames.
 
-A `Setup` is the kind of recording that a clip imitates: one person before a wall, two people in a
+A `Style` is the kind of recording that a clip imitates: one person before a wall, two people in a
 yard, a surveillance camera, or anything.
 """
 
@@ -34,7 +34,7 @@ _OUTDOORS = ("car_park", "field", "street", "yard")
 _SPREAD_OUT = ("walk", "run", "jump", "skip", "side_gallop")
 
 
-class Setup(StrEnum):
+class Style(StrEnum):
     """The kind of recording that a clip looks like."""
 
     WALL = "wall"
@@ -61,26 +61,26 @@ class Scene:
     """Moments drawn per frame; more than one is motion blur."""
 
 
-def choose_setup(rng: Generator, action: str) -> Setup:
+def choose_style(rng: Generator, action: str) -> Style:
     """About half of the clips imitate the recordings that an action is known from."""
     chance = rng.random()
     if action in CROWD_ACTIONS:
-        return Setup.SURVEILLANCE if chance < 0.75 else Setup.FREE
+        return Style.SURVEILLANCE if chance < 0.75 else Style.FREE
     if action in PAIR_ACTIONS or action == "point":
-        return Setup.YARD if chance < 0.6 else Setup.FREE
-    return Setup.WALL if chance < 0.5 else Setup.FREE
+        return Style.YARD if chance < 0.6 else Style.FREE
+    return Style.WALL if chance < 0.5 else Style.FREE
 
 
-def _choose_camera(rng: Generator, action: str, setup: Setup, size_px: tuple[int, int]) -> Camera:
+def _choose_camera(rng: Generator, action: str, style: Style, size_px: tuple[int, int]) -> Camera:
     """A camera for canvas pixels; `size_px` is the part of the canvas that is shown."""
     width, height = size_px
-    if setup is Setup.WALL:
+    if style is Style.WALL:
         share, pitch, distance = rng.uniform(0.38, 0.54), rng.uniform(-0.02, 0.1), 10.0
         row = rng.uniform(0.53, 0.64)
-    elif setup is Setup.YARD:
+    elif style is Style.YARD:
         share, pitch, distance = rng.uniform(0.56, 0.76), rng.uniform(0.25, 0.55), 10.0
         row = rng.uniform(0.47, 0.56)
-    elif setup is Setup.SURVEILLANCE:
+    elif style is Style.SURVEILLANCE:
         share, pitch, distance = rng.uniform(0.25, 0.62), rng.uniform(0.3, 0.75), 7.0
         row = rng.uniform(0.45, 0.65)
     else:
@@ -98,10 +98,10 @@ def _choose_camera(rng: Generator, action: str, setup: Setup, size_px: tuple[int
     return Camera(distance, pitch, 0.5 * _PERSON_M, scale, (column * width, row * height))
 
 
-def _choose_backdrop(rng: Generator, setup: Setup, pitch_rad: float) -> str:
-    if setup is Setup.WALL:
+def _choose_backdrop(rng: Generator, style: Style, pitch_rad: float) -> str:
+    if style is Style.WALL:
         return str(rng.choice(["plain_wall", "brick_wall"], p=[0.85, 0.15]))
-    if setup is Setup.YARD:
+    if style is Style.YARD:
         return "yard"
     if pitch_rad > 0.2:
         return str(rng.choice(["yard", "car_park", "room", "street"], p=[0.2, 0.35, 0.3, 0.15]))
@@ -110,13 +110,13 @@ def _choose_backdrop(rng: Generator, setup: Setup, pitch_rad: float) -> str:
     return str(rng.choice(list(chances), p=odds / odds.sum()))
 
 
-def _view_turn(rng: Generator, action: str, setup: Setup) -> float:
+def _view_turn(rng: Generator, action: str, style: Style) -> float:
     """By how much the whole scene is turned about the vertical, in radians."""
     if action in CROWD_ACTIONS:
         return float(rng.uniform(-np.pi, np.pi))
-    if setup is Setup.WALL:
+    if style is Style.WALL:
         return float(rng.normal(0.0, 0.05))
-    if setup is Setup.YARD:
+    if style is Style.YARD:
         return float(rng.normal(0.0, 0.2))
     if action in ("walk", "run") and rng.random() < 0.2:
         return float(rng.uniform(-np.pi, np.pi))
@@ -124,7 +124,7 @@ def _view_turn(rng: Generator, action: str, setup: Setup) -> float:
 
 
 def _cast(
-    rng: Generator, action: str, setup: Setup, stage: Stage
+    rng: Generator, action: str, style: Style, stage: Stage
 ) -> tuple[list[Body], list[Array]]:
     """The people of a clip and their joints (T, JOINTS, 3) over the fine time grid."""
     bodies = [random_body(rng) for _ in range(CROWD + 3)]
@@ -135,13 +135,13 @@ def _cast(
     else:
         tracks = CROWD_ACTIONS[action](bodies[:CROWD], stage, rng)
     joints = [joints_of(b, t) for b, t in zip(bodies, tracks, strict=False)]
-    turn = _view_turn(rng, action, setup)
+    turn = _view_turn(rng, action, style)
     mirror = rng.choice([-1.0, 1.0])
     rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0],
                          [0, 0, 1]])  # fmt: skip
     joints = [(one @ rotation.T) * np.array([mirror, 1.0, 1.0]) for one in joints]
-    company = {Setup.WALL: 0.0, Setup.YARD: 0.45, Setup.FREE: 0.15, Setup.SURVEILLANCE: 0.2}
-    while len(joints) < len(bodies) and rng.random() < company[setup]:
+    company = {Style.WALL: 0.0, Style.YARD: 0.45, Style.FREE: 0.15, Style.SURVEILLANCE: 0.2}
+    while len(joints) < len(bodies) and rng.random() < company[style]:
         body = bodies[len(joints)]
         joints.append(joints_of(body, bystander(body, stage, rng)))
     return bodies[: len(joints)], joints
@@ -172,14 +172,14 @@ def _contact_shadows(joints: Sequence[Array], camera: Camera) -> Array:
 
 
 def _aim(
-    rng: Generator, action: str, setup: Setup, size_px: tuple[int, int], times_s: Array
+    rng: Generator, action: str, style: Style, size_px: tuple[int, int], times_s: Array
 ) -> tuple[View, Movement]:
     """The camera with its canvas, and how it moves; `size_px` in canvas pixels."""
     kind = "static"
-    if setup in (Setup.FREE, Setup.YARD) and rng.random() < 0.4:
+    if style in (Style.FREE, Style.YARD) and rng.random() < 0.4:
         kind = str(rng.choice(["handheld", "pan", "zoom"], p=[0.6, 0.2, 0.2]))
     movement = film(rng, kind, size_px, times_s)
-    camera = _choose_camera(rng, action, setup, size_px)
+    camera = _choose_camera(rng, action, style, size_px)
     margin = movement.margin_px
     x, y = camera.centre_px
     camera = replace(camera, centre_px=(x + margin, y + margin))
@@ -205,16 +205,16 @@ def _dress(
 
 
 def build_scene(
-    rng: Generator, action: str, setup: Setup, size_px: tuple[int, int], times_s: Array
+    rng: Generator, action: str, style: Style, size_px: tuple[int, int], times_s: Array
 ) -> Scene:
     """Choose and place everything in a clip of pictures of `size_px` at times (F,) in seconds."""
     shown = (size_px[0] * _SUPERSAMPLING, size_px[1] * _SUPERSAMPLING)
-    view, movement = _aim(rng, action, setup, shown, times_s)
+    view, movement = _aim(rng, action, style, shown, times_s)
     camera = view.camera
-    place = _choose_backdrop(rng, setup, camera.pitch_rad)
+    place = _choose_backdrop(rng, style, camera.pitch_rad)
     outdoors = place in _OUTDOORS
     stage = Stage(float(times_s[-1]), shown[0] / 2 / camera.scale_px)
-    bodies, whole = _cast(rng, action, setup, stage)
+    bodies, whole = _cast(rng, action, style, stage)
     subframes = int(rng.choice([1, 2, 3], p=[0.75, 0.15, 0.1]))
     frame_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 0.04
     shutter_s = rng.uniform(0.3, 0.9) * frame_s
@@ -229,7 +229,7 @@ def build_scene(
         sun_shadows=shadows,
         shadow_strength=rng.uniform(0.25, 0.6),
         movement=movement,
-        optics=random_optics(rng, size_px, len(times_s), setup is Setup.SURVEILLANCE),
+        optics=random_optics(rng, size_px, len(times_s), style is Style.SURVEILLANCE),
         size_px=size_px,
         subframes=subframes,
     )

@@ -109,7 +109,7 @@ def download(
     for url in urls:
         try:
             with _client(patience.timeout_s) as client:
-                _from_one(client, _Part(url, target), expected, patience, progress, note)
+                _from_one(client, _PartialFile(url, target), expected, patience, progress, note)
             return
         except _Failed as error:
             tried.append(f"{url} ({error})")
@@ -122,7 +122,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Part:
+class _PartialFile:
     """What has been received of a file, and of which version of it."""
 
     def __init__(self, url: str, target: Path) -> None:
@@ -197,7 +197,7 @@ def _check_redirect(answer: httpx.Response) -> None:
 
 def _from_one(
     client: httpx.Client,
-    part: _Part,
+    part: _PartialFile,
     expected: Expected,
     patience: Patience,
     progress: Progress,
@@ -226,7 +226,9 @@ def _from_one(
     part.finish()
 
 
-def _attempt(client: httpx.Client, part: _Part, expected: Expected, progress: Progress) -> None:
+def _attempt(
+    client: httpx.Client, part: _PartialFile, expected: Expected, progress: Progress
+) -> None:
     have = part.size_bytes
     headers = {"Range": f"bytes={have}-", "If-Range": part.validator} if have else {}
     request = client.build_request("GET", part.url, headers=headers)
@@ -256,7 +258,7 @@ def _attempt(client: httpx.Client, part: _Part, expected: Expected, progress: Pr
 
 
 def _receive(
-    part: _Part, answer: httpx.Response, have: int, expected: Expected, progress: Progress
+    part: _PartialFile, answer: httpx.Response, have: int, expected: Expected, progress: Progress
 ) -> None:
     of = "" if part.total is None else f" of {part.total}"
     start = None if have else b""  # the first bytes, until they have been checked
@@ -288,7 +290,7 @@ def _check_start(start: bytes, expected: Expected) -> None:
         raise _Failed("answers with something that is not an archive")
 
 
-def _check_status(part: _Part, answer: httpx.Response) -> None:
+def _check_status(part: _PartialFile, answer: httpx.Response) -> None:
     """Raises _Again or _Failed for an error, and for an encoding that was not asked for."""
     code = answer.status_code
     if code == 416:
@@ -305,7 +307,7 @@ def _check_status(part: _Part, answer: httpx.Response) -> None:
         raise _Failed(f"answers in the encoding {coding}, which was not asked for")
 
 
-def _check_continues(part: _Part, answer: httpx.Response, have: int) -> None:
+def _check_continues(part: _PartialFile, answer: httpx.Response, have: int) -> None:
     """Refuse to join parts of two versions, even if the server ignores If-Range."""
     found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
     given = _validator(answer)
