@@ -184,7 +184,7 @@ def test_files_of_one_name_are_told_apart_and_copies_are_not(tmp_path: Path) -> 
 def test_classes_that_look_alike_are_doubted(tmp_path: Path) -> None:
     root = _tree(tmp_path / "set", ["red/a.mp4", "RED/b.mp4", "blue /c.mp4", "green/c.mp4"])
     assert doubt_classes(open_dataset(str(root), tmp_path)) == (
-        "classes 'RED' and 'red' differ in case or blanks alone; give one name to what is one class"
+        "classes 'RED' and 'red' differ only in case or spaces; give the same class one name"
     )
     assert doubt_classes(open_dataset(str(_tree(tmp_path / "x", ["a/1.mp4"])), tmp_path)) is None
 

@@ -118,7 +118,7 @@ def test_the_two_formulas_undo_each_other(
 
 
 def test_nothing_follows_from_nothing() -> None:
-    with pytest.raises(UsageError, match="says nothing of new clips"):
+    with pytest.raises(UsageError, match="says nothing about new clips"):
         unseen_accuracy(Leak(3, 3, 0), 0.9)
     with pytest.raises(UsageError, match="no test clips"):
         expected_accuracy(Leak(0, 0, 0), 0.9)
@@ -128,8 +128,8 @@ def test_the_report_is_exactly_this() -> None:
     assert describe_leak(A_AND_D, "test", 0.8839) == [
         "1150 of 1530 test clips (75.2%) were trained on",
         "of the other 380, 162 share a source video (group) with a training clip and 218 are new",
-        "test accuracy = (1150 M + 380 A) / 1530, with M right of the clips trained on and A right "
-        "of the others",
+        "test accuracy = (1150 M + 380 A) / 1530, with M = accuracy on training clips, A = "
+        "accuracy on the others",
         "a model that only memorises (M = 1, A = 0) shows 75.2%",
         "88.39% means A from 53.3% (M = 100%) to 68.4% (M = 95%)",
     ]
@@ -154,7 +154,7 @@ def test_reports_of_no_leak_and_of_nothing_else() -> None:
         "of the 10, 4 share a source video (group) with a training clip and 6 are new",
     ]
     assert describe_leak(Leak(10, 10, 0), "validation", 0.5)[-1] == (
-        "so validation accuracy says nothing of new clips"
+        "so validation accuracy says nothing about new clips"
     )
 
 

@@ -251,7 +251,7 @@ def test_classes_that_look_alike_are_said(
     table.write_text("path,label,group\na.mp4,red,ada\nb.mp4,Red,ada\nc.mp4,blue,bo\n")
     say_found(open_dataset(str(table), tmp_path))
     told = capsys.readouterr().err
-    assert told.startswith("warning: classes 'Red' and 'red' differ in case or blanks alone")
+    assert told.startswith("warning: classes 'Red' and 'red' differ only in case or spaces")
 
 
 @pytest.mark.parametrize(

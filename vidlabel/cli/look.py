@@ -124,7 +124,7 @@ def _shown(value: object) -> str:
 @click.command()
 @click.argument("dataset", required=False)
 def doctor(dataset: str | None) -> int:
-    """Check the installation, and the layout of a DATASET folder if one is given."""
+    """Check the installation, and whether a DATASET folder is complete, if one is given."""
     from vidlabel import console
     from vidlabel.doctor.examine import examine
 

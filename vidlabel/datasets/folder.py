@@ -22,15 +22,15 @@ def read_folder(root: Path, group_pattern: str | None = None) -> list[Sample]:
 
     Args:
         root: the folder.
-        group_pattern: a regular expression searched in a video's path below `root`; the text that
-            its groups match, joined, is the video's group. `blocks:N` is for names that hold
-            nothing but running numbers, where neighbours may come from one camera: the videos of
-            each class, in the order of their numbers, are cut into N groups, `block-01` and so
-            on, each with its part of every class. Without either, `guess_group`.
+        group_pattern: a regular expression that is searched in a video's path below `root`; the
+            text of its groups, joined, is the video's group. Or `blocks:N`, for names that are
+            only running numbers, where neighbours may come from one camera: the videos of each
+            class, sorted by number, are divided into N groups of neighbours, `block-01` and so on.
+            Without a pattern, `guess_group`.
 
     Raises:
-        UsageError: no folder, no class in it, a bad pattern, a video it does not match, or
-            blocks of videos that are too few or have no numbers.
+        UsageError: there is no folder or no class in it, the pattern is invalid or does not match
+            a video, or videos are too few for the blocks or have no numbers.
     """
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")
@@ -47,16 +47,16 @@ def read_folder(root: Path, group_pattern: str | None = None) -> list[Sample]:
                 group = _match(pattern, below) if pattern else guess_group(below, folder.name)
                 samples.append(Sample(item.path, folder.name, group))
     if not samples:
-        raise UsageError(f"{root}: no videos in its sub-folders; there must be one for each class")
+        raise UsageError(f"{root}: no videos in its sub-folders; there must be one per class")
     return _in_blocks(samples, int(blocks[1])) if blocks else samples
 
 
 def guess_group(path: str, label: str) -> str:
-    """The group that a video's name suggests: where it comes from, without which take it is.
+    """The group that a video's name suggests: its source, without the number of the take.
 
     HMDB51's names give the film, UCF-101's the group; otherwise it is the name without the class
     and without a number at its end, when `_`, `-`, `.` or a space separates that
-    (`anna_walk_03` and `anna_run_1`: `anna`). A name that is nothing but those is its own group.
+    (`anna_walk_03` and `anna_run_1`: `anna`). A name without anything else is its own group.
     """
     stem = Path(path).stem
     if known := film_of(label, Path(path).name) or group_of(path):
@@ -74,7 +74,7 @@ def _match(pattern: re.Pattern[str], path: str) -> str:
 
 
 def _in_blocks(samples: Sequence[Sample], blocks: int) -> list[Sample]:
-    """The samples, each class cut into contiguous blocks of nearly one size by number."""
+    """The samples, each class divided by number into consecutive blocks of nearly equal size."""
     flag = f"--group-pattern blocks:{blocks}"
     if blocks < 2:
         raise UsageError(f"{flag}: must be at least 2")
@@ -96,6 +96,6 @@ def _in_blocks(samples: Sequence[Sample], blocks: int) -> list[Sample]:
 
 
 def _by_number(path: str) -> list[tuple[int, str]]:
-    """Sorts names with their numbers as numbers: a2 before a10."""
+    """A sort key by which a2 comes before a10."""
     parts = re.split(r"(\d+)", Path(path).stem)
     return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)]

@@ -22,18 +22,18 @@ def generate_clips(
     processes: int = 1,
     on_clip: Callable[[], None] = lambda: None,
 ) -> list[Sample]:
-    """Write `folder/<action>/<action>_NNNNN.mp4`; a clip that is there already is kept.
+    """Write `folder/<action>/<action>_NNNNN.mp4`; existing clips are kept.
 
-    The number in the name is the clip's seed, and the clip follows from it and the action alone.
-    Each is a group of its own: its person and place occur nowhere else.
+    The number in the name is the clip's random seed; action and seed alone determine the clip.
+    Each clip is a group of its own: its person and place occur in no other clip.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it does not exist.
         per_class: clips of each action.
         seed: the first clip's seed.
         actions: names among `synthetic.ACTIONS`.
-        processes: clips made at a time.
-        on_clip: told of each finished clip.
+        processes: how many clips are rendered at a time.
+        on_clip: called after each finished clip.
 
     Raises:
         ValueError: there is no such action.
@@ -58,7 +58,7 @@ def generate_clips(
 
 
 def write_clip(sample: Sample) -> None:
-    """Render and encode one clip, by way of a temporary name."""
+    """Render and encode one clip, under a temporary name until it is complete."""
     path = Path(sample.path)
     seed = int(path.stem.rsplit("_", 1)[1])
     clip = describe_clip(sample.label, seed)

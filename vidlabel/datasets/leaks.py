@@ -1,7 +1,7 @@
-"""Leaks: test clips that a model was trained on, and what its accuracy then says of new ones.
+"""Leaks: test clips that a model was trained on, and what its accuracy then says about new ones.
 
-With M right of the clips it was trained on and A right of the others, a model shows the accuracy
-(seen M + (tested - seen) A) / tested. Turned round, a reported accuracy bounds A.
+A model that labels a share M of its training clips and a share A of all other clips correctly has
+the accuracy (seen M + (tested - seen) A) / tested. So a reported accuracy gives bounds for A.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vidlabel.datasets.ucf101 import group_of
 from vidlabel.errors import UsageError
 
 MEMORISED = (0.95, 1.0)
-"""The range of M that a report allows for: a trained model is right on most clips it has seen."""
+"""The range of M in reports: a trained model labels most of its training clips correctly."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Leak:
 
     tested: int
     seen: int
-    """That were trained on."""
+    """Trained on."""
     siblings: int
-    """That were not, and share their source video (group) with a clip that was."""
+    """Not trained on, but of the same source video (group) as a training clip."""
 
     def __post_init__(self) -> None:
         if min(self.tested, self.seen, self.siblings, self.new) < 0:
@@ -42,7 +42,7 @@ class Leak:
 
     @property
     def new(self) -> int:
-        """Of sources that were not trained on at all."""
+        """Of source videos that were not trained on at all."""
         return self.tested - self.seen - self.siblings
 
     @property
@@ -56,11 +56,11 @@ class Leak:
 
 
 def tell_apart(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples of a data set, its different files with different ids.
+    """The samples of a data set, with different ids for different files.
 
-    Files of one class and name (`walk/ada/1.mp4`, `walk/bo/1.mp4`) get the shortest end of their
-    paths that tells them apart as their name. Names of HMDB51's and UCF-101's form say by
-    themselves which clip it is: files of one such name are copies, and stay one clip.
+    Files of one class with the same name (`walk/ada/1.mp4`, `walk/bo/1.mp4`) are named by the
+    shortest end of their paths that differs. Names of HMDB51's and UCF-101's form identify the
+    clip by themselves: files with the same such name are copies, and stay one clip.
     """
     files: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for sample in samples:
@@ -83,10 +83,10 @@ def _steps(sample: Sample) -> tuple[str, ...]:
 
 
 def known_among(known: Collection[str], test: Sequence[Sample]) -> set[str]:
-    """Ids of the test clips that are in `known`, ids of perhaps another data set.
+    """Ids of the test clips that are in `known`, which may be ids of another data set.
 
-    Where one of two ids has more of the path than the other (see `tell_apart`), they count as one
-    clip if they end alike: better to suspect a clip than to miss one.
+    Where one id has more of the path than the other (see `tell_apart`), they count as the same
+    clip if their ends are equal: a false alarm is better than a leak that is missed.
     """
     whole = frozenset(known)
     ends = {end for clip in whole for end in _ends(clip)}
@@ -94,7 +94,7 @@ def known_among(known: Collection[str], test: Sequence[Sample]) -> set[str]:
 
 
 def _ends(clip: str) -> Iterator[str]:
-    """An id, and what it would be with less of its path."""
+    """An id, and the ids with less of its path."""
     label, _, name = clip.partition("/")
     steps = name.split("/")
     return (f"{label}/{'/'.join(steps[i:])}" for i in range(len(steps)))
@@ -103,10 +103,10 @@ def _ends(clip: str) -> Iterator[str]:
 def find_leak(
     trained_on: Collection[str], sources: Collection[str], test: Sequence[Sample]
 ) -> tuple[Leak, dict[str, str]]:
-    """Which test clips, or others of their source, a model was trained on.
+    """Which test clips, or other clips of their source video, a model was trained on.
 
-    Names of HMDB51's and UCF-101's form tell the source by themselves, so that a model that was
-    trained on these clips as a plain folder, with other groups, is found out too.
+    Names of HMDB51's and UCF-101's form contain the source video, so a leak is also found if the
+    model was trained on these clips as a plain folder, with other groups.
 
     Args:
         trained_on: ids of its training clips.
@@ -131,32 +131,34 @@ def find_leak(
 
 
 def _named_source(clip: str) -> str | None:
-    """Class and source video that an id tells, in the form of HMDB51 or UCF-101."""
+    """Class and source video in an id of HMDB51's or UCF-101's form."""
     label, _, name = clip.partition("/")
     source = film_of(label, name) or group_of(name)
     return f"{label}/{source}" if source else None
 
 
 def unseen_accuracy(leak: Leak, accuracy: float, memorised: float = 1.0) -> float:
-    """A: share right of the unseen test clips, behind an accuracy on all of them.
+    """A, the accuracy on unseen test clips, computed from the accuracy on all of them.
 
-    Below 0 or above 1 where no model can show that accuracy with that M.
+    Below 0 or above 1 if no model can have that accuracy with that M.
 
     Args:
         leak: of the test.
         accuracy: on all test clips, 0 to 1.
-        memorised: M, share right of the clips trained on, 0 to 1.
+        memorised: M, accuracy on training clips, 0 to 1.
 
     Raises:
         UsageError: no test clip is unseen.
     """
     if not leak.unseen:
-        raise UsageError("every test clip was trained on: the accuracy says nothing of new clips")
+        raise UsageError(
+            "every test clip was trained on: the accuracy says nothing about new clips"
+        )
     return (leak.tested * accuracy - leak.seen * memorised) / leak.unseen
 
 
 def expected_accuracy(leak: Leak, unseen: float, memorised: float = 1.0) -> float:
-    """Accuracy on all test clips, 0 to 1, of a model right on `unseen` (A) of the unseen ones.
+    """Accuracy on all test clips, 0 to 1, of a model with the accuracy `unseen` (A) on new ones.
 
     Raises:
         UsageError: there are no test clips.
@@ -167,12 +169,12 @@ def expected_accuracy(leak: Leak, unseen: float, memorised: float = 1.0) -> floa
 
 
 def describe_leak(leak: Leak, what: str, accuracy: float | None = None) -> list[str]:
-    """The leak in plain lines.
+    """Lines that describe the leak.
 
     Args:
         leak: the numbers.
         what: `test` or `validation`.
-        accuracy: one that was reported, 0 to 1; adds the range of A that it allows.
+        accuracy: a reported one, 0 to 1; adds the range of A that follows.
     """
     lines = [
         f"{leak.seen} of {leak.tested} {what} clips ({leak.share:.1%}) were trained on",
@@ -182,9 +184,9 @@ def describe_leak(leak: Leak, what: str, accuracy: float | None = None) -> list[
     if not leak.seen:
         return lines
     formula = f"{what} accuracy = ({leak.seen} M + {leak.unseen} A) / {leak.tested}"
-    lines.append(f"{formula}, with M right of the clips trained on and A right of the others")
+    lines.append(f"{formula}, with M = accuracy on training clips, A = accuracy on the others")
     if not leak.unseen:
-        return [*lines, f"so {what} accuracy says nothing of new clips"]
+        return [*lines, f"so {what} accuracy says nothing about new clips"]
     low, high = MEMORISED
     floor = expected_accuracy(leak, 0.0, high)
     lines.append(f"a model that only memorises (M = 1, A = 0) shows {floor:.1%}")
@@ -194,7 +196,7 @@ def describe_leak(leak: Leak, what: str, accuracy: float | None = None) -> list[
 
 
 def _range(leak: Leak, accuracy: float, low: float, high: float) -> str:
-    """A at M = high and at M = low, or that there is none."""
+    """The range of A between M = high and M = low, or that there is none."""
     least, most = (unseen_accuracy(leak, accuracy, m) for m in (high, low))
     if most < 0 or least > 1:
         needed = accuracy * leak.tested / leak.seen if most < 0 else 1.0

@@ -15,15 +15,15 @@ from vidlabel.errors import UsageError
 
 @dataclass(frozen=True)
 class Fold:
-    """One training and its test. No sample here has a split; a clip may be in several parts only
+    """One training run and its test. The samples have no split; a clip is in several parts only
     under a leaky protocol."""
 
     name: str
-    """Good as a folder's name, and no other fold has it, in small or capital letters."""
+    """Usable as a folder name; unique among the folds, ignoring case."""
     train: tuple[Sample, ...]
-    """To be divided further, by group, where `val` is empty."""
+    """To be divided further, by group, if `val` is empty."""
     val: tuple[Sample, ...]
-    """What the protocol prescribes to select the model by; usually nothing."""
+    """The validation set that the protocol prescribes; usually empty."""
     test: tuple[Sample, ...]
     """Each clip once."""
 
@@ -34,9 +34,9 @@ class Protocol:
 
     name: str
     leaky: bool
-    """Tested, or selected, on clips or source videos that are trained on or tested on."""
+    """Training, validation and test set share clips or source videos."""
     summary: str
-    """One line: what it does and whose it was."""
+    """One line: what it does and who used it."""
 
 
 _ALL = (
@@ -66,10 +66,10 @@ PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 def make_folds(dataset: Dataset, protocol: str, *, folds: int = 5, seed: int = 0) -> list[Fold]:
     """The folds of a data set under a protocol; the same for the same arguments.
 
-    A split that a table gives is set aside.
+    Splits in a table are ignored.
 
     Args:
-        dataset: of which only the clips that were found are used.
+        dataset: only the clips that were found are used.
         protocol: a name among `PROTOCOLS`.
         folds: of group-kfold, at least 2.
         seed: of group-kfold and random-80-20.
@@ -85,27 +85,27 @@ def make_folds(dataset: Dataset, protocol: str, *, folds: int = 5, seed: int = 0
 
 
 def doubt_groups(dataset: Dataset) -> str | None:
-    """A line for the user where folds by group would be no better than folds by clip: the names in
-    a folder or table tell nothing of where clips come from. None where there is no such doubt."""
+    """A warning if folds by group are no better than folds by clip, since the names in a folder or
+    table do not tell the source of a clip; None otherwise."""
     clips = {sample.path for sample in dataset.samples}
     groups = {sample.group for sample in dataset.samples}
     if dataset.name not in ("folder", "table") or len(groups) < len(clips) or len(clips) < 2:
         return None
     return (
         f"each of the {len(clips)} clips is a group of its own: clips of one person, film or "
-        "camera may be trained on and tested on; see --group-pattern"
+        "camera may be in both the training and the test set; see --group-pattern"
     )
 
 
 def doubt_classes(dataset: Dataset) -> str | None:
-    """A line for the user where two classes differ in case or blanks alone; None where none do."""
+    """A warning if two classes differ only in case or spaces; None otherwise."""
     alike: dict[str, list[str]] = defaultdict(list)
     for label in dataset.classes:
         alike["".join(label.split()).casefold()].append(label)
     pairs = [" and ".join(map(repr, labels)) for labels in alike.values() if len(labels) > 1]
     if not pairs:
         return None
-    return f"classes {pairs[0]} differ in case or blanks alone; give one name to what is one class"
+    return f"classes {pairs[0]} differ only in case or spaces; give the same class one name"
 
 
 def _official(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
@@ -174,8 +174,8 @@ def _group_kfold(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
 def _deal(counts: Mapping[str, Counter[str]], folds: int, seed: int) -> dict[str, int]:
     """The fold of each group: large groups first, each to the fold with least of its classes.
 
-    Much like scikit-learn's StratifiedGroupKFold, with the squares of the classes' shares in the
-    place of their deviations.
+    Like scikit-learn's StratifiedGroupKFold, with the squares of the classes' shares instead of
+    their deviations.
     """
     labels = sorted({label for group in counts.values() for label in group})
     table = np.array([[group[label] for label in labels] for group in counts.values()], float)
@@ -185,7 +185,7 @@ def _deal(counts: Mapping[str, Counter[str]], folds: int, seed: int) -> dict[str
     held, size = np.zeros((folds, len(labels))), np.zeros(folds)
     fold_of, names = {}, list(counts)
     for i in order:
-        cost = 2 * held @ shares[i]  # growth of the squares, less what is the same in each fold
+        cost = 2 * held @ shares[i]  # growth of the squares, without what all folds share
         best = min(range(folds), key=lambda n: (round(float(cost[n]), 12), size[n], n))
         held[best] += shares[i]
         size[best] += table[i].sum()
@@ -216,7 +216,7 @@ def _groups(dataset: Dataset, protocol: str) -> dict[str, Counter[str]]:
 
 
 def _folder_names(groups: Iterable[str]) -> list[str]:
-    """A short, harmless, unique file name for each group."""
+    """A short, safe, unique file name for each group."""
     names: list[str] = []
     taken: set[str] = set()
     for group in groups:
@@ -240,7 +240,7 @@ def _fold(dataset: Dataset, protocol: str, name: str, tested: Collection[str]) -
     if unknown:
         raise UsageError(
             f"--protocol {protocol}: fold {name} tests class {unknown[0]} and has no other clips "
-            "to train it on; a class needs clips of at least 2 groups, see --group-pattern"
+            "to train on; a class needs clips of at least 2 groups, see --group-pattern"
         )
     return Fold(name, train, (), test)
 

@@ -1,4 +1,4 @@
-"""Labelled videos, and the division into training and held-out parts."""
+"""Labelled videos, and their division into training and validation set."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ Split = Literal["train", "val", "test", ""]
 @dataclass(frozen=True)
 class Sample:
     """One labelled video. Samples of one `group` (a person, a film, a camera) are never divided
-    between training and held-out part; `split` is empty until somebody decides."""
+    between training and validation set; `split` is empty until it is decided."""
 
     path: str
     label: str
     group: str
     split: Split = ""
     name: str = ""
-    """The end of its path that tells it from others of its data set, where that is more than the
-    file's name: see `leaks.tell_apart`."""
+    """The end of its path, if the file name alone is not unique: see `leaks.tell_apart`."""
 
     @property
     def id(self) -> str:
@@ -37,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All clips of one data set, and what its official lists say of them."""
+    """All clips of one data set, and what its official lists say about them."""
 
     name: str
     """hmdb51, ucf101, folder, table or synthetic."""
@@ -47,11 +46,11 @@ class Dataset:
     """Split number -> {sample id: `train` or `test`}, without the clips that a split does not use.
     Empty where there are no official splits."""
     missing: tuple[str, ...]
-    """Ids that the lists name and that were not found, sorted."""
+    """Ids in the lists that were not found, sorted."""
     extra: tuple[str, ...]
-    """Ids found that no list names, sorted. They are in `samples` and in no official split."""
+    """Ids that were found and are in no list, sorted. They are in `samples`, not in `official`."""
     classes: tuple[str, ...]
-    """Class names, sorted; with official lists, all that the lists name."""
+    """Class names, sorted; with official lists, all classes in the lists."""
 
 
 def class_names(samples: Sequence[Sample]) -> tuple[str, ...]:
@@ -67,21 +66,21 @@ def class_names(samples: Sequence[Sample]) -> tuple[str, ...]:
 
 
 def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> list[Sample]:
-    """Decide the split of samples that have none: whole groups are held out.
+    """Divide samples without a split, by whole groups, into training and validation set.
 
-    Groups are taken in random order, and each is held out if that brings the numbers of held-out
-    samples per class nearer to `fraction` of each class. A class that has none then gives its
-    smallest group. The last group with a class stays in training, so that every class can be
-    learned.
+    Groups are taken in random order, and each is held out for validation if that brings the number
+    of held-out samples per class nearer to `fraction` of the class. Then each class without any
+    gives its smallest group. The last group with a class stays in the training set, so that every
+    class can be learned.
 
     Args:
         samples: those that already have a split keep it.
-        fraction: share to hold out, over 0 and under 1.
-        seed: of the random order.
+        fraction: share of the validation set, over 0 and under 1.
+        seed: random seed of the order.
 
     Raises:
-        UsageError: the fraction is out of range, a group has samples in both parts, or nothing
-            can be held out or trained on.
+        UsageError: the fraction is out of range, a group has samples in both sets, or one of the
+            sets would be empty.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"--val-fraction must be between 0 and 1, got {fraction}")
@@ -127,17 +126,17 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> list[Samp
 
 
 def _check_given(samples: Sequence[Sample]) -> None:
-    """Raises UsageError where every sample has a split, and a part is empty."""
+    """Raises UsageError if one of the sets is empty. Every sample has a split."""
     for part, purpose in (("train", "train on"), ("val", "choose the epoch on")):
         if not any(sample.split == part for sample in samples):
             raise UsageError(
-                f"no video to {purpose}: none has split {part}; leave split empty where it may be "
-                "decided"
+                f"no video to {purpose}: none has split {part}; leave split empty to have videos "
+                "divided at random"
             )
 
 
 def _why_none(samples: Sequence[Sample]) -> str:
-    """Why no group can be held out: each is the only one of some class."""
+    """Why no group can be held out: each is the only one of a class."""
     videos = Counter(sample.label for sample in samples)
     groups: dict[str, set[str]] = defaultdict(set)
     for sample in samples:
@@ -148,17 +147,17 @@ def _why_none(samples: Sequence[Sample]) -> str:
     if videos[label] == 1:
         what = f"class {label} has only one video"
     return (
-        f"no video can be held out: {what}; every class needs videos of at least 2 groups, see "
-        "--group-pattern"
+        f"no video can be held out for validation: {what}; every class needs videos of at least "
+        "2 groups, see --group-pattern"
     )
 
 
 def _undivided(samples: list[Sample]) -> list[Sample]:
-    """The samples. Raises UsageError where a group is in both parts."""
+    """The samples. Raises UsageError if a group is in both sets."""
     parts: dict[str, set[str]] = defaultdict(set)
     for sample in samples:
         parts[sample.group].add(sample.split)
     both = sorted(group for group, splits in parts.items() if len(splits) > 1)
     if both:
-        raise UsageError(f"group {both[0]} is in the training and the held-out part")
+        raise UsageError(f"group {both[0]} is in both the training and the validation set")
     return samples

@@ -1,4 +1,4 @@
-"""Find the videos that the inputs mean, and look at a file before it is opened."""
+"""Find the videos that the inputs name, and check a file before it is opened."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ _SUFFIXES = (
 )
 
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
-"""Suffixes, in lower case, that make a file in a folder a video. A file that is named is always
-taken, whatever its suffix."""
+"""Suffixes, in lower case, of videos in folders. A file that is named itself is always taken."""
 
 
 def find_videos(
@@ -28,18 +27,18 @@ def find_videos(
     exclude: Sequence[str] = (),
     suffixes: Collection[str] = VIDEO_SUFFIXES,
 ) -> list[VideoItem]:
-    """Every video that the inputs mean, once each, in a stable order.
+    """Every video that the inputs name, once each, in a stable order.
 
     Folders are walked recursively in the byte order of their names; hidden files and folders are
-    skipped and symbolic links followed, each folder once. What is named but is not there, and a
-    folder that cannot be read, are in the list too, with the problem, so that they get a row.
+    skipped and symbolic links followed, each folder once. Inputs that do not exist, and folders
+    that cannot be read, are in the list too, with the problem, so that they get a row.
 
     Args:
-        inputs: folders, files, and globs (`**` is recursive) that no file is literally called.
-        include: globs; of the files found in folders and by globs, only those that match one are
-            taken, whatever their suffix. Matched against the name and the path below the input.
-        exclude: globs; files and folders that match one are left out. Named files never are.
-        suffixes: of what is a video in a folder, in lower case, with their dot.
+        inputs: folders, files, and globs (`**` is recursive); a name that exists is not a glob.
+        include: globs, matched against the name and against the path below the input. Of the files
+            in folders and of globs, only those that match one are taken, whatever their suffix.
+        exclude: globs; files and folders that match one are left out, except files named as input.
+        suffixes: of videos in folders, in lower case with the dot.
 
     Raises:
         UsageError: a glob is empty.
@@ -85,7 +84,7 @@ class _Chosen:
             self.found[path] = (problem, f"{path}: {detail}" if detail else "")
 
     def _key(self, path: str) -> str:
-        """The same for all ways to write a path; a link to a file is not its target."""
+        """One key for all spellings of a path; a link to a file has another than its target."""
         folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100
         if folder not in self._folders:
             self._folders[folder] = os.path.realpath(folder)
@@ -106,8 +105,8 @@ class _Chosen:
             self.add(path)
 
     def _walk(self, root: str) -> None:
-        # os.walk with scandir's names; Path.walk is 3.12. Visited folders are known by inode, so
-        # that a link to a parent ends the descent and every folder is read once.
+        # os.walk, since Path.walk needs Python 3.12. Visited folders are known by inode, so that
+        # a link to a parent ends the descent and every folder is read once.
         seen: set[tuple[int, int]] = set()
         hollow: list[str] = []
         for folder, names, files in os.walk(root, onerror=self._unreadable, followlinks=True):
@@ -164,7 +163,7 @@ def read_list(data: bytes) -> list[str]:
 
 
 def check_video_file(path: str) -> os.stat_result:
-    """Refuse, without opening it, what cannot be a video: opening a FIFO would block for ever.
+    """Check that a path can be a video, without opening it: opening a FIFO would block forever.
 
     Raises:
         VideoError: not_found, permission, not_regular or empty.
@@ -185,8 +184,8 @@ def check_video_file(path: str) -> os.stat_result:
 
 
 def identity(path: str) -> tuple[int, int] | None:
-    """Size in bytes and time of the last change in nanoseconds: a file with both the same is the
-    same video. None where there is no regular file."""
+    """Size in bytes and modification time in nanoseconds, by which an unchanged video is known.
+    None if there is no regular file."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):

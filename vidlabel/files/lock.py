@@ -1,4 +1,4 @@
-"""Keep other processes of vidlabel away from what this one is working on."""
+"""Locks: only one process of vidlabel works on an output at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vidlabel.errors import OutputError
 
 @contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Keep every other process of vidlabel from working on `path` meanwhile.
+    """Hold a lock on `path` against other processes of vidlabel.
 
-    The lock is the system's, on a small file beside `path` that says who holds it, and ends with
-    this process however it ends; the file itself is no lock. On a file system without locks there
-    is none.
+    It is a lock of the system (flock) on a small file beside `path` that names the holder, and it
+    ends with this process, however that ends; a file that is left behind locks nothing. On a file
+    system without locks there is no lock.
 
     Raises:
         OutputError: another process holds it, or the lock file cannot be made.
@@ -53,7 +53,7 @@ def _lock(place: Path) -> int:
             except OSError:  # this file system has no locks
                 failed.pop_all()
                 return handle
-            if _is_at(handle, place):  # else its last holder removed it before we had it
+            if _is_at(handle, place):  # otherwise its last holder has just removed it
                 failed.callback(place.unlink)
                 os.ftruncate(handle, 0)
                 os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())

@@ -1,4 +1,4 @@
-"""Write files so that nothing is ever half there."""
+"""Write files atomically: as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidlabel.errors import OutputError
 
 
 def check_output(path: Path) -> None:
-    """Refuse an output that could not be written, before any work is done for it.
+    """Check that an output can be written, before any work is done for it.
 
     Raises:
         OutputError: the folder is missing or not writable, or the path is a folder or a device.
@@ -32,18 +32,18 @@ def check_output(path: Path) -> None:
         if not stat.S_ISREG(kind):  # replacing /dev/null would break the machine
             raise OutputError(f"{path}: is a pipe or device; name a file")
     if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}; make it first")
+        raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file by way of a temporary one beside it: readers see the old file or the new one.
+    """Write a file through a temporary one beside it: readers see the old file or the new one.
 
-    Yields the temporary path. When the block ends well its contents are flushed to the disk and
-    it is renamed over `path`, whose permissions it keeps (a link's target is what is replaced);
-    otherwise it is removed and `path` stays as it was.
+    Yields the temporary path. If the block succeeds, its contents are flushed to the disk and it
+    replaces `path` (of a link, the target) and takes its permissions; otherwise it is removed and
+    `path` stays as it was.
 
     Raises:
         OutputError: the system refused to write, sync or rename.
@@ -78,7 +78,7 @@ def write_bytes(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a renaming outlast a power cut, where the file system can do that for a folder."""
+    """Make a renaming survive a power cut, if the file system can do that for a folder."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -88,9 +88,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what runs that were killed while they wrote `path` have left beside it.
+    """Remove temporary files that killed runs have left beside `path`.
 
-    Only for who holds the output (`holding`): it would take another run's file away.
+    Only while `holding` the output: otherwise another run's file could be removed.
     """
     target = path.resolve()
     with suppress(OSError):
@@ -112,11 +112,11 @@ def _part_suffix(path: Path) -> str:
 
 
 _MASK = threading.Lock()
-"""Held while the process has no mask, which another thread must not take for the true one."""
+"""Held while the umask is 0, which another thread must not take for the true one."""
 
 
 def _mode(path: Path) -> int:
-    """Permissions of a file, or those that a new one gets (a temporary file's are private)."""
+    """Permissions of a file, or those of a new one (a temporary file's are private)."""
     if path.exists():
         return stat.S_IMODE(path.stat().st_mode)
     with _MASK:

@@ -1,1 +1,1 @@
-"""HMDB51 and UCF-101 from their official archives: downloaded, unpacked, counted."""
+"""HMDB51 and UCF-101 from their official archives: downloaded, unpacked, checked."""
