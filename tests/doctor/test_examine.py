@@ -320,9 +320,10 @@ def test_missing_split_lists_are_asked_for(tmp_path: Path, classes: int, example
     assert example in layout.advice
 
 
-def test_lists_of_another_data_set_nearby_do_not_matter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("label", ["run", "class_03"])
+def test_lists_of_another_data_set_nearby_do_not_matter(tmp_path: Path, label: str) -> None:
     hmdb51(tmp_path)
-    own = make(tmp_path / "own", "wave/a.mp4", "run/b.mp4")
+    own = make(tmp_path / "own", "wave/a.mp4", f"{label}/b.mp4")
     assert of_data(own)["layout"].value == "one folder per class, no official splits"
 
 

@@ -87,10 +87,14 @@ def check_complete(data: PublicDataset, root: Path, splits: Path | None = None) 
 
 
 def recognise(root: Path, classes: Collection[str]) -> PublicDataset | None:
-    """The public data set whose lists, in `root` or beside it, name some of these classes."""
+    """The public data set that a folder with these classes seems to be: its lists are in `root` and
+    name some of them, or they are beside `root`, and it has most of the classes in them."""
     for data in PUBLIC.values():
         with suppress(UsageError):
-            if not data.listed_classes(data.find_lists(root)).isdisjoint(classes):
+            folder = data.find_lists(root)
+            listed = data.listed_classes(folder)
+            common = listed.intersection(classes)
+            if common and (folder.is_relative_to(root) or 2 * len(common) > len(listed)):
                 return data
     return None
 
