@@ -38,13 +38,13 @@ def test_clips_are_seen_siblings_or_new() -> None:
     ]
     leak, kinds = find_leak(["wave/a_0.avi", "wave/c_0.avi"], ["wave/a", "wave/c"], test)
     assert leak == Leak(tested=4, seen=1, siblings=1)
-    assert (leak.unseen, leak.new, leak.share, leak.leaky) == (3, 2, 0.25, True)
+    assert (leak.unseen, leak.new, leak.share) == (3, 2, 0.25)
     assert kinds == {
         "wave/a_0.avi": "seen", "wave/a_1.avi": "sibling", "wave/b_0.avi": "new",
         "run/a_0.avi": "new",
     }  # fmt: skip
     none, kinds = find_leak([], [], test)
-    assert not none.leaky
+    assert none.new == none.tested
     assert set(kinds.values()) == {"new"}
     assert find_leak([], [], [])[0].share == 0
     with pytest.raises(UsageError, match="more test clips leak"):
@@ -191,14 +191,15 @@ def test_every_pair_of_splits_on_the_true_lists(hmdb51: Dataset) -> None:
         [1120, 1129, 0],
     ]
     assert [leaks[k][k].siblings for k in range(3)] == [0, 0, 0]
-    assert not any(leaks[k][k].leaky for k in range(3))
+    assert all(leaks[k][k].new == leaks[k][k].tested for k in range(3))
 
 
 @pytest.mark.shared
 @needs_splits
 def test_systems_b_and_c_on_the_true_lists(hmdb51: Dataset) -> None:
     (select,) = make_folds(hmdb51, "split1-select-on-test")
-    assert not _leak(select, select.test).leaky
+    leak = _leak(select, select.test)
+    assert leak.new == leak.tested
     assert select.val == select.test
     (random,) = make_folds(UCF101.from_lists(SPLITS / "ucf101"), "random-80-20")
     leak = _leak(random, random.test)

@@ -50,10 +50,6 @@ class Leak:
         """0 to 1; 0 of nothing."""
         return self.seen / self.tested if self.tested else 0.0
 
-    @property
-    def leaky(self) -> bool:
-        return self.seen + self.siblings > 0
-
 
 def tell_apart(samples: Sequence[Sample]) -> list[Sample]:
     """The samples of a data set, with different ids for different files.

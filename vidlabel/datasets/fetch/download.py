@@ -109,7 +109,7 @@ def download(
     for url in urls:
         try:
             with _client(patience.timeout_s) as client:
-                _from_one(client, _PartialFile(url, target), expected, patience, progress, note)
+                _from_one(client, _PartialFile(url, target, expected, progress), patience, note)
             return
         except _Failed as error:
             tried.append(f"{url} ({error})")
@@ -125,9 +125,8 @@ def sha256(path: Path) -> str:
 class _PartialFile:
     """What has been received of a file, and of which version of it."""
 
-    def __init__(self, url: str, target: Path) -> None:
-        self.url = url
-        self.target = target
+    def __init__(self, url: str, target: Path, expected: Expected, progress: Progress) -> None:
+        self.url, self.target, self.expected, self.progress = url, target, expected, progress
         self.path = target.with_name(target.name + ".part")
         self.about = target.with_name(target.name + ".part.json")
         self.validator = ""
@@ -195,19 +194,12 @@ def _check_redirect(answer: httpx.Response) -> None:
         raise _Failed(f"redirects to {target}, which is not followed")
 
 
-def _from_one(
-    client: httpx.Client,
-    part: _PartialFile,
-    expected: Expected,
-    patience: Patience,
-    progress: Progress,
-    note: Note,
-) -> None:
+def _from_one(client: httpx.Client, part: _PartialFile, patience: Patience, note: Note) -> None:
     failures = 0
     while not part.complete:
         before = part.size_bytes
         try:
-            _attempt(client, part, expected, progress)
+            _attempt(client, part)
             break
         except _Again as error:
             grown = part.size_bytes - before
@@ -220,16 +212,13 @@ def _from_one(
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _Failed(str(error)) from error
         except OSError as error:
-            raise OutputError(
-                f"{part.path}: cannot be written: {error.strerror or error}"
-            ) from error
+            why = error.strerror or error
+            raise OutputError(f"{part.path}: cannot be written: {why}") from error
     part.finish()
 
 
-def _attempt(
-    client: httpx.Client, part: _PartialFile, expected: Expected, progress: Progress
-) -> None:
-    have = part.size_bytes
+def _attempt(client: httpx.Client, part: _PartialFile) -> None:
+    have, expected = part.size_bytes, part.expected
     headers = {"Range": f"bytes={have}-", "If-Range": part.validator} if have else {}
     request = client.build_request("GET", part.url, headers=headers)
     try:
@@ -237,32 +226,28 @@ def _attempt(
     except httpx.TransportError as error:
         raise _unreachable(error) from error
     with closing(answer):
-        _check_status(part, answer)
-        if answer.status_code == 206 and have:
+        _check_status(part, answer, have)
+        if answer.status_code == 206:
             _check_continues(part, answer, have)
-        elif answer.status_code == 200:
+        else:
             size = answer.headers.get("Content-Length", "")
             total = int(size) if size.isdecimal() else None
             if (total or 0) > expected.limit_bytes:
                 raise _Failed(f"{total} bytes long, which cannot be the right file")
             have = 0
             part.begin(_validator(answer), total)
-        else:
-            raise _Failed(f"answers with status {answer.status_code}")
         room_for(part.path.parent, (part.total or 0) - have + expected.room_bytes, part.target.name)
         try:
-            _receive(part, answer, have, expected, progress)
+            _receive(part, answer, have)
         except _Failed:
             part.forget()
             raise
 
 
-def _receive(
-    part: _PartialFile, answer: httpx.Response, have: int, expected: Expected, progress: Progress
-) -> None:
+def _receive(part: _PartialFile, answer: httpx.Response, have: int) -> None:
     of = "" if part.total is None else f" of {part.total}"
     start = None if have else b""  # the first bytes, until they have been checked
-    progress(have, part.total)
+    part.progress(have, part.total)
     with part.path.open("ab" if have else "wb") as file:
         try:
             for block in answer.iter_raw():
@@ -270,17 +255,17 @@ def _receive(
                 if start is not None:
                     start += block
                     if len(start) >= 8:
-                        _check_start(start, expected)
+                        _check_start(start, part.expected)
                         start = None
-                if have > expected.limit_bytes:
-                    raise _Failed(f"sends more than {expected.limit_bytes} bytes, too many")
+                if have > part.expected.limit_bytes:
+                    raise _Failed(f"sends more than {part.expected.limit_bytes} bytes, too many")
                 file.write(block)
                 file.flush()  # a kill loses nothing that progress has reported
-                progress(have, part.total)
+                part.progress(have, part.total)
         except httpx.TransportError as error:
             raise _Again(f"the connection broke after {have}{of} bytes") from error
     if start is not None:
-        _check_start(start, expected)
+        _check_start(start, part.expected)
     if part.total not in (None, have):
         raise _Again(f"the connection broke after {have}{of} bytes")
 
@@ -290,13 +275,13 @@ def _check_start(start: bytes, expected: Expected) -> None:
         raise _Failed("answers with something that is not an archive")
 
 
-def _check_status(part: _PartialFile, answer: httpx.Response) -> None:
+def _check_status(part: _PartialFile, answer: httpx.Response, have: int) -> None:
     """Raises _Again or _Failed for an error, and for an encoding that was not asked for."""
     code = answer.status_code
     if code == 416:
         part.forget()
         raise _Again("the file has changed since; starting over")
-    if code >= 300:
+    if code != 200 and not (code == 206 and have):
         why = f"{code} {answer.reason_phrase}"
         if code not in _TRANSIENT:
             raise _Failed(why)
