@@ -206,17 +206,16 @@ def test_data_argument(tmp_path: Path) -> None:
             open_dataset(other, tmp_path, group_pattern="x")
 
 
-def test_synthetic_data_tells_of_each_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vidlabel.datasets import generate
+def test_synthetic_data_tells_of_each_clip_it_makes(tmp_path: Path) -> None:
     from vidlabel.synthetic.clips import ACTIONS
 
-    monkeypatch.setattr(generate, "write_clip", lambda sample: None)
-    monkeypatch.setattr("vidlabel.decode.pool.worker_count", lambda _: 1)
+    old = [f"synthetic/{k}/{k}_0000{n}.mp4" for k in ACTIONS for n in (5, 6)]
+    _tree(tmp_path, old[1:])
     with pytest.raises(UsageError, match="--per-class must be at least 1, got 0"):
         open_dataset("synthetic", tmp_path, per_class=0)
     told: list[int] = []
     data = open_dataset("synthetic", tmp_path, per_class=2, seed=5, on_clip=lambda: told.append(1))
-    assert (data.name, len(told)) == ("synthetic", 2 * len(ACTIONS))
+    assert (data.name, len(data.samples), len(told)) == ("synthetic", 2 * len(ACTIONS), 1)
     assert data.classes == tuple(sorted(ACTIONS))
     assert data.samples[0].path == str(
         tmp_path / "synthetic" / ACTIONS[0] / f"{ACTIONS[0]}_00005.mp4"
@@ -312,9 +311,11 @@ def test_generated_clips_are_videos_made_once(tmp_path: Path) -> None:
         clip.frames, clip.width_px, clip.height_px,
     )  # fmt: skip
     written = Path(first.path).stat().st_mtime_ns
-    again = generate_clips(tmp_path, 2, seed=3, actions=("walk",))
+    told: list[int] = []
+    again = generate_clips(tmp_path, 3, seed=3, actions=("walk",), on_clip=lambda: told.append(1))
+    assert len(told) == 2
     assert Path(first.path).stat().st_mtime_ns == written
-    assert len({sample.group for sample in again}) == 2
+    assert len({sample.group for sample in again}) == 3
     assert [p.name for p in (tmp_path / "walk").iterdir() if p.name.startswith(".")] == []
     with pytest.raises(ValueError, match="nonsense"):
         generate_clips(tmp_path, 1, actions=("nonsense",))

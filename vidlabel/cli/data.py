@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from vidlabel.errors import ExitCode
 from vidlabel.text import first_few
-
-if TYPE_CHECKING:
-    from vidlabel.datasets.complete import Completeness
-    from vidlabel.datasets.public import PublicDataset
 
 
 @click.command()
@@ -59,8 +54,7 @@ def data(
     1: clips or lists are missing; 2: wrong usage; 3: the run failed.
     """
     from vidlabel import console
-    from vidlabel.datasets.fetch.obtain import obtain
-    from vidlabel.datasets.fetch.sources import SOURCES
+    from vidlabel.datasets.fetch.obtain import SOURCES, obtain
     from vidlabel.errors import UsageError
     from vidlabel.signals import interruptible
 
@@ -74,22 +68,18 @@ def data(
         except KeyboardInterrupt:
             console.warn("stopped; run the same command to resume")
             return ExitCode(stop.exit_code)
-    _report(source.data, root, found)
-    return ExitCode.OK if found.complete else ExitCode.SOME_FAILED
-
-
-def _report(data: PublicDataset, root: Path, found: Completeness) -> None:
-    from vidlabel import console
-
+    dataset = source.data
     console.note(
-        f"{data.title}: {found.clips:,} of {data.clips:,} clips in {found.classes} of "
-        f"{data.classes} classes"
+        f"{dataset.title}: {found.clips:,} of {dataset.clips:,} clips in {found.classes} of "
+        f"{dataset.classes} classes"
     )
     for what, names in (("missing", found.missing), ("not in the official lists", found.extra)):
         if names:
             console.warn(f"{len(names):,} {what}: {first_few(names)}")
     if found.lists_problem:
         console.warn(f"{root}: the official split lists are missing or incomplete")
-    if found.complete:
-        where = shlex.quote(f"{data.name}:{root}")
-        console.note(f"next: vidlabel train {where} --split 1 --out runs/{data.name}-1")
+    if not found.complete:
+        return ExitCode.SOME_FAILED
+    where = shlex.quote(f"{dataset.name}:{root}")
+    console.note(f"next: vidlabel train {where} --split 1 --out runs/{dataset.name}-1")
+    return ExitCode.OK

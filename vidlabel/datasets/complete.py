@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidlabel.datasets.hmdb51 import HMDB51
+from vidlabel.datasets.layout import videos_below
 from vidlabel.datasets.public import OfficialLists, PublicDataset
 from vidlabel.datasets.ucf101 import UCF101
 from vidlabel.errors import UsageError
-from vidlabel.files.find import find_videos
 from vidlabel.text import first_few
 
 PUBLIC: dict[str, PublicDataset] = {data.name: data for data in (HMDB51, UCF101)}
@@ -102,8 +102,7 @@ def recognise(root: Path, classes: Collection[str]) -> PublicDataset | None:
 def _clips(data: PublicDataset, root: Path, lists: OfficialLists) -> list[tuple[str, Path]]:
     """Class and path of each video; without lists, the class is the name of its folder."""
     if not lists.classes:
-        videos = [Path(item.path) for item in find_videos([str(root)])]
-        return [(path.parent.name, path) for path in videos]
+        return [(path.parent.name, path) for path in videos_below(root)]
     try:
         return data.find_clips(root, lists)
     except UsageError:  # there is no class folder

@@ -46,6 +46,7 @@ def generate_clips(
     for action in actions:
         (folder / action).mkdir(parents=True, exist_ok=True)
     missing = [sample for sample in samples if not Path(sample.path).exists()]
+    processes = min(processes, len(missing))
     if processes <= 1:
         for sample in missing:
             write_clip(sample)

@@ -68,6 +68,11 @@ def find_clips(root: Path, classes: Collection[str], label_of: LabelOf) -> list[
     )
 
 
+def videos_below(folder: Path) -> list[Path]:
+    """All videos in a folder, at any depth."""
+    return [Path(item.path) for item in find_videos([str(folder)]) if item.problem is None]
+
+
 def read_lines(path: Path) -> list[tuple[str, str]]:
     """The lines of a list that are not blank, stripped, each with `path:number` for messages.
 
@@ -115,9 +120,7 @@ def _clips(home: Path, label_of: LabelOf) -> Iterator[tuple[str, Path]]:
         if label is not None:
             yield label, home / name
     for folder in folders:
-        for item in find_videos([str(folder)]):
-            if item.problem is None:
-                yield folder.name, Path(item.path)
+        yield from ((folder.name, path) for path in videos_below(folder))
 
 
 def _packed(root: Path) -> str:

@@ -110,8 +110,8 @@ def _download(url: str, path: Path, digits: str) -> None:
 def _answer(url: str) -> Iterator[httpx.Response]:
     """The answer of a server, its contents yet to be read. Raises after ANSWER_S at the latest.
 
-    A host may have a dozen addresses, each with a time limit of its own, and no time limit covers
-    the search for them; so the request is sent by a thread that can be left alone.
+    No time limit of httpx covers the search for a host's addresses, and each address has one of
+    its own; so the request is sent by a thread that can be abandoned.
     """
     import httpx
 
