@@ -48,12 +48,12 @@ def find_videos(
     chosen = _Chosen(include, exclude, suffixes)
     for text in inputs:
         if os.path.lexists(text):
-            chosen.add_named(text)
+            chosen.add_input(text, named=True)
         elif glob.has_magic(text):
             found = glob.iglob(text, recursive=True)  # noqa: PTH207  (Path.glob drops a leading ./)
             matches = sorted(found, key=os.fsencode)
             for match in matches:
-                chosen.add_matched(match)
+                chosen.add_input(match, named=False)
             if not matches:
                 chosen.add(text, Reason.NOT_FOUND, "no file matches this pattern")
         else:
@@ -90,18 +90,11 @@ class _Chosen:
             self._folders[folder] = os.path.realpath(folder)
         return os.path.join(self._folders[folder], name)  # noqa: PTH118
 
-    def add_named(self, path: str) -> None:
-        """A file or folder that the user named."""
+    def add_input(self, path: str, named: bool) -> None:
+        """A file or folder that the user named, or that a glob matched."""
         if Path(path).is_dir():
             self._walk(path)
-        else:
-            self.add(path)
-
-    def add_matched(self, path: str) -> None:
-        """A file or folder that a glob gave."""
-        if Path(path).is_dir():
-            self._walk(path)
-        elif self._takes(Path(path).name, path):
+        elif named or self._takes(Path(path).name, path):
             self.add(path)
 
     def _walk(self, root: str) -> None:

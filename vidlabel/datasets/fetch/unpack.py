@@ -32,7 +32,7 @@ class Unpacker:
         self._source, self._root, self._note = source, root, note
         self._budget = source.budget
         self._stage = root / ".unpacking"
-        self._listed: dict[str, set[str]] = {}  # names of clips by class
+        self._lists = OfficialLists({}, frozenset(), ())
 
     def clear(self) -> None:
         """Remove what an interrupted run has left half unpacked."""
@@ -52,10 +52,7 @@ class Unpacker:
             RunError: see `open_archive`; or nothing in it belongs to the data set.
             OutputError: the disk is full or cannot be written to.
         """
-        self._listed = {}
-        for clip in lists.clips if lists else ():
-            label, _, name = clip.partition("/")
-            self._listed.setdefault(label, set()).add(name)
+        self._lists = lists or self._lists
         self._unpack(path)
 
     def _unpack(self, path: Path, inside: str = "") -> None:
@@ -93,7 +90,7 @@ class Unpacker:
     def _clips_folder(self) -> Path:
         """The folder of the class folders: the archive's, unless class folders lie in the root."""
         own = self._root / self._source.clips_folder
-        here = not own.exists() and any((self._root / label).is_dir() for label in self._listed)
+        here = not own.exists() and any((self._root / k).is_dir() for k in self._lists.classes)
         return self._root if here else own
 
     def _place_all(
@@ -140,8 +137,10 @@ class Unpacker:
             tenths(number, len(todo))
 
     def _has_class(self, label: str) -> bool:
-        there = {name for name, size in _sizes(self._clips_folder / label).items() if size}
-        return bool(there) and self._listed.get(label, set()) <= there
+        sizes = _sizes(self._clips_folder / label)
+        there = {f"{label}/{name}" for name, size in sizes.items() if size}
+        listed = {clip for clip in self._lists.clips if clip.startswith(f"{label}/")}
+        return bool(there) and listed <= there
 
 
 class Tenths:
