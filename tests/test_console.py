@@ -59,7 +59,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Terminal]:
             emoji=False,
             _environ={"TERM": kind},
         )
-        monkeypatch.setattr(console, f"_{name}", fake)
+        monkeypatch.setattr(console, name, fake)
         return stream
 
     return make

@@ -1,7 +1,7 @@
 """The terminal: messages, progress and summary on stderr; tables of data on stdout.
 
-Names of files and classes come from elsewhere. They pass through `safe`, and are handed to rich
-as Text or with markup off: rich would read `[bold]x.mp4` as a style and stumble over `[/].mp4`.
+Names of files and classes are not ours. They pass through `safe` and reach rich as Text or with
+markup off: rich would read `[bold]x.mp4` as a style and raise an error for `[/].mp4`.
 """
 
 from __future__ import annotations
@@ -39,49 +39,52 @@ __all__ = [
 _LABELS_SHOWN = 10
 
 # One console for all of stderr: rich keeps messages above a progress bar of the same console.
-_stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
-_stdout = Console(markup=False, highlight=False, emoji=False)
+# A test may replace either console by one that writes elsewhere.
+stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
+stdout = Console(markup=False, highlight=False, emoji=False)
 
 
 def error(message: str) -> None:
-    """One line: what went wrong."""
+    """Print one line that says what went wrong."""
     _say("error", "bold red", message)
 
 
 def warn(message: str) -> None:
-    """One line: what the user should know, though the run goes on."""
+    """Print one line that the user should know about; the run continues."""
     _say("warning", "bold yellow", message)
 
 
 def note(message: str) -> None:
-    """One line, without a prefix."""
+    """Print one line without a prefix."""
     _print(Text(safe(message)))
 
 
 def line(text: Text) -> None:
-    """One line in colours, cut off where the terminal ends."""
+    """Print one coloured line, cropped to the width of the terminal."""
     with suppress(OSError):  # as in `_print`
-        _stderr.print(text, no_wrap=True, overflow="crop")
+        stderr.print(text, no_wrap=True, overflow="crop")
 
 
 def watched() -> bool:
-    """Whether stderr is a terminal that can show a bar."""
-    return _is_terminal(_stderr) and not _stderr.is_dumb_terminal
+    """Whether stderr is a terminal that can show a progress bar."""
+    return _is_terminal(stderr) and not stderr.is_dumb_terminal
 
 
 def width() -> int:
-    """Characters in a line of stderr's terminal, as it is now."""
-    return _stderr.width
+    """Current width of stderr's terminal, in characters."""
+    return stderr.width
 
 
 def bar(*columns: ProgressColumn, quiet: bool = False) -> RichProgress:
-    """A line at the foot of stderr's terminal, gone when it ends; hidden when `quiet`, or when
-    there is no terminal."""
+    """A progress bar on the last line of stderr's terminal, removed when it ends.
+
+    It is hidden when `quiet`, and where stderr is not a terminal.
+    """
     return RichProgress(
         *columns,
-        console=_stderr,
+        console=stderr,
         disable=quiet or not watched(),
-        transient=True,  # what is said last follows
+        transient=True,  # the summary takes its place
         redirect_stdout=False,  # stdout is data; rich would send it to stderr
         expand=True,
     )
@@ -92,35 +95,36 @@ def _say(kind: str, style: str, message: str) -> None:
 
 
 def _print(what: Text | Table) -> None:
-    # A terminal that was closed, or a log on a full disk, must not keep the work from being saved.
+    # A closed terminal, or a log on a full disk, must not prevent results from being saved.
     with suppress(OSError):
-        _stderr.print(what, soft_wrap=isinstance(what, Text))
+        stderr.print(what, soft_wrap=isinstance(what, Text))
 
 
 def _is_terminal(console: Console) -> bool:
-    # Not Console.is_terminal: FORCE_COLOR makes that true for a pipe.
+    # Console.is_terminal would be true for a pipe if FORCE_COLOR is set.
     return console.file.isatty()
 
 
 class Counting(Protocol):
-    """Something that counts, such as a progress bar."""
+    """A counter, such as a progress bar."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: Any) -> None: ...
 
     def advance(self) -> None:
-        """One more."""
+        """Count one more item."""
 
 
 class Progress:
-    """A bar on stderr while a run lasts; silent when stderr is not a terminal, or when `quiet`.
+    """Progress bar of a run on stderr; hidden when `quiet`, and where stderr is not a terminal.
 
     Args:
-        total: videos of the run.
+        total: number of videos in the run.
         quiet: show nothing.
-        done: videos of the run that an earlier one has finished; they do not count for the speed.
-        doing: what is done with the videos, where it is no labelling; the speed is then in videos.
+        done: number of videos that an earlier run finished; they do not count for the speed.
+        doing: name of the activity, if it is not labelling; the speed is then in videos per second
+            instead of clips per second.
     """
 
     def __init__(self, total: int, quiet: bool = False, done: int = 0, doing: str = "") -> None:
@@ -128,7 +132,7 @@ class Progress:
             *([TextColumn(doing, markup=False)] if doing else []),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            _Counts(done, doing, Column(no_wrap=True)),  # narrow terminals cut it off
+            _Counts(done, doing, Column(no_wrap=True)),  # cropped in a narrow terminal
             TimeRemainingColumn(compact=True),
             quiet=quiet,
         )
@@ -149,7 +153,7 @@ class Progress:
             self._bar.stop()
 
     def advance(self, videos: int = 1, clips: int = 0, failed: int = 0) -> None:
-        """Count finished videos, the clips the model has seen, and how many videos failed."""
+        """Count finished videos, clips that the model has processed, and failed videos."""
         counts = self._bar.tasks[self._task].fields
         self._bar.update(
             self._task,
@@ -160,7 +164,7 @@ class Progress:
 
 
 class _Counts(ProgressColumn):
-    """Clips (or videos) per second since the start, and failed videos if there are any."""
+    """Clips (or videos) per second since the start, and the number of failed videos."""
 
     def __init__(self, before: int, doing: str, table_column: Column) -> None:
         super().__init__(table_column)
@@ -177,14 +181,14 @@ class _Counts(ProgressColumn):
 
 
 class Tally:
-    """Counts of rows as they pass by, for the summary; it holds no row."""
+    """Counts rows for the summary as they are written; it keeps none of them."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.videos = 0
         self.states: Counter[Status] = Counter()
         self.reasons: Counter[str] = Counter()
-        """Why rows failed."""
+        """Failed rows by reason."""
         self._labels: Counter[str] = Counter()
         self._confidence: defaultdict[str, float] = defaultdict(float)
         self._path = ""
@@ -195,13 +199,13 @@ class Tally:
         return self.states[Status.FAILED]
 
     def counting(self, rows: Iterable[Prediction]) -> Iterator[Prediction]:
-        """The same rows, counted when they are taken."""
+        """Yield the same rows and count each."""
         for row in rows:
             self._count(row)
             yield row
 
     def labels(self) -> list[tuple[str, int, str]]:
-        """The most frequent labels: name, rows, mean confidence."""
+        """The most frequent labels: name, number of rows, mean confidence."""
         often = sorted(self._labels.items(), key=lambda item: (-item[1], item[0]))
         return [
             (label, count, f"{self._confidence[label] / count:.2f}")
@@ -223,24 +227,24 @@ class Tally:
 def summary(
     tally: Tally, elapsed_s: float, model: str, device: str, out: str = "", before: int = 0
 ) -> None:
-    """What a run did: a few lines, and on a terminal tables of labels and failures.
+    """Print the summary of a run; on a terminal, with tables of labels and failures.
 
     Args:
-        tally: of every row of the table.
-        elapsed_s: how long the run took.
+        tally: counts of every row of the table.
+        elapsed_s: duration of the run, in seconds.
         model: name of the model.
-        device: what it ran on.
-        out: where the rows were written; "" says nothing about it.
-        before: videos whose rows are those of an earlier run.
+        device: device and precision that it ran on.
+        out: path of the table, printed unless it is "".
+        before: number of videos that an earlier run labelled.
     """
     note(_headline(tally, elapsed_s, model, device, before))
     reasons = tally.reasons.most_common()
     labels = tally.labels()
-    if _is_terminal(_stderr):
+    if _is_terminal(stderr):
         if labels:
             _print(_table("", ("label", "count", "mean confidence"), labels))
         if reasons:
-            _print(_table("", ("failed because", "count"), reasons))
+            _print(_table("", ("reason of failure", "count"), reasons))
     else:
         if labels:
             note("labels: " + ", ".join(f"{name} {n} ({mean})" for name, n, mean in labels))
@@ -264,15 +268,15 @@ def _headline(tally: Tally, elapsed_s: float, model: str, device: str, before: i
 
 
 def evaluation(values: Mapping[str, Any], mistakes: Sequence[Sequence[str]], out: str = "") -> None:
-    """The figures of an evaluation, on stdout.
+    """Print the figures of an evaluation on stdout.
 
     Args:
-        values: as `report.summarise` gives them, with `folds` and `across_folds` if there are.
-        mistakes: path, truth, label and confidence of the surest mistakes.
-        out: the folder of the report; "" says nothing about it.
+        values: the result of `report.summarise`, with `folds` and `across_folds` if there are any.
+        mistakes: path, truth, label and confidence of the most confident mistakes.
+        out: the folder of the report, printed unless it is "".
     """
     unreadable = len(values["unreadable"])
-    left_out = f", {unreadable} of them unreadable and in no figure" if unreadable else ""
+    left_out = f", {unreadable} of them unreadable and excluded" if unreadable else ""
     title = f"{values['fold']}: {values['model']} on {values['videos']} videos{left_out}"
     across = values.get("across_folds", {})
     columns = ["video level", "value", "95 % interval"]
@@ -285,7 +289,7 @@ def evaluation(values: Mapping[str, Any], mistakes: Sequence[Sequence[str]], out
         rows.append(row)
     table(title, columns, rows)
     if values["clip_level"]:
-        columns = [f"clip level ({values['views_per_video']} views a video)", *columns[1:3]]
+        columns = [f"clip level ({values['views_per_video']} views per video)", *columns[1:3]]
         figures = values["clip_level"].items()
         table("", columns, [[n, _figure(f["value"]), _interval(f)] for n, f in figures])
     if "folds" in values:
@@ -297,8 +301,8 @@ def evaluation(values: Mapping[str, Any], mistakes: Sequence[Sequence[str]], out
     if "by_kind" in values:
         told = {
             "seen": "trained on",
-            "sibling": "of a source trained on",
-            "selected": "choosing the epoch",
+            "sibling": "from a source trained on",
+            "selected": "used to choose the epoch",
             "new": "new",
         }
         rows = [
@@ -307,7 +311,7 @@ def evaluation(values: Mapping[str, Any], mistakes: Sequence[Sequence[str]], out
         ]
         table("", ["test videos that are", "videos", "top1", "95 % interval"], rows)
     if mistakes:
-        table("", ["surest mistakes", "truth", "label", "confidence"], mistakes)
+        table("", ["most confident mistakes", "truth", "label", "confidence"], mistakes)
     calibration = values["calibration"]
     used = ", ".join(f"{temperature:g}" for temperature in calibration["temperatures"])
     note(
@@ -335,15 +339,15 @@ def _plural(count: int, noun: str) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Data on stdout: a table on a terminal, otherwise plain columns, two spaces apart.
+    """Print data on stdout: a table on a terminal, otherwise columns separated by two spaces.
 
     Args:
-        title: a line above; "" for none.
-        columns: the header; not shown if all of it is empty.
-        rows: as many values as there are columns, shown by `str`.
+        title: a line above the table; "" for none.
+        columns: the header; not shown if all its cells are empty.
+        rows: one value per column, shown with `str`.
     """
-    if _is_terminal(_stdout):
-        _stdout.print(_table(title, columns, rows))
+    if _is_terminal(stdout):
+        stdout.print(_table(title, columns, rows))
         return
     lines = [[safe(str(value)) for value in row] for row in (columns, *rows)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
@@ -364,13 +368,13 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]])
         show_header=any(columns),
     )
     for column in columns:
-        shown.add_column(Text(safe(column)), overflow="fold")  # narrow terminals lose nothing
+        shown.add_column(Text(safe(column)), overflow="fold")  # wrap in narrow terminals
     for row in rows:
         shown.add_row(*(Text(safe(str(value))) for value in row))
     return shown
 
 
 def _print_plain(line: str) -> None:
-    # A stdout that is not UTF-8 must not end the command.
+    # A stdout with another encoding than UTF-8 must not end the command.
     encoding = sys.stdout.encoding or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding))

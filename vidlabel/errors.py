@@ -1,12 +1,12 @@
-"""Everything vidlabel raises, the reasons a video can fail for, and the exit codes.
+"""The exceptions that vidlabel raises, the reasons why a video can fail, and the exit codes.
 
-VidlabelError                 base of all; one line for the user: what, where, what to do
-├── UsageError                the command or an argument is wrong                  exit 2
-├── VideoError                one video cannot be read; carries a `Reason`         one row
-└── RunError                  nothing can run                                      exit 3
-    ├── CheckpointError       a checkpoint is missing, broken or does not fit
-    │   └── WeightsMissing    pretrained weights can be neither found nor fetched
-    ├── DeviceError           the device asked for is not there or was lost
+VidlabelError                 base class; the message is one line: what, where, what to do
+├── UsageError                a command or an argument is wrong                     exit 2
+├── VideoError                one video cannot be read; has a `Reason`              one row
+└── RunError                  the run cannot start or continue                      exit 3
+    ├── CheckpointError       a checkpoint is missing, corrupt or does not fit
+    │   └── WeightsMissing    pretrained weights are not in the cache and cannot be downloaded
+    ├── DeviceError           the requested device is not available or was lost
     └── OutputError           the output cannot be written
 """
 
@@ -16,40 +16,40 @@ from enum import IntEnum, StrEnum
 
 
 class ExitCode(IntEnum):
-    """What the process answers to the shell."""
+    """Exit codes of the process."""
 
     OK = 0
     SOME_FAILED = 1
     USAGE = 2
     NOTHING_RAN = 3
     HANGUP = 129
-    INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
+    INTERRUPTED = 130  # 128 + SIGINT, as shells do
     TERMINATED = 143  # 128 + SIGTERM
 
 
 class Reason(StrEnum):
-    """Why a video has no label (or, for the last three, a label with a caveat)."""
+    """Why a video has no label; the last three are remarks on a label."""
 
     NOT_FOUND = "not_found"
     NOT_REGULAR = "not_regular"  # a directory, FIFO, socket or device
     EMPTY = "empty"
     PERMISSION = "permission"
-    NOT_VIDEO = "not_video"  # no container we read, or its header is missing
+    NOT_VIDEO = "not_video"  # no supported container, or its header is missing
     NO_VIDEO_STREAM = "no_video_stream"  # audio only, or only cover art
-    NO_FRAMES = "no_frames"  # opens, but no frame can be decoded
+    NO_FRAMES = "no_frames"  # the file opens, but no frame can be decoded
     NO_DECODER = "no_decoder"
-    TOO_LARGE = "too_large"  # over a limit on pixels, frames, seconds or bytes
+    TOO_LARGE = "too_large"  # over a limit on pixels, frames, duration or memory
     READ_ERROR = "read_error"
-    CRASHED = "crashed"  # the decoder process died on this file, twice
+    CRASHED = "crashed"  # the decoder process crashed on this file twice
     TIMEOUT = "timeout"
-    NAN = "nan"  # the model gave no finite number
+    NAN = "nan"  # the model's output is not finite
     DAMAGED = "damaged"  # labelled from what could be decoded
     PADDED = "padded"  # fewer frames than the clip needs; the last one is repeated
     LOW_CONFIDENCE = "low_confidence"  # below --min-confidence
 
 
 class VidlabelError(Exception):
-    """Base of every error that vidlabel raises on purpose."""
+    """Base class of all errors that vidlabel raises intentionally."""
 
     exit_code = ExitCode.NOTHING_RAN
 
@@ -64,8 +64,8 @@ class VideoError(VidlabelError):
     """One video cannot be read.
 
     Args:
-        reason: the machine-readable kind of failure, for the `reason` column.
-        detail: one line for a person: what is wrong and, where known, why.
+        reason: the kind of failure, for the `reason` column.
+        detail: one line for people: what is wrong and, if known, why.
     """
 
     exit_code = ExitCode.SOME_FAILED
@@ -77,19 +77,19 @@ class VideoError(VidlabelError):
 
 
 class RunError(VidlabelError):
-    """The run as a whole cannot go on."""
+    """The run as a whole cannot start or continue."""
 
 
 class CheckpointError(RunError):
-    """A checkpoint is missing, broken, or does not fit the model it names."""
+    """A checkpoint is missing, corrupt, or does not fit the model that it names."""
 
 
 class WeightsMissing(CheckpointError):
-    """Pretrained weights are not in the cache and cannot be downloaded, or there are none."""
+    """Pretrained weights do not exist, or are not in the cache and cannot be downloaded."""
 
 
 class DeviceError(RunError):
-    """The device asked for is not there, or was lost."""
+    """The requested device is not available, or was lost."""
 
 
 class OutputError(RunError):

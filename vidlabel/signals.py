@@ -1,4 +1,4 @@
-"""Being asked to stop: once means finish what is in hand, twice means now."""
+"""Stopping on a signal: the first one finishes the current work, the second one ends at once."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, `kill` and job schedulers, and a terminal that is closed."""
+"""Sent by Ctrl-C, by `kill` and job schedulers, and by a terminal that is closed."""
 
 
 class Stop:
-    """Whether a run has been asked to stop; call it to know."""
+    """Whether a signal has asked the run to stop: call the object to find out."""
 
     def __init__(self) -> None:
         self.signal = 0
-        """Number of the signal that asked; 0 for none."""
+        """Number of that signal; 0 for none."""
 
     def __call__(self) -> bool:
         return bool(self.signal)
 
     @property
     def exit_code(self) -> int:
-        """What shells expect of a program that a signal ended; 0 without one."""
+        """128 + the signal number, as shells expect; 0 without a signal."""
         return 128 + self.signal if self.signal else 0
 
 
 @contextmanager
 def stop_asked() -> Iterator[Stop]:
-    """Inside the block, a first signal is noted in the `Stop` given; a second one ends the
-    process at once."""
+    """Record a first signal in the `Stop` that the block gets; a second one ends the process at
+    once."""
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.signal:
             if sys.stderr.isatty():
                 os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
-            os._exit(128 + number)  # the decoder processes end with their parent
+            os._exit(128 + number)  # decoder processes end with their parent
         stop.signal = number
 
     with _handling(handle):
@@ -49,7 +49,7 @@ def stop_asked() -> Iterator[Stop]:
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """Inside the block, each of the signals raises KeyboardInterrupt, as Ctrl-C does."""
+    """Inside the block, each of the signals raises KeyboardInterrupt, as Ctrl-C does by default."""
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -62,11 +62,14 @@ def interruptible() -> Iterator[Stop]:
 
 @contextmanager
 def _handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """A signal that is ignored (SIGHUP under nohup, SIGINT of a background job) stays ignored.
-    Outside of the main thread, where Python handles no signals, nothing changes."""
+    """Install a handler inside the block.
+
+    A signal that is ignored (SIGHUP under nohup, SIGINT in a background job) stays ignored. Outside
+    the main thread, where Python handles no signals, nothing changes.
+    """
     main = threading.current_thread() is threading.main_thread()
-    heeded = [n for n in STOPPING if main and signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in heeded}
+    handled = [n for n in STOPPING if main and signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield
     finally:

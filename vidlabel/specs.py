@@ -1,7 +1,7 @@
-"""Frozen descriptions of videos, clips, models and results; plain data, no torch and no av.
+"""Frozen dataclasses for videos, clips, models and results; plain data without torch or av.
 
-Units stand in the names: `_s` seconds, `_px` pixels, `_fps` frames a second. Every spec checks
-itself when it is made, and the message names the command-line flag that sets the value.
+Units are part of the names: `_s` seconds, `_px` pixels, `_fps` frames per second. Every spec
+validates itself when it is made; the error names the command-line flag that sets the value.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ SHIPPED = {
     "starter": "starter.safetensors",
     "starter-fast": "starter-fast.safetensors",
 }
-"""Names that --model knows, and the files in weights/ behind them."""
+"""Names of the shipped models, and their files in weights/."""
 
 
 T = TypeVar("T")
 
 
 def setting(default: T, doc: str, key: str = "") -> T:
-    """A field that users can set: the flag `--key` of `vidlabel train`, and a key of its TOML file.
+    """A dataclass field that users can set by a flag of `vidlabel train` or a key of a TOML file.
 
     Args:
-        default: the field's value if nothing else is said.
-        doc: what the field is, said here once for readers and for the help of the flag.
-        key: name of flag and key, where it is not the field's.
+        default: default value of the field.
+        doc: description of the field, also used as the help text of the flag.
+        key: name of the flag and key, if it differs from the field's.
     """
     return field(default=default, metadata={"doc": doc, "key": key})
 
@@ -48,22 +48,22 @@ def _check(ok: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may cost before it is refused (reason `too_large`) or given up (`timeout`)."""
+    """Limits on one file: above them it is refused (reason `too_large`) or given up (`timeout`)."""
 
     pixels: int = 8192 * 8192
-    """Most pixels of one frame; 8K video has 33 million."""
+    """Maximum number of pixels of a frame; 8K video has 33 million."""
     duration_s: float = 48 * 3600.0
     frames: int = 6_000_000
-    """Most packets looked at in one file."""
+    """Maximum number of packets read from one file."""
     timeout_s: float = 300.0
-    """Longest time one file may keep a decoder process."""
+    """Maximum time that a decoder process may spend on one file."""
     stall_s: float = 60.0
-    """Longest time without a further packet read or decoded."""
+    """Maximum time without another packet read or decoded."""
     memory_mb: int = 4096
-    """Most address space of a decoder process beyond what it shares with the program, MiB, where
-    the system can limit it."""
+    """Maximum address space of a decoder process, in MiB, beyond the memory that it shares with the
+    main process; only where the operating system can limit it."""
     formats: tuple[str, ...] = ()
-    """Names of `container.EXTRA_CONTAINERS` that may be read beyond the usual ones."""
+    """Names in `container.EXTRA_CONTAINERS` that may also be read."""
 
     def __post_init__(self) -> None:
         _check(self.pixels > 0, f"--max-pixels must be positive, got {self.pixels}")
@@ -78,34 +78,39 @@ class Limits:
 class ClipSpec:
     """How a video becomes the (T, C, H, W) uint8 clip that a model reads.
 
-    The video is cut into `frames` equal stretches and each gives one time step: its middle.
-    With input `rgb` the 3 channels of a step are red, green and blue of the frame shown then;
-    with `motion` they are the luma of three frames, `step_s` apart, around that moment, so that
-    even a single step tells what moves, however long the video is. With `flow` a step has
-    2 * `pairs` channels: the optical flow between `pairs` + 1 frames in a row around that moment,
-    across and down by turns; with `rgb+flow`, those after the 3 of the frame shown then.
+    The video is divided into `frames` equal segments; the middle of each is one time step. With
+    input `rgb` the 3 channels of a step are red, green and blue of the frame shown at that time.
+    With `motion` they are the luma of three frames, `step_s` apart, around that time, so that
+    every step contains motion, however long the video is. With `flow` a step has 2 * `pairs`
+    channels: the optical flow between `pairs` + 1 successive frames around that time, alternately
+    its horizontal and vertical component; with `rgb+flow`, these follow the 3 channels of the frame
+    shown at that time.
     """
 
     frames: int = setting(16, "Time steps per clip.")
-    size_px: int = setting(112, "Height and width of the square crop, pixels.", key="size")
+    size_px: int = setting(112, "Height and width of the square crop, in pixels.", key="size")
     resize_px: int = setting(
-        128, "Length of the frame's shorter side before cropping, pixels.", key="resize"
+        128, "Length of the frame's shorter side before cropping, in pixels.", key="resize"
     )
     input: FrameInput = setting(
-        "rgb", "What a time step shows: a frame, what changes around it, optical flow, or both."
+        "rgb",
+        "Input of each time step: a frame, the luma of three frames (motion), optical flow, or "
+        "frame and flow.",
     )
     step_s: float = setting(
         0.08,
-        "Time between the frames of a step of motion or flow, seconds; of flow, 0 takes one frame "
-        "after another.",
+        "Time between the frames of one motion or flow step, in seconds; 0 (flow only) uses "
+        "consecutive frames.",
         key="step",
     )
-    pairs: int = setting(10, "Of flow: pairs of frames per time step.")
+    pairs: int = setting(10, "Frame pairs per time step of flow.")
     fps: float = setting(
-        0.0, "Time steps a second, around the middle; 0 spreads them over the whole video."
+        0.0,
+        "Time steps per second, around the middle of the video; 0 spreads them over all of it.",
     )
     aspect: float = setting(
-        0.0, "Width over height that frames are squashed to before cropping; 0 keeps their own."
+        0.0,
+        "Aspect ratio (width / height) that frames are resized to before cropping; 0 keeps theirs.",
     )
 
     def __post_init__(self) -> None:
@@ -136,18 +141,18 @@ class ClipSpec:
 
     @property
     def told(self) -> str:
-        """The clip in a few words, for tables."""
-        paced = f" at {self.fps:g} a second" if self.fps else ""
+        """A short description of the clip, for tables."""
+        paced = f" at {self.fps:g} fps" if self.fps else ""
         return f"{self.frames} x {self.size_px} px{paced}, {self.input}"
 
     @property
     def has_rgb(self) -> bool:
-        """Whether a step has the red, green and blue of a frame: in its first three channels."""
+        """Whether the first three channels of a time step are an RGB frame."""
         return self.input in ("rgb", "rgb+flow")
 
     @property
     def has_flow(self) -> bool:
-        """Whether a step has optical flow: in its last 2 * `pairs` channels."""
+        """Whether the last 2 * `pairs` channels of a time step are optical flow."""
         return self.input in ("flow", "rgb+flow")
 
     @property
@@ -157,7 +162,7 @@ class ClipSpec:
 
     @property
     def decoded_channels(self) -> int:
-        """Channels of a time step before its flow is computed: the luma of each frame instead."""
+        """Channels of a time step as decoded: luma of each frame in place of optical flow."""
         return 3 if not self.has_flow else 3 * self.has_rgb + self.pairs + 1
 
     @property
@@ -168,28 +173,30 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which network, and its sizes. `arch` is a key of `vidlabel.models.build.MODELS`."""
+    """A network architecture and its sizes; `arch` is a key of `vidlabel.models.build.MODELS`."""
 
-    arch: str = setting("cnn-birnn", "The network.", key="model")
+    arch: str = setting("cnn-birnn", "Network architecture.", key="model")
     classes: int = 51
-    trunk: str = setting("mnasnet0_5", "The CNN: a classification network of torchvision.")
-    cell: RnnCell = setting("gru", "Kind of the RNN.")
-    embed: int = setting(256, "Features per frame that the trunk is reduced to.")
+    trunk: str = setting(
+        "mnasnet0_5", "CNN applied to each frame: a classification network of torchvision."
+    )
+    cell: RnnCell = setting("gru", "Type of RNN cell.")
+    embed: int = setting(256, "Features per frame, after a linear projection of the CNN's.")
     hidden: int = setting(128, "Hidden units of the RNN, per direction.")
     features: int = setting(
-        256, "Channels after the temporal convolution: the length of an embedding."
+        256, "Output channels of the temporal convolution: the length of an embedding."
     )
-    kernel: int = setting(3, "Time steps that the temporal convolution sees; odd.")
+    kernel: int = setting(3, "Kernel size of the temporal convolution, in time steps; odd.")
     summary: Summary = setting(
         "attention",
-        "Of conv-lstm: how the steps become one; committee takes the majority of theirs.",
+        "How conv-lstm pools its time steps; committee takes the majority vote of their classes.",
     )
-    dropout: float = setting(0.3, "Share of features left out at random in training.")
+    dropout: float = setting(0.3, "Dropout probability.")
     flow_trunk: str = setting(
-        "resnet18", "Of two-stream: the CNN that sees flow; cnn_m_2048 is the published one."
+        "resnet18", "CNN for the optical flow of two-stream; cnn_m_2048 is the published one."
     )
     flow_weight: float = setting(
-        0.5, "Of two-stream: share of the flow's probabilities in the mean of both."
+        0.5, "Weight of the temporal stream in the average of both probabilities of two-stream."
     )
 
     def __post_init__(self) -> None:
@@ -212,48 +219,48 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a container says of itself, and what counting its packets confirmed."""
+    """Properties of a video, from its header and from counting its packets."""
 
     container: str
     codec: str
     width_px: int
-    """As displayed: after rotation and sample aspect ratio."""
+    """As displayed, with rotation and sample aspect ratio applied."""
     height_px: int
     rotation_deg: int
-    """Clockwise turn that was applied for display: 0, 90, 180 or 270."""
+    """Clockwise rotation that was applied for display: 0, 90, 180 or 270."""
     fps: float
     duration_s: float
     frames: int | None
-    """Frames counted; None where a long file was not walked through."""
+    """Number of frames counted; None for a long file, whose packets were not all read."""
     audio: bool
 
 
 @dataclass(frozen=True)
 class VideoItem:
-    """One video to label: its place in the run, the path as given, what is known to be wrong."""
+    """One video to label: its position in the run, its path as given, and any known problem."""
 
     index: int
     path: str
     problem: Reason | None = None
     detail: str = ""
     part: int = 0
-    """Which part of it, where all of a video is looked at, part by part."""
+    """Number of the part, if the whole video is processed in parts."""
 
 
 class Status(StrEnum):
-    """The `status` column."""
+    """Values of the `status` column."""
 
     OK = "ok"
-    PARTIAL = "partial"  # labelled, but parts of the file could not be decoded
+    PARTIAL = "partial"  # labelled, but part of the file could not be decoded
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row of the output: what vidlabel says of one video.
+    """One row of the output: the result for one video.
 
-    `top` holds (class name, probability) pairs, most likely first; it is empty when the video
-    failed. `label` is `uncertain` when the best probability is under --min-confidence.
+    `top` holds (class name, probability) pairs, most probable first; it is empty if the video
+    failed. `label` is `uncertain` if the highest probability is below --min-confidence.
     """
 
     path: str
@@ -272,7 +279,7 @@ class Prediction:
 
     @property
     def ok(self) -> bool:
-        """True if the video has a label (status `ok` or `partial`)."""
+        """Whether the video has a label (status `ok` or `partial`)."""
         return self.status is not Status.FAILED
 
 
@@ -280,15 +287,15 @@ S = TypeVar("S", ClipSpec, ModelSpec)
 
 
 def to_dict(spec: ClipSpec | ModelSpec) -> dict[str, Any]:
-    """A spec as plain values, for a checkpoint's header."""
+    """A spec as a dict of plain values, for the header of a checkpoint."""
     return asdict(spec)
 
 
 def from_dict(kind: type[S], values: dict[str, Any]) -> S:
-    """A spec from a checkpoint's header.
+    """A spec from the header of a checkpoint.
 
     Raises:
-        UsageError: a field is unknown, missing a required value, or out of range.
+        UsageError: a field is unknown or out of range.
     """
     known = {f.name for f in fields(kind)}
     unknown = sorted(set(values) - known)

@@ -1,4 +1,4 @@
-"""Text that is safe to show and to store, whatever a file is called."""
+"""Text that is safe to show and to store, whatever the name of a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNSAFE = re.compile(
 
 
 def safe(text: str) -> str:
-    """`text` on one line, with nothing that a terminal would obey.
+    """`text` on one line, without anything that a terminal would interpret.
 
     Control characters become `\\xNN` or `\\uNNNN`; a byte of a file name that is not UTF-8
     becomes its `\\xNN`, as in `text_path`.

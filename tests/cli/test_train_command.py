@@ -39,7 +39,7 @@ STOPPED = (
 )
 """Ended as by Ctrl-C when the first epoch is done."""
 
-INTERACTIVE = "import vidlabel.console as c\nc._stderr.is_interactive = True\n"
+INTERACTIVE = "import vidlabel.console as c\nc.stderr.is_interactive = True\n"
 """What rich found out of a stderr that was not yet the terminal."""
 
 
@@ -117,7 +117,7 @@ def test_a_run_ends_with_a_report_on_the_part_that_chose_the_epoch(done: tuple[D
     assert re.fullmatch(
         "held-out part, on which the epoch was chosen: best@[0-9a-f]{8} on 2 videos", title
     )
-    assert any(re.match("choosing the epoch +2 ", line) for line in figures)
+    assert any(re.match("used to choose the epoch +2 ", line) for line in figures)
     values = json.loads((out / "report" / "metrics.json").read_text())
     assert values["fold"] == "held-out part, on which the epoch was chosen"
     assert values["leak"]["selected_on"] == values["videos"] == 2

@@ -293,7 +293,7 @@ def test_b2_34_a_terminal_that_is_closed(
     ours, theirs = os.openpty()
     command = ("predict", clips, "-m", model, "-o", out, "--batch-size", 2)
     # rich looks once, when it is imported, whether there is a terminal.
-    on_terminal = SLOW + "import vidlabel.console as c; c._stderr.is_interactive = True"
+    on_terminal = SLOW + "import vidlabel.console as c; c.stderr.is_interactive = True"
     run = program.start(
         *command, before=on_terminal, stderr=os.ttyname(theirs), env={"TERM": "xterm"}
     )

@@ -306,7 +306,7 @@ def test_a_model_that_knows_the_clips_is_refused(
     code, stdout, stderr = vidlabel("eval", people, "--model", best, "--allow-leak")
     assert code == 0, stderr
     assert "trained on" in stdout
-    assert "choosing the epoch" in stdout
+    assert "used to choose the epoch" in stdout
 
 
 def test_init_carries_what_its_model_was_trained_on(

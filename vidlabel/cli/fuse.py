@@ -1,4 +1,4 @@
-"""`vidlabel fuse`: two streams to one model."""
+"""`vidlabel fuse`: join two streams to one model."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vidlabel.errors import ExitCode
     required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The checkpoint to write: .safetensors.",
+    help="Checkpoint to write (.safetensors).",
 )
 @click.option(
     "--flow-weight",
     default=0.5,
     show_default=True,
     metavar="X",
-    help="Share of the temporal stream's probabilities in the mean of both.",
+    help="Weight of the temporal stream in the average of both probabilities, 0 to 1.",
 )
 def fuse(spatial: str, temporal: str, out: Path, flow_weight: float) -> int:
-    """Make a two-stream model of a SPATIAL and a TEMPORAL checkpoint, trained apart."""
+    """Join a SPATIAL and a TEMPORAL checkpoint, trained separately, to a two-stream model."""
     from vidlabel import console
     from vidlabel.models.checkpoint import load_checkpoint, save_checkpoint
     from vidlabel.models.fusion import fuse as fuse_streams

@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: models, info, doctor, completion."""
+"""Commands that only show information: models, info, doctor, completion."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @click.command()
 def models() -> int:
-    """List the models that --model knows by name: those that label, and those to train.
+    """List the models that --model knows by name: trained ones, and networks to train.
 
-    GFLOPs are multiply-adds per clip, in billions. Of networks to train, the figures are those of
+    GFLOPs are billions of multiply-adds per clip. The figures of networks to train hold for
     --recipe original.
     """
     from vidlabel import console
@@ -25,14 +25,14 @@ def models() -> int:
         "model", "network", "parameters", "clip", "GFLOPs", "classes", "top-1", "measured on",
         "weights",
     ]  # fmt: skip
-    console.table("Models that label: vidlabel predict --model NAME", columns, _ready())
+    console.table("Trained models: vidlabel predict --model NAME", columns, _ready())
     columns = ["model", "parameters", "clip", "GFLOPs", "published top-1", "on", "protocol"]
     console.table("Networks to train: vidlabel train --model NAME", columns, _trainable())
     return ExitCode.OK
 
 
 def _ready() -> list[list[object]]:
-    """Rows of the models whose weights can be had."""
+    """Rows of the models with trained weights."""
     from vidlabel.models.checkpoint import find_checkpoint, load_checkpoint
     from vidlabel.models.cost import cost_of
     from vidlabel.models.kinetics import KINETICS
@@ -61,7 +61,7 @@ def _ready() -> list[list[object]]:
 
 
 def _trainable() -> list[list[object]]:
-    """Rows of the networks of the published systems."""
+    """Rows of the networks of the reimplemented systems."""
     from vidlabel.models.published import SYSTEMS
     from vidlabel.train.settings import gather
 
@@ -78,7 +78,7 @@ def _trainable() -> list[list[object]]:
 @click.command()
 @click.argument("file")
 def info(file: str) -> int:
-    """Say what is in a video FILE, a checkpoint, a run folder, or a shipped model."""
+    """Describe a video, checkpoint or run folder FILE, or a model by name."""
     from dataclasses import fields
     from pathlib import Path
 
@@ -101,7 +101,7 @@ def info(file: str) -> int:
 
 
 def _about(header: Header) -> list[list[str]]:
-    """Rows of what a checkpoint says of itself."""
+    """Rows that describe a checkpoint."""
     return [
         ["model", str(header.model)],
         ["clip", str(header.clip)],
@@ -115,7 +115,7 @@ def _about(header: Header) -> list[list[str]]:
 
 
 def _shown(value: object) -> str:
-    """A value of a checkpoint's description; one with parts as `name value, name value`."""
+    """A value of a checkpoint's description; a dict as `name value, name value`."""
     if not isinstance(value, dict):
         return str(value)
     return ", ".join(f"{name} {part}" for name, part in value.items() if part != "")
@@ -138,7 +138,7 @@ def doctor(dataset: str | None) -> int:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
-    """Print a completion script: eval "$(vidlabel completion bash)"."""
+    """Print a script for tab completion. Use it with: eval "$(vidlabel completion bash)"."""
     from click.shell_completion import get_completion_class
 
     maker = get_completion_class(shell)

@@ -1,6 +1,6 @@
-"""The command line: parse, call one function, answer with an exit code.
+"""The command line: parse the arguments, call one function, return an exit code.
 
-Nothing heavy is imported before a command needs it: `--help` knows neither torch nor av.
+Heavy packages are imported when a command needs them: `--help` imports neither torch nor av.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vidlabel.version import __version__
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
+@click.option("--debug", is_flag=True, help="Show a traceback when an error occurs.")
 def cli(debug: bool) -> None:
     """Label folders of videos with what people do in them."""
 
@@ -40,49 +40,50 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line and exit with its code: one line for an error, never a traceback
-    unless --debug asks for it."""
+    """Run the command line and exit with its code.
+
+    An error is printed as one line; with --debug as a traceback.
+    """
     try:
         code = cli.main(prog_name="vidlabel", standalone_mode=False)
     except click.ClickException as error:
         if _speaks():
-            with suppress(OSError):  # a full disk takes no message
+            with suppress(OSError):  # stderr on a full disk
                 error.show()
         code = ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:  # the reader of our stdout, `head` for example, has gone
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         code = ExitCode.SOME_FAILED
     except Exception as error:
         if "--debug" in sys.argv[1:]:
             raise
         code = _tell(error)
     code = int(code or 0)
-    if code > 128:  # stopped by a signal; another Ctrl-C, from here on, changes only how soon
+    if code > 128:  # stopped by a signal; another Ctrl-C ends the process at once
         signal.signal(signal.SIGINT, lambda *_: os._exit(code))
     sys.exit(_flushed(code))
 
 
 def _tell(error: Exception) -> ExitCode:
-    """One line for what went wrong, and its exit code."""
+    """Print an error as one line; returns its exit code."""
     from vidlabel import console
 
     code = ExitCode.NOTHING_RAN
     if isinstance(error, VidlabelError):
         line, code = str(error), error.exit_code
     elif isinstance(error, OSError):
-        line = f"the system refused: {error}"
+        line = f"operating system error: {error}"
     else:
         what = f"{type(error).__name__}: {error}"
-        line = f"a mistake of vidlabel's own: {what}; --debug shows where, please report it"
+        line = f"internal error: {what}; please report it with the output of --debug"
     if _speaks():
         console.error(line)
     return code
 
 
 def _speaks() -> bool:
-    """Whether to say what is wrong: of the processes that torchrun starts for one training, one
-    does."""
+    """Whether this process prints errors: of the processes of one torchrun, only one does."""
     if "train" not in sys.argv[1:] or os.environ.get("WORLD_SIZE", "1") == "1":
         return True
     from vidlabel.train.distributed import speaks_first
@@ -91,11 +92,11 @@ def _speaks() -> bool:
 
 
 def _flushed(code: int) -> int:
-    """The exit code, once what was printed is out; Python itself would end with 120."""
+    """Flush stdout and stderr and return the exit code; Python itself would exit with 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # what is left has nowhere to go
+        except OSError:  # the rest of the output cannot be written
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             code = code or ExitCode.NOTHING_RAN
     return int(code)

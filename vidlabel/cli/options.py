@@ -1,4 +1,4 @@
-"""Options that several commands share, and those that are made from the settings of a training."""
+"""Options shared by several commands, and the options generated from the training settings."""
 
 from __future__ import annotations
 
@@ -12,47 +12,49 @@ from vidlabel.specs import Precision, Strategy
 from vidlabel.train.settings import SETTINGS, Setting, by_section, gather, show_value
 
 DEVICE = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps."
+    "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda, cuda:N or mps."
 )
 WORKERS = click.option(
     "-j",
     "--workers",
     type=click.IntRange(1),
     metavar="N",
-    help="Decoder processes.  [default: one per core]",
+    help="Number of decoder processes.  [default: one per core]",
 )
 EMBEDDINGS = click.option(
     "--embeddings",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Also write the model's feature vectors: .npz or .parquet.",
+    help="Also write the model's feature vectors to a .npz or .parquet file.",
 )
 EXCEL_SAFE = click.option(
     "--excel-safe",
     is_flag=True,
-    help="In CSV, put ' before texts that a spreadsheet would run as a formula.",
+    help="In CSV, prefix texts that a spreadsheet would run as a formula with an apostrophe.",
 )
-QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
+QUIET = click.option("-q", "--quiet", is_flag=True, help="Show neither progress bar nor summary.")
 PROTOCOL = click.option(
     "--protocol",
     metavar="NAME",
-    help="official, group-kfold, leave-one-group-out, or by name one that leaks: leaky-123, "
-    "random-80-20, split1-select-on-test.",
+    help="Evaluation protocol: official, group-kfold, leave-one-group-out; or one that leaks test "
+    "clips into training: leaky-123, random-80-20, split1-select-on-test.",
 )
 SPLIT = click.option(
-    "--split", metavar="N|all", help="Which official split of HMDB51 or UCF-101.  [default: 1]"
+    "--split", metavar="N|all", help="Official split of HMDB51 or UCF-101.  [default: 1]"
 )
-FOLDS = click.option("--folds", default=5, show_default=True, help="Of group-kfold.")
+FOLDS = click.option(
+    "--folds", default=5, show_default=True, metavar="N", help="Number of folds of group-kfold."
+)
 SPLITS = click.option(
     "--splits",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="The official split lists, if not beside or under ROOT.",
+    help="Folder of the official split lists, if it is not beside or inside ROOT.",
 )
 GROUP_PATTERN = click.option(
     "--group-pattern",
     metavar="REGEX",
-    help="What in a video's path names its group (person, film, camera).",
+    help="Regular expression whose match in a video's path is its group (person, film, camera).",
 )
 
 VIEWS = click.option(
@@ -60,34 +62,34 @@ VIEWS = click.option(
     default=1,
     show_default=True,
     metavar="N",
-    help="Over 1: average N stretches of the video, each through three crops.",
+    help="Above 1: average over N windows of the video, with three crops each.",
 )
 STRATEGY = click.option(
     "--strategy",
     type=click.Choice(get_args(Strategy)),
     default="clip",
     show_default=True,
-    help="What a model of single frames or stacks of flow looks at: the moments of its clip, the "
-    "middle of the video, or every frame and stack.",
+    help="For models of single frames or flow stacks: use those of one clip, only the middle one, "
+    "or all of the video.",
 )
 STREAM = click.option(
     "--stream",
     type=click.Choice(["spatial", "temporal"]),
-    help="Of a two-stream model, use one stream alone.",
+    help="Use only one stream of a two-stream model.",
 )
 PRECISION = click.option(
     "--precision",
     default="auto",
     show_default=True,
     type=click.Choice(get_args(Precision)),
-    help="Of the CNN; auto is bf16 where the device has it.",
+    help="Precision of the CNN; auto is bf16 if the device supports it.",
 )
 
 _METAVARS = {"init": "NAME|FILE|RUN", "trunk_weights": "auto|imagenet|kinetics|FILE|none"}
 
 
 class SectionedCommand(click.Command):
-    """A command whose help shows its options under the headings of `SettingOption`s."""
+    """A command whose help lists each `SettingOption` under the heading of its section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -101,7 +103,7 @@ class SectionedCommand(click.Command):
 
 
 class SettingOption(click.Option):
-    """The flag of a setting; None where it is not given, so that something else can say it."""
+    """The flag of a setting; None if it is not given, so that another source can set it."""
 
     def __init__(self, declarations: list[str], setting: Setting, **how: Any) -> None:
         super().__init__(declarations, default=None, **how)
@@ -109,7 +111,7 @@ class SettingOption(click.Option):
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add a flag for every setting, with its text and what it is if nothing is said."""
+    """Add a flag for every setting, with its description and default."""
     usual = gather({}).values
     shown = {key: f"  [default: {show_value(value)}]" for key, value in usual.items()}
     shown |= {"resize": "  [default: 8/7 of --size]", "init": ""}
