@@ -104,7 +104,7 @@ def one_line(done: Done) -> str:
     lines = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, done.err
     assert "Traceback" not in done.err
-    assert "vidlabel's own" not in done.err
+    assert "internal error" not in done.err
     return lines[0]
 
 
