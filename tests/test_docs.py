@@ -51,7 +51,9 @@ def test_every_command_is_in_the_readme() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_commands_parse(name: str) -> None:
-    """Each `vidlabel ...` line of a shell block names a real command and real options."""
+    """Each `vidlabel ...` line of a shell block names a real command, options and protocol."""
+    from vidlabel.datasets.protocols import PROTOCOLS
+
     lines = [
         line.removeprefix("$ ").split("#")[0].split(">")[0].split("|")[-1].strip()
         for block in re.findall(r"```(?:sh|console)\n(.*?)```", DOCUMENTS[name], re.DOTALL)
@@ -61,7 +63,8 @@ def test_commands_parse(name: str) -> None:
         if line.startswith("vidlabel "):
             arguments = shlex.split(line)[1:]
             command = cli.commands[arguments[0]]
-            command.make_context(arguments[0], arguments[1:], resilient_parsing=False)
+            context = command.make_context(arguments[0], arguments[1:], resilient_parsing=False)
+            assert context.params.get("protocol") in {None, *PROTOCOLS}, line
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

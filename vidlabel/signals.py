@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Sent by Ctrl-C, by `kill` and job schedulers, and by a terminal that is closed."""
+"""Ctrl-C, `kill` and job schedulers, and a terminal that is closed."""
 
 
 class Stop:

@@ -88,29 +88,28 @@ class ClipSpec:
     """
 
     frames: int = setting(16, "Time steps per clip.")
-    size_px: int = setting(112, "Height and width of the square crop, in pixels.", key="size")
+    size_px: int = setting(112, "Height and width of the square crop, pixels.", key="size")
     resize_px: int = setting(
-        128, "Length of the frame's shorter side before cropping, in pixels.", key="resize"
+        128, "Length of the frame's shorter side before cropping, pixels.", key="resize"
     )
     input: FrameInput = setting(
         "rgb",
-        "Input of each time step: a frame, the luma of three frames (motion), optical flow, or "
-        "frame and flow.",
+        "What a time step shows: a frame, the differences to frames around it, optical flow, or "
+        "a frame and flow.",
     )
     step_s: float = setting(
         0.08,
-        "Time between the frames of one motion or flow step, in seconds; 0 (flow only) uses "
+        "Time between the frames of a time step of motion or flow, seconds; for flow, 0 takes "
         "consecutive frames.",
         key="step",
     )
-    pairs: int = setting(10, "Frame pairs per time step of flow.")
+    pairs: int = setting(10, "Pairs of frames per time step (flow only).")
     fps: float = setting(
         0.0,
-        "Time steps per second, around the middle of the video; 0 spreads them over all of it.",
+        "Time steps per second, around the middle of the video (0: spread over the whole video).",
     )
     aspect: float = setting(
-        0.0,
-        "Aspect ratio (width / height) that frames are resized to before cropping; 0 keeps theirs.",
+        0.0, "Aspect ratio that frames are stretched to before cropping (0: keep their own)."
     )
 
     def __post_init__(self) -> None:
@@ -177,26 +176,24 @@ class ModelSpec:
 
     arch: str = setting("cnn-birnn", "Network architecture.", key="model")
     classes: int = 51
-    trunk: str = setting(
-        "mnasnet0_5", "CNN applied to each frame: a classification network of torchvision."
-    )
-    cell: RnnCell = setting("gru", "Type of RNN cell.")
-    embed: int = setting(256, "Features per frame, after a linear projection of the CNN's.")
+    trunk: str = setting("mnasnet0_5", "Name of the CNN, such as mnasnet0_5 or resnet50.")
+    cell: RnnCell = setting("gru", "RNN cell.")
+    embed: int = setting(256, "Features per frame after the CNN.")
     hidden: int = setting(128, "Hidden units of the RNN, per direction.")
     features: int = setting(
-        256, "Output channels of the temporal convolution: the length of an embedding."
+        256, "Channels after the temporal convolution, which is the length of an embedding."
     )
     kernel: int = setting(3, "Kernel size of the temporal convolution, in time steps; odd.")
     summary: Summary = setting(
         "attention",
-        "How conv-lstm pools its time steps; committee takes the majority vote of their classes.",
+        "How conv-lstm combines the time steps; committee is a majority vote.",
     )
-    dropout: float = setting(0.3, "Dropout probability.")
+    dropout: float = setting(0.3, "Dropout rate.")
     flow_trunk: str = setting(
-        "resnet18", "CNN for the optical flow of two-stream; cnn_m_2048 is the published one."
+        "resnet18", "The flow CNN of two-stream; cnn_m_2048 is the published one."
     )
     flow_weight: float = setting(
-        0.5, "Weight of the temporal stream in the average of both probabilities of two-stream."
+        0.5, "Weight of the flow stream in the mean probabilities of two-stream."
     )
 
     def __post_init__(self) -> None:

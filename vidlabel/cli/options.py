@@ -1,4 +1,4 @@
-"""Options shared by several commands, and the options generated from the training settings."""
+"""Options that several commands share, and the options of the settings of a training."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ QUIET = click.option("-q", "--quiet", is_flag=True, help="Show neither progress 
 PROTOCOL = click.option(
     "--protocol",
     metavar="NAME",
-    help="Evaluation protocol: official, group-kfold, leave-one-group-out; or one that leaks test "
-    "clips into training: leaky-123, random-80-20, split1-select-on-test.",
+    help="official, group-kfold, leave-one-group-out, or one that leaks test clips into training: "
+    "leaky-123, random-80-20, split1-select-on-test.",
 )
 SPLIT = click.option(
-    "--split", metavar="N|all", help="Official split of HMDB51 or UCF-101.  [default: 1]"
+    "--split", metavar="N|all", help="Which official split of HMDB51 or UCF-101.  [default: 1]"
 )
 FOLDS = click.option(
-    "--folds", default=5, show_default=True, metavar="N", help="Number of folds of group-kfold."
+    "--folds", default=5, show_default=True, help="Number of folds of group-kfold."
 )
 SPLITS = click.option(
     "--splits",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder of the official split lists, if it is not beside or inside ROOT.",
+    help="Folder of the official split lists, if it is not beside or under ROOT.",
 )
 GROUP_PATTERN = click.option(
     "--group-pattern",
     metavar="REGEX",
-    help="Regular expression whose match in a video's path is its group (person, film, camera).",
+    help="Pattern that finds the name of a video's group (person, film, camera) in its path.",
 )
 
 VIEWS = click.option(
@@ -82,7 +82,7 @@ PRECISION = click.option(
     default="auto",
     show_default=True,
     type=click.Choice(get_args(Precision)),
-    help="Precision of the CNN; auto is bf16 if the device supports it.",
+    help="CNN precision; auto: bf16 if the device supports it, otherwise fp32.",
 )
 
 _METAVARS = {"init": "NAME|FILE|RUN", "trunk_weights": "auto|imagenet|kinetics|FILE|none"}
@@ -103,7 +103,7 @@ class SectionedCommand(click.Command):
 
 
 class SettingOption(click.Option):
-    """The flag of a setting; None if it is not given, so that another source can set it."""
+    """The flag of a setting; None if it is not given, so that a file or recipe decides."""
 
     def __init__(self, declarations: list[str], setting: Setting, **how: Any) -> None:
         super().__init__(declarations, default=None, **how)
@@ -111,7 +111,7 @@ class SettingOption(click.Option):
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add a flag for every setting, with its description and default."""
+    """Add a flag for every setting, with its help text and its default."""
     usual = gather({}).values
     shown = {key: f"  [default: {show_value(value)}]" for key, value in usual.items()}
     shown |= {"resize": "  [default: 8/7 of --size]", "init": ""}
