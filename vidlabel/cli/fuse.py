@@ -28,7 +28,7 @@ from vidlabel.errors import ExitCode
     help="Weight of the temporal stream in the average of both probabilities, 0 to 1.",
 )
 def fuse(spatial: str, temporal: str, out: Path, flow_weight: float) -> int:
-    """Join a SPATIAL and a TEMPORAL checkpoint, trained separately, to a two-stream model."""
+    """Join a SPATIAL and a TEMPORAL checkpoint to a two-stream model."""
     from vidlabel import console
     from vidlabel.models.checkpoint import load_checkpoint, save_checkpoint
     from vidlabel.models.fusion import fuse as fuse_streams

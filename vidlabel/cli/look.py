@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 @click.command()
 def models() -> int:
-    """List the models that --model knows by name: trained ones, and networks to train.
+    """List the models that --model knows by name.
 
-    GFLOPs are billions of multiply-adds per clip. The figures of networks to train hold for
-    --recipe original.
+    The first table has the trained models, the second one the networks to train. GFLOPs are
+    billions of multiply-adds per clip. The figures of networks to train hold for --recipe
+    original.
     """
     from vidlabel import console
 
@@ -78,7 +79,7 @@ def _trainable() -> list[list[object]]:
 @click.command()
 @click.argument("file")
 def info(file: str) -> int:
-    """Describe a video, checkpoint or run folder FILE, or a model by name."""
+    """Describe FILE: a video, a checkpoint, a run folder or a model name."""
     from dataclasses import fields
     from pathlib import Path
 

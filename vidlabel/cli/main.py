@@ -25,7 +25,20 @@ from vidlabel.errors import ExitCode, VidlabelError
 from vidlabel.version import __version__
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands in the order of a user's work; click would sort them and cut their help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, each.get_short_help_str(200)) for name, each in self.commands.items()]
+            )
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show a traceback when an error occurs.")
 def cli(debug: bool) -> None:
@@ -33,7 +46,7 @@ def cli(debug: bool) -> None:
 
 
 for command in (
-    predict, export, render, review, train, evaluate, fuse, data, cache, models, info, doctor,
+    predict, export, review, render, train, evaluate, fuse, data, cache, models, info, doctor,
     completion,
 ):  # fmt: skip
     cli.add_command(command)
