@@ -83,6 +83,19 @@ def test_links_lead_somewhere(name: str) -> None:
             assert anchor in anchors(file.read_text(encoding="utf-8")), target
 
 
+def test_the_first_screen_says_what_the_shipped_model_knows_and_how_well() -> None:
+    from vidlabel.models.checkpoint import load_checkpoint
+
+    header = load_checkpoint("starter").header
+    first = " ".join(README.split("![")[0].split())
+    (count, names), *_ = re.findall(r"\*\*(\d+) actions\*\*: ([^.]+)\.", first)
+    assert (int(count), tuple(names.split(", "))) == (len(header.classes), tuple(header.classes))
+    (right, clips, share), *_ = re.findall(r"\*\*(\d+) of (\d+) test clips \((\d+) %\)", first)
+    assert int(clips) == header.metrics["held_out_videos"]
+    assert int(right) == round(header.metrics["held_out_top1"] * int(clips))
+    assert int(share) == round(100 * header.metrics["held_out_top1"])
+
+
 def test_every_column_is_explained() -> None:
     from vidlabel.results.csv import columns
 
