@@ -24,7 +24,7 @@ _GIB = 1024**3
 MIN_PYTHON = (3, 11)
 FLOORS = {
     "torch": (2, 10), "torchvision": (0, 25), "av": (18, 1), "numpy": (2, 0),
-    "pandas": (2, 2, 3), "pyarrow": (18,),
+    "pandas": (2, 2, 3), "pyarrow": (20,),
 }  # fmt: skip
 """Package -> lowest version; pyproject.toml has the same, and why."""
 
