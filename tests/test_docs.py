@@ -97,7 +97,7 @@ def test_the_first_screen_says_what_the_shipped_model_knows_and_how_well() -> No
 
 
 def test_every_column_is_explained() -> None:
-    from vidlabel.results.csv import columns
+    from vidlabel.results.tables import columns
 
     for name in columns(top_k=2):
         assert f"`{name}`" in README, name

@@ -5,33 +5,52 @@ import vidlabel
 labeller = vidlabel.load_labeller("starter")
 for prediction in labeller.predict(["clips/wave.mp4"]):
     print(prediction.path, prediction.label, prediction.confidence)
+
+table = labeller.predict(vidlabel.find_videos(["clips"])).to_dataframe()
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from vidlabel.errors import VidlabelError
-from vidlabel.specs import Limits, Prediction, Status
+from vidlabel.files.find import find_videos
+from vidlabel.predict.spec import PredictSpec
+from vidlabel.results.predictions import Predictions
+from vidlabel.specs import Limits, Prediction, Status, VideoItem
 from vidlabel.version import __version__
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from vidlabel.predict.labeller import Labeller, load_labeller
+    from vidlabel.results.tables import read_labels
 
 __all__ = [
     "Labeller",
     "Limits",
+    "PredictSpec",
     "Prediction",
+    "Predictions",
     "Status",
+    "VideoItem",
     "VidlabelError",
     "__version__",
+    "find_videos",
     "load_labeller",
+    "read_labels",
 ]
+
+# torch and pandas take seconds to import; `--help` and the decoder processes do not need them.
+_LAZY = {
+    "Labeller": "vidlabel.predict.labeller",
+    "load_labeller": "vidlabel.predict.labeller",
+    "read_labels": "vidlabel.results.tables",
+}
 
 
 def __getattr__(name: str) -> object:
-    # torch takes seconds to import; `--help` and the decoder processes never need it.
-    if name in ("Labeller", "load_labeller"):
-        return getattr(import_module("vidlabel.predict.labeller"), name)
+    if name in _LAZY:
+        return getattr(_import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'vidlabel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -18,10 +18,9 @@ from typing import Any
 import pytest
 
 from vidlabel.errors import OutputError
-from vidlabel.predict.job import Output, RunOptions, label_videos
+from vidlabel.predict.job import RunOptions, TableOutput, label_videos
 from vidlabel.predict.labeller import PredictSpec
 from vidlabel.results import ledger
-from vidlabel.results.formats import pick_format
 from vidlabel.specs import Prediction, Status, VideoItem
 
 CLASSES = ("run", "walk")
@@ -157,7 +156,7 @@ def label(items: list[VideoItem], folder: Path) -> tuple[str, list[str]]:
     """Run once: the error that ended it, "" for none, and what was labelled."""
     out = folder / "labels.csv"
     labeller = StubLabeller()
-    output = Output(out, pick_format(str(out)), folder / "features.npz")
+    output = TableOutput(str(out), embeddings=folder / "features.npz")
     try:
         label_videos(labeller, items, PredictSpec(), output, RunOptions(quiet=True))  # type: ignore[arg-type]
     except OutputError as error:

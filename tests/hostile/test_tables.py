@@ -10,12 +10,12 @@ import io
 import json
 from typing import Any
 
+import pandas
 import pytest
 
-from vidlabel.results.formats import FORMATS, RunInfo
+from vidlabel.results.record import TableInfo
+from vidlabel.results.tables import FORMULA_STARTS, write_rows
 from vidlabel.specs import Prediction, Status
-
-pandas = pytest.importorskip("pandas")
 
 FORMULAS = [
     "=cmd|'/c calc'!A0.mp4",
@@ -33,8 +33,7 @@ FORMULAS = [
     "'",
 ]
 HARMLESS = ["a.mp4", "a=1.mp4", " =1.mp4", "NA", "1e5", "-".join("ab")]
-TRIGGERS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-TEXTS = ["path", "label", "top2_label", "model", "reason"]
+TEXTS = ["path", "label", "top1_label", "top2_label", "model", "reason"]
 NUMBERS = ["confidence", "top2_confidence", "start_s", "end_s", "duration_s", "frames_used"]
 
 
@@ -46,7 +45,9 @@ def _row(text: str) -> Prediction:
 
 
 def _data(name: str, rows: list[Prediction], *, excel_safe: bool = False) -> bytes:
-    return b"".join(FORMATS[name].chunks(rows, RunInfo("m", 2, "0", excel_safe)))
+    file = io.BytesIO()
+    write_rows(rows, file, name, TableInfo("m", 2, "0", excel_safe), group_rows=10)
+    return file.getvalue()
 
 
 def _by_csv(data: bytes) -> list[dict[str, Any]]:
@@ -93,7 +94,7 @@ def test_b2_28_excel_safe_texts_run_nothing_and_can_be_undone(name: str, read: A
         assert row[column].removeprefix("'") == exact[column]
     for column in ["status", *NUMBERS]:
         assert row[column] == exact[column]
-    assert not any(str(cell).startswith(TRIGGERS) for cell in row.values())
+    assert not any(str(cell).startswith(FORMULA_STARTS) for cell in row.values())
 
 
 def test_b2_28_excel_safe_changes_only_what_needs_it() -> None:

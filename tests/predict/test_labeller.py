@@ -26,12 +26,13 @@ from torch import Tensor, nn
 from vidlabel import load_labeller
 from vidlabel.clips.flow_stacks import run_steps, with_flow
 from vidlabel.clips.read import cut, read_steps
-from vidlabel.decode.pool import Decoded, StopAsked, never
+from vidlabel.decode.pool import Decoded, DecoderPool, StopAsked, never
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.errors import Reason, UsageError, VideoError
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Checkpoint, Header
-from vidlabel.predict.labeller import UNCERTAIN, Labeller, PredictSpec
+from vidlabel.predict.labeller import Labeller, PredictSpec
+from vidlabel.results.topk import UNCERTAIN
 from vidlabel.specs import ClipSpec, Limits, ModelSpec, Prediction, Status, VideoItem
 from vidlabel.video.reader import open_video
 from vidlabel.video.write import write_video
@@ -170,7 +171,7 @@ def frame_by_frame() -> Labeller:
     return Labeller(replace(colour_checkpoint(), network=AnySteps()), "cpu")  # type: ignore[arg-type]
 
 
-def streams(clip: ClipSpec, temperature: float = 1.0) -> Labeller:
+def streams(clip: ClipSpec, temperature: float = 1.0, decoders: Any = DecoderPool) -> Labeller:
     """A real network with random weights that classifies each step by itself."""
     torch.manual_seed(0)
     arch = {"rgb": "spatial", "flow": "temporal", "rgb+flow": "two-stream"}.get(clip.input)
@@ -184,7 +185,8 @@ def streams(clip: ClipSpec, temperature: float = 1.0) -> Labeller:
         for name, weight in network.classify.named_parameters():
             weight.mul_(20 if "weight" in name else 1)
     header = Header(spec, clip, COLOURS, temperature)
-    return Labeller(Checkpoint("streams", header, network.eval(), "0" * 64), "cpu", "fp32")
+    checkpoint = Checkpoint("streams", header, network.eval(), "0" * 64)
+    return Labeller(checkpoint, "cpu", "fp32", decoders)
 
 
 def plainly(labeller: Labeller, clips: Tensor) -> np.ndarray:
@@ -321,7 +323,6 @@ def local(monkeypatch: pytest.MonkeyPatch) -> type[LocalPool]:
 
     for module in ("clips.read", "decode.worker", "predict.labeller"):
         monkeypatch.setattr(f"vidlabel.{module}.RUN", 5)
-    monkeypatch.setattr("vidlabel.predict.labeller.DecoderPool", Local)
     return Local
 
 
@@ -336,7 +337,7 @@ def test_parts_are_put_together_in_order_whatever_order_they_come_in(
 ) -> None:
     local.seed = seed
     paths = [make_video(frames=frames, draw=gliding) for frames in (13, 3, 1)]
-    labeller = streams(clip)
+    labeller = streams(clip, decoders=local)
     for path, found in zip(paths, by_view(labeller, paths, WHOLE), strict=True):
         expected = plainly(labeller, every_step(str(path), clip))
         np.testing.assert_allclose(found, expected, atol=2e-4)
@@ -349,7 +350,7 @@ def test_a_part_that_cannot_be_read_leaves_a_partial_row(
 ) -> None:
     local.lost = lost
     path = str(make_video(frames=17))
-    labeller = streams(CLIP)
+    labeller = streams(CLIP, decoders=local)
     spec = replace(WHOLE, batch_size=batch_size)
     ((index, row, found),) = labeller.predict_views([VideoItem(3, path)], spec)
     assert index == 3
@@ -366,13 +367,13 @@ def test_a_video_of_which_not_even_the_first_part_can_be_read_fails(
     local: type[LocalPool], make_video: MakeVideo
 ) -> None:
     local.lost = (0,)
-    (row,) = streams(CLIP).predict([str(make_video(frames=17))], WHOLE)
+    (row,) = streams(CLIP, decoders=local).predict([str(make_video(frames=17))], WHOLE)
     assert (row.status, row.reason, row.label) == (Status.FAILED, "timeout", "")
 
 
 def test_damage_of_any_part_is_told(local: type[LocalPool], make_video: MakeVideo) -> None:
     local.damaged = (2,)
-    (row,) = streams(CLIP).predict([str(make_video(frames=17))], WHOLE)
+    (row,) = streams(CLIP, decoders=local).predict([str(make_video(frames=17))], WHOLE)
     assert (row.status, row.detail, row.frames_used) == (Status.PARTIAL, "part 2 is damaged", 17)
 
 
@@ -385,7 +386,8 @@ def test_numbers_that_are_not_finite_in_one_part_never_become_a_label(
             shown = frames.mean((1, 2)) > frames.mean((1, 2)).min()
             return features, logits.masked_fill(shown[:, None], float("nan"))
 
-    labeller = Labeller(replace(colour_checkpoint(), network=Late()), "cpu")  # type: ignore[arg-type]
+    checkpoint = replace(colour_checkpoint(), network=Late())  # type: ignore[arg-type]
+    labeller = Labeller(checkpoint, "cpu", decoders=local)
     (row,) = labeller.predict([str(make_video(frames=17))], WHOLE)
     assert (row.status, row.reason, row.top) == (Status.FAILED, "nan", ())
 
@@ -394,7 +396,7 @@ def test_a_stop_between_parts_gives_the_videos_that_are_complete(
     local: type[LocalPool], make_video: MakeVideo
 ) -> None:
     paths = [str(make_video(frames=frames)) for frames in (3, 17, 12)]
-    labeller = streams(CLIP)
+    labeller = streams(CLIP, decoders=local)
     whole = list(labeller.predict(paths, WHOLE))
     seen = []
     for asked in range(9):
@@ -479,3 +481,20 @@ def test_no_strategy_depends_on_batch_order_or_workers(
 def test_wrong_settings_name_their_flag(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="--" + next(iter(wrong)).replace("_", "-")):
         PredictSpec(**wrong)  # type: ignore[arg-type]
+
+
+def test_predictions_become_a_data_frame(colours: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "NA"
+    broken.write_text("not a video")
+    paths = [*map(str, colours[:3]), str(broken)]
+    labeller = Labeller(colour_checkpoint(), "cpu")
+    rows = list(labeller.predict(paths))
+    table = labeller.predict(paths).to_dataframe()
+    assert table["path"].tolist() == paths
+    assert table["label"].tolist()[:3] == [row.label for row in rows[:3]]
+    assert table["top3_confidence"].tolist()[:3] == [row.top[2][1] for row in rows[:3]]
+    assert table["label"].isna().tolist() == [False] * 3 + [True]
+    assert "top4_label" not in table, "there are three classes"
+    rest = labeller.predict(paths)
+    assert next(rest) == rows[0]
+    assert rest.to_dataframe()["path"].tolist() == paths[1:], "those that were not taken yet"

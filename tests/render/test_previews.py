@@ -28,8 +28,9 @@ from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.predict import labeller as predict
 from vidlabel.render.captions import BELOW, COLOURS
 from vidlabel.render.stream_bars import Answers, Bars, StreamPanel
-from vidlabel.results.formats import FORMATS, RunInfo, write_predictions
-from vidlabel.results.ledger import LastRun, Ledger, Settings
+from vidlabel.results.ledger import LastRun, Ledger, RunSettings
+from vidlabel.results.record import TableInfo
+from vidlabel.results.tables import write_table
 from vidlabel.specs import ClipSpec, Limits, ModelSpec, Prediction, Status, VideoItem
 
 MakeVideo = Callable[..., Path]
@@ -83,8 +84,8 @@ def labelled(path: object, label: str, confidence: float, *more: Row) -> Predict
 
 def table(out: Path, *rows: Prediction, excel_safe: bool = False) -> Path:
     """What `vidlabel predict` writes."""
-    info = RunInfo("m", 3, __version__, excel_safe=excel_safe)
-    write_predictions(rows, out, FORMATS[out.suffix[1:]], info)
+    info = TableInfo("m", 3, __version__, excel_safe=excel_safe)
+    write_table(rows, out, out.suffix[1:], info)
     return out
 
 
@@ -259,7 +260,7 @@ def test_every_table_of_predict_is_read(
     if suffix == "ledger":
         with Ledger(labels) as ledger:
             item, last = VideoItem(0, row.path), LastRun("m", ("a", "b", "hug"), 3, 0.0)
-            ledger.begin([item], Settings("m", 1, "fp32"), last, Limits())
+            ledger.begin([item], RunSettings("m", 1, "fp32"), last, Limits())
             ledger.record(row)
     else:
         table(labels, row, excel_safe=True)

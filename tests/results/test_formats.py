@@ -7,9 +7,8 @@ import io
 import json
 import math
 import os
-import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +17,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from vidlabel.errors import OutputError, UsageError
-from vidlabel.results import formats as exports
-from vidlabel.results.formats import FORMATS, RunInfo, pick_format
+from vidlabel.results.embeddings import check_embeddings, write_embeddings
+from vidlabel.results.record import TableInfo
+from vidlabel.results.tables import (
+    FORMATS,
+    STREAMED,
+    data_frame,
+    pick_format,
+    read_labels,
+    write_rows,
+    write_table,
+)
+from vidlabel.results.topk import shown
 from vidlabel.specs import Prediction, Status
 
-RUN = RunInfo("starter@12345678", 3, "0.1.0")
+RUN = TableInfo("starter@12345678", 3, "0.1.0")
 
 OK = Prediction(
     "clips/wave.mp4",
@@ -70,8 +79,10 @@ def named(path: str) -> Prediction:
     return Prediction(path, Status.OK, "wave", 0.5, (("wave", 0.5),), model="m")
 
 
-def data_of(name: str, rows: list[Prediction], run: RunInfo = RUN) -> bytes:
-    return b"".join(FORMATS[name].chunks(rows, run))
+def data_of(name: str, rows: Iterable[Prediction], run: TableInfo = RUN) -> bytes:
+    file = io.BytesIO()
+    write_rows(rows, file, name, run, group_rows=2)
+    return file.getvalue()
 
 
 def read_csv(data: bytes) -> list[dict[str, str]]:
@@ -80,23 +91,23 @@ def read_csv(data: bytes) -> list[dict[str, str]]:
 
 def test_csv_is_exactly_this() -> None:
     assert data_of("csv", [OK, FAILED]).decode() == (
-        "path,status,label,confidence,top2_label,top2_confidence,top3_label,top3_confidence,"
-        "start_s,end_s,duration_s,frames_used,model,reason\n"
-        "clips/wave.mp4,ok,wave,0.912346,run,0.050000,jump,0.333333,"
+        "path,status,label,confidence,top1_label,top2_label,top2_confidence,top3_label,"
+        "top3_confidence,start_s,end_s,duration_s,frames_used,model,reason\n"
+        "clips/wave.mp4,ok,wave,0.912346,wave,run,0.050000,jump,0.333333,"
         "0.000,2.000,2.000,16,starter@12345678,\n"
-        "bad.mp4,failed,,,,,,,,,,0,starter@12345678,not_video: moov missing\n"
+        "bad.mp4,failed,,,,,,,,,,,0,starter@12345678,not_video: moov missing\n"
     )
 
 
 @pytest.mark.parametrize(("top_k", "extra"), [(1, []), (2, ["top2_label", "top2_confidence"])])
 def test_csv_has_columns_for_top_k(top_k: int, extra: list[str]) -> None:
-    header = data_of("csv", [OK], RunInfo("m", top_k, "0")).decode().splitlines()[0].split(",")
-    assert header[:4] == ["path", "status", "label", "confidence"]
-    assert header[4:-6] == extra
+    header = data_of("csv", [OK], TableInfo("m", top_k, "0")).decode().splitlines()[0].split(",")
+    assert header[:5] == ["path", "status", "label", "confidence", "top1_label"]
+    assert header[5:-6] == extra
 
 
 def test_csv_leaves_cells_empty_where_the_model_has_fewer_classes() -> None:
-    (row,) = read_csv(data_of("csv", [named("x")], RunInfo("m", 5, "0")))
+    (row,) = read_csv(data_of("csv", [named("x")], TableInfo("m", 5, "0")))
     assert (row["label"], row["top2_label"], row["top5_confidence"]) == ("wave", "", "")
     assert row["reason"] == ""
 
@@ -183,7 +194,7 @@ def test_no_format_writes_what_is_not_a_number(value: float) -> None:
     assert found["confidence"] is found["end_s"] is found["top"][0]["confidence"] is None
 
 
-@pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.streams])
+@pytest.mark.parametrize("name", STREAMED)
 def test_rows_leave_as_they_come(name: str) -> None:
     seen: list[str] = []
 
@@ -192,40 +203,47 @@ def test_rows_leave_as_they_come(name: str) -> None:
             seen.append(path)
             yield named(path)
 
-    for chunk in FORMATS[name].chunks(rows(), RUN):
-        assert chunk.endswith(b"\n")
-        if chunk.startswith((b"a,", b'{"path": "a"')):
-            assert seen == ["a"]
-            break
-    else:
-        pytest.fail("the first row never came alone")
+    class Pipe(io.BytesIO):
+        def flush(self) -> None:
+            lines = self.getvalue().decode().splitlines(keepends=True)
+            assert all(line.endswith("\n") for line in lines)
+            left.append((len(seen), len(lines)))
+
+    left: list[tuple[int, int]] = []
+    write_rows(rows(), Pipe(), name, RUN, group_rows=1)
+    header = [(0, 1)] if name == "csv" else []
+    assert left == [*header, (1, 1 + len(header)), (2, 2 + len(header))]
 
 
 @pytest.mark.parametrize("count", [0, 1, 6, 7])
-def test_parquet_leaves_in_groups(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports.parquet, "GROUP_ROWS", 3)
-    taken: list[str] = []
-
-    def rows() -> Iterator[Prediction]:
-        for i in range(count):
-            taken.append(str(i))
-            yield named(str(i))
-
-    data = b""
-    for chunk in FORMATS["parquet"].chunks(rows(), RUN):
-        if chunk and not data:
-            assert len(taken) <= 3, "the first group leaves before the second is read"
-        data += chunk
-    file = pq.ParquetFile(io.BytesIO(data))
+def test_parquet_leaves_in_groups(count: int) -> None:
+    rows = [named(str(i)) for i in range(count)]
+    data = io.BytesIO()
+    write_rows(rows, data, "parquet", RUN, group_rows=3)
+    file = pq.ParquetFile(data)
     assert file.num_row_groups == math.ceil(count / 3)
-    assert file.read().column("path").to_pylist() == taken
+    assert file.read().column("path").to_pylist() == [row.path for row in rows]
     assert file.schema_arrow.metadata[b"model"] == b"starter@12345678"
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_long_table_takes_no_more_memory_than_a_short_one(name: str, tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        rows = (replace(OK, path=f"clips/{i:09}.mp4") for i in range(count))
+        tracemalloc.start()
+        write_table(rows, tmp_path / f"x.{name}", name, RUN, group_rows=250)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(250)  # what is imported and made once
+    assert peak(5000) < 1.3 * peak(500)
+
+
 def test_a_table_is_written_from_a_stream(tmp_path: Path) -> None:
-    for name, fmt in FORMATS.items():
+    for name in FORMATS:
         out = tmp_path / f"x.{name}"
-        exports.write_predictions(iter([OK, FAILED]), out, fmt, RUN)
+        write_table(iter([OK, FAILED]), out, name, RUN, group_rows=2)
         assert out.read_bytes() == data_of(name, [OK, FAILED])
 
 
@@ -254,7 +272,7 @@ def test_parquet_has_types_and_says_where_it_is_from() -> None:
     ],
 )
 def test_pick_format(out: str, name: str | None, expected: str) -> None:
-    assert pick_format(out, name).name == expected
+    assert pick_format(out, name) == expected
 
 
 @pytest.mark.parametrize(
@@ -263,8 +281,8 @@ def test_pick_format(out: str, name: str | None, expected: str) -> None:
         ("labels", None, "csv, json, jsonl, parquet"),
         ("labels.xlsx", None, "--out labels.xlsx"),
         ("labels.csv", "xml", "--format xml"),
-        ("-", "parquet", "csv and jsonl can"),
-        ("-", "json", "csv and jsonl can"),
+        ("-", "parquet", "use csv or jsonl"),
+        ("-", "json", "use csv or jsonl"),
     ],
 )
 def test_pick_format_refuses(out: str, name: str | None, message: str) -> None:
@@ -272,38 +290,21 @@ def test_pick_format_refuses(out: str, name: str | None, message: str) -> None:
         pick_format(out, name)
 
 
-@pytest.fixture
-def no_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-
-
-@pytest.mark.usefixtures("no_pyarrow")
-def test_without_pyarrow_only_parquet_is_refused() -> None:
-    assert pick_format("labels.csv").name == "csv"
-    for attempt in (
-        lambda: pick_format("labels.parquet"),
-        lambda: exports.check_embeddings(Path("e.parquet")),
-    ):
-        with pytest.raises(UsageError, match=r"vidlabel\[parquet\]") as caught:
-            attempt()
-        assert "\n" not in str(caught.value)
-
-
 def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
     out = tmp_path / "labels.csv"
-    exports.write_predictions([OK], out, FORMATS["csv"], RUN)
+    write_table([OK], out, "csv", RUN)
     before = out.read_bytes()
     assert before == data_of("csv", [OK])
     broken = Prediction("x", Status.OK, "wave", 1.0, frames_used="many")  # type: ignore[arg-type]
     with pytest.raises(Exception, match="many"):
-        exports.write_predictions([OK, broken], out, FORMATS["parquet"], RUN)
+        write_table([OK, broken], out, "parquet", RUN)
     assert out.read_bytes() == before
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_folder_that_is_missing_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="there is no folder"):
-        exports.write_predictions([OK], tmp_path / "no" / "x.csv", FORMATS["csv"], RUN)
+        write_table([OK], tmp_path / "no" / "x.csv", "csv", RUN)
 
 
 def read_npz(path: Path) -> tuple[list[str], list[str], np.ndarray]:
@@ -325,7 +326,7 @@ Reader = Callable[[Path], tuple[list[str], list[str], np.ndarray]]
 @pytest.mark.parametrize(("name", "read"), READERS)
 def test_embeddings_of_labelled_rows(tmp_path: Path, name: str, read: Reader) -> None:
     partial = Prediction("b", Status.PARTIAL, "run", 0.5, embedding=(1.0, 2.0, 3.0))
-    exports.write_embeddings([OK, FAILED, partial], tmp_path / name)
+    write_embeddings([OK, FAILED, partial], tmp_path / name)
     paths, labels, vectors = read(tmp_path / name)
     assert (paths, labels) == (["clips/wave.mp4", "b"], ["wave", "run"])
     assert vectors.dtype == np.float32
@@ -334,7 +335,7 @@ def test_embeddings_of_labelled_rows(tmp_path: Path, name: str, read: Reader) ->
 
 @pytest.mark.parametrize(("name", "read"), READERS[:2])
 def test_embeddings_of_a_run_that_failed_are_empty(tmp_path: Path, name: str, read: Reader) -> None:
-    exports.write_embeddings([FAILED], tmp_path / name)
+    write_embeddings([FAILED], tmp_path / name)
     paths, labels, vectors = read(tmp_path / name)
     assert paths == labels == []
     assert len(vectors) == 0
@@ -342,21 +343,20 @@ def test_embeddings_of_a_run_that_failed_are_empty(tmp_path: Path, name: str, re
 
 def test_embeddings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.npz or \.parquet"):
-        exports.check_embeddings(tmp_path / "e.csv")
+        check_embeddings(tmp_path / "e.csv")
     other = replace(OK, embedding=(1.0, 2.0))
-    with pytest.raises(OutputError, match=r"different lengths \(3 and 2\)"):
-        exports.write_embeddings([OK, other], tmp_path / "e.npz")
+    with pytest.raises(OutputError, match=r"different lengths, 3 and 2"):
+        write_embeddings([OK, other], tmp_path / "e.npz")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("name", "read"), READERS[:2])
 def test_embeddings_come_from_a_stream_of_any_sequences(
-    tmp_path: Path, name: str, read: Reader, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, name: str, read: Reader
 ) -> None:
-    monkeypatch.setattr(exports.parquet, "GROUP_ROWS", 2)
     array = np.array([7, 8, 9], dtype=np.float32)
     kinds = [OK, named("without"), replace(OK, path="b", embedding=array), FAILED, OK, OK, OK]
-    exports.write_embeddings(iter(kinds), tmp_path / name)
+    write_embeddings(iter(kinds), tmp_path / name)
     paths, labels, vectors = read(tmp_path / name)
     assert paths == ["clips/wave.mp4", "b", *["clips/wave.mp4"] * 3]
     assert labels == ["wave"] * 5
@@ -368,7 +368,93 @@ def test_embeddings_take_the_memory_of_their_numbers(tmp_path: Path, name: str) 
     count, length = 20_000, 64
     rows = (replace(OK, embedding=tuple([i / 7] * length)) for i in range(count))
     tracemalloc.start()
-    exports.write_embeddings(rows, tmp_path / name)
+    write_embeddings(rows, tmp_path / name)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * (count * length * 4), "tuples of floats would take six times as much"
+
+
+def test_a_data_frame_has_the_columns_of_the_csv_table() -> None:
+    table = data_frame([OK, FAILED], RUN)
+    assert list(table.columns) == list(read_csv(data_of("csv", [OK]))[0])
+    assert table["path"].tolist() == ["clips/wave.mp4", "bad.mp4"]
+    assert table["confidence"].tolist()[0] == OK.confidence
+    assert table.isna().loc[1, ["label", "top1_label", "confidence", "start_s"]].all()
+    types = data_frame([FAILED], RUN).dtypes
+    assert (types["confidence"], types["top2_confidence"], types["frames_used"]) == (
+        np.float64, np.float64, np.int64,
+    )  # fmt: skip
+    assert data_frame([], RUN).dtypes["start_s"] == np.float64
+
+
+WORDS = [
+    "NA",
+    "nan",
+    "null",
+    "None",
+    "-",
+    "1e5",
+    "007",
+    "True",
+    "2020-01-01",
+    "a\rb",
+    "inf",
+    "#N/A",
+]
+
+
+@pytest.mark.parametrize("excel_safe", [False, True])
+@pytest.mark.parametrize("name", FORMATS)
+def test_classes_and_files_may_be_called_anything(
+    name: str, excel_safe: bool, tmp_path: Path
+) -> None:
+    rows = [
+        Prediction(word, Status.OK, word, 0.5, ((word, 0.5), (f"{word}2", 0.25)), model="m")
+        for word in [*WORDS, *NAMES]
+    ]
+    out = tmp_path / f"x.{name}"
+    write_table(rows, out, name, replace(RUN, excel_safe=excel_safe))
+    found = read_labels(out).rows
+    assert [row["path"] for row in found] == [*WORDS, *NAMES]
+    for row in found:
+        labels = [top["label"] for top in row["top"]]
+        assert [row["label"], *labels] == [row["path"], row["path"], f"{row['path']}2"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_best_class_of_an_uncertain_row_is_read_back(name: str, tmp_path: Path) -> None:
+    unsure = shown(replace(OK, reason="padded"), 2, 0.95)
+    assert (unsure.label, unsure.reason, unsure.detail) == (
+        "uncertain",
+        "padded",
+        "best guess wave",
+    )
+    out = tmp_path / f"x.{name}"
+    write_table([unsure], out, name, RUN)
+    (row,) = read_labels(out).rows
+    assert row["label"] == "uncertain"
+    assert [top["label"] for top in row["top"]] == ["wave", "run"]
+
+
+def test_a_csv_table_of_the_first_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text(
+        "path,status,label,confidence,top2_label,top2_confidence,start_s,end_s,duration_s,"
+        "frames_used,model,reason\n"
+        "a.mp4,ok,wave,0.750000,run,0.250000,0.000,2.000,2.000,16,m,\n"
+        "b.mp4,ok,uncertain,0.500000,run,0.250000,0.000,2.000,2.000,16,m,"
+        "low_confidence: best guess wave\n"
+        "c.mp4,failed,,,,,,,,0,m,not_video: moov missing\n"
+    )
+    found = read_labels(tmp_path / "old.csv")
+    assert [[top["label"] for top in row["top"]] for row in found.rows] == [
+        ["wave", "run"], ["wave", "run"], [],
+    ]  # fmt: skip
+    assert found.rows[0]["duration_s"] == 2.0
+    assert (found.rows[2]["reason"], found.rows[2]["detail"]) == ("not_video", "moov missing")
+
+
+def test_cells_beyond_the_last_column_are_left_out(tmp_path: Path) -> None:
+    for text in ("path,label\na,b,\nc,d,\n", "path,label\na,b\nc,d,e\n"):
+        (tmp_path / "x.csv").write_text(text)
+        rows = read_labels(tmp_path / "x.csv").rows
+        assert [(row["path"], row["label"]) for row in rows] == [("a", "b"), ("c", "d")]

@@ -27,9 +27,8 @@ from PIL import Image
 from vidlabel.cli.main import main
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
-from vidlabel.results.formats import RunInfo, pick_format, write_predictions
-from vidlabel.results.record import record
-from vidlabel.results.tables import read_labels
+from vidlabel.results.record import TableInfo, record
+from vidlabel.results.tables import pick_format, read_labels, write_table
 from vidlabel.review.job import ReviewSpec
 from vidlabel.review.page import PageRow, page
 from vidlabel.review.previews import CLIP_S, SIDE_PX
@@ -40,7 +39,7 @@ MakeVideo = Callable[..., Path]
 Run = Callable[..., tuple[int, str]]
 
 EVIL = '<img src=x onerror="window.hacked=1">'
-INFO = RunInfo("tiny", 3, "1")
+INFO = TableInfo("tiny", 3, "1")
 
 
 def labelled(path: str, *top: tuple[str, float], **more: Any) -> Prediction:
@@ -66,7 +65,7 @@ ROWS = (
 
 def write(out: Path, rows: Sequence[Prediction] = ROWS, excel_safe: bool = False) -> Path:
     info = replace(INFO, excel_safe=excel_safe)
-    write_predictions(rows, out, pick_format(str(out)), info)
+    write_table(rows, out, pick_format(str(out)), info)
     return out
 
 
@@ -113,14 +112,14 @@ def test_the_digest_is_that_of_the_labels(tmp_path: Path) -> None:
 
 
 def test_a_ledger_is_a_table(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
-    from vidlabel.results.ledger import LastRun, Ledger, Settings
+    from vidlabel.results.ledger import LastRun, Ledger, RunSettings
     from vidlabel.specs import Limits, VideoItem
 
     path = str(make_video())
     with Ledger(tmp_path / "x.ledger") as ledger:
         ledger.begin(
             [VideoItem(0, path)],
-            Settings("0", 1, "fp32"),
+            RunSettings("0", 1, "fp32"),
             LastRun("tiny", ("run", "walk"), 1, 0.0),
             Limits(),
         )
@@ -150,7 +149,7 @@ def test_what_excel_safe_wrote_is_read_back(tmp_path: Path) -> None:
     [
         ("a.csv", "path\nx\n", "no column label"),
         ("a.csv", "path,label\n", "has no rows"),
-        ("a.csv", "path,label,confidence\nx,walk,much\n", "a.csv:2: confidence is 'much'"),
+        ("a.csv", "path,label,confidence\nx,walk,much\n", "a.csv: row 1: confidence is 'much'"),
         ("a.csv", "path,label,confidence\nx,walk,1.5\n", "must be 0 to 1"),
         ("a.csv", "path,label,confidence\nx,walk,nan\n", "must be a number"),
         ("a.csv", "path,label,status\nx,walk,fine\n", "status is 'fine'"),
@@ -163,7 +162,7 @@ def test_what_excel_safe_wrote_is_read_back(tmp_path: Path) -> None:
         ("a.jsonl", '{"path": "x", "label": ["a"]}\n', "must be text"),
         ("a.jsonl", '{"path": "x", "label": "a", "top": [1]}\n', "has no label"),
         ("a.parquet", "text", "cannot be read"),
-        ("a.txt", "text", "no known format"),
+        ("a.txt", "text", "unknown format"),
     ],
 )
 def test_a_wrong_table_is_refused(name: str, text: str, words: str, tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,11 +18,7 @@ from vidlabel.cli.options import (
     VIEWS,
     WORKERS,
 )
-from vidlabel.errors import ExitCode, RunError, UsageError
 from vidlabel.specs import Limits
-
-if TYPE_CHECKING:
-    from vidlabel.specs import VideoItem
 
 _DEFAULT_LIMITS = Limits()
 
@@ -41,25 +36,25 @@ _DEFAULT_LIMITS = Limits()
     "--format",
     "format_name",
     metavar="NAME",
-    help="csv, json, jsonl or parquet, instead of what the suffix says.",
+    help="csv, json, jsonl or parquet; overrides the suffix of --out.",
 )
 @click.option(
     "--from-file",
     type=click.File("rb"),
     metavar="LIST",
-    help="Read paths from a file, one a line (or NUL-separated); - is stdin.",
+    help="Read paths from a file, one per line or NUL-separated; - is stdin.",
 )
 @click.option(
     "--include",
     multiple=True,
     metavar="GLOB",
-    help="In folders, take only files that match. May be repeated.",
+    help="In folders, label only files that match. May be repeated.",
 )
 @click.option(
     "--exclude",
     multiple=True,
     metavar="GLOB",
-    help="In folders, leave out files and folders that match. May be repeated.",
+    help="In folders, skip files and folders that match. May be repeated.",
 )
 @click.option(
     "-m",
@@ -67,10 +62,10 @@ _DEFAULT_LIMITS = Limits()
     default="starter",
     show_default=True,
     metavar="NAME|FILE|RUN",
-    help="A name that `vidlabel models` lists, a .safetensors checkpoint, or the folder of a "
-    "training.",
+    help="A name listed by `vidlabel models`, a .safetensors checkpoint, or the folder of a "
+    "training run.",
 )
-@click.option("-k", "--top-k", default=5, show_default=True, help="Classes listed per video.")
+@click.option("-k", "--top-k", default=5, show_default=True, help="Classes shown per video.")
 @VIEWS
 @STRATEGY
 @STREAM
@@ -78,7 +73,7 @@ _DEFAULT_LIMITS = Limits()
     "--min-confidence",
     default=0.0,
     metavar="P",
-    help="Label a video `uncertain` when its best class is less likely.",
+    help="Label a video `uncertain` if the probability of its best class is lower.",
 )
 @EMBEDDINGS
 @DEVICE
@@ -90,40 +85,42 @@ _DEFAULT_LIMITS = Limits()
     default=_DEFAULT_LIMITS.timeout_s,
     show_default=True,
     metavar="S",
-    help="Seconds after which decoding one file is given up.",
+    help="Give up decoding one file after S seconds.",
 )
 @click.option(
     "--max-pixels",
     default=_DEFAULT_LIMITS.pixels,
     show_default=True,
     metavar="N",
-    help="Refuse videos with larger frames.",
+    help="Refuse videos with more pixels per frame.",
 )
 @click.option(
     "--max-duration",
     default=_DEFAULT_LIMITS.duration_s,
     show_default=True,
     metavar="S",
-    help="Refuse longer videos.",
+    help="Refuse videos longer than S seconds.",
 )
 @click.option(
     "--max-memory",
     default=_DEFAULT_LIMITS.memory_mb,
     show_default=True,
     metavar="MB",
-    help="Most memory a decoder process may take (Linux).",
+    help="Memory limit of each decoder process, MiB (Linux).",
 )
 @click.option(
     "--allow-formats",
     multiple=True,
     metavar="NAME",
-    help="Also read a rarer format, such as gif. May be repeated.",
+    help="Also read this rarer format, such as gif. May be repeated.",
 )
-@click.option("--restart", is_flag=True, help="Label everything again; forget the ledger.")
-@click.option("--retry-failed", is_flag=True, help="Try videos again that failed before.")
+@click.option("--restart", is_flag=True, help="Delete the ledger and label everything again.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Label videos again that failed in an earlier run."
+)
 @EXCEL_SAFE
 @click.option("--fail-fast", is_flag=True, help="Stop at the first video that cannot be labelled.")
-@click.option("--dry-run", is_flag=True, help="List the videos that would be labelled, and stop.")
+@click.option("--dry-run", is_flag=True, help="List the videos that would be labelled, then exit.")
 @QUIET
 def predict(
     inputs: tuple[str, ...], out: str, format_name: str | None, from_file: Any,
@@ -135,35 +132,27 @@ def predict(
 ) -> int:  # fmt: skip
     """Label videos: folders (recursively), files and globs; - reads a list from stdin.
 
-    Every video gets one row in the table, also one that cannot be read. What is done is kept in
-    a ledger beside the output (labels.ledger): the same command again labels only what is new or
-    has changed. Exit code 0: all labelled; 1: done, but some videos failed; 2: wrong usage;
-    3: could not run, or not to its end.
+    Every video gets one row in the table, also if it cannot be read. Results are kept in a ledger
+    beside the output (labels.ledger): run the same command again to label only videos that are new
+    or have changed. Exit code 0: all videos labelled; 1: finished, but some videos failed; 2: wrong
+    usage; 3: the run could not start or finish.
     """
-    from vidlabel.files.find import VIDEO_SUFFIXES
-    from vidlabel.results.formats import STDOUT, pick_format
-    from vidlabel.video.container import EXTRA_CONTAINERS, check_formats
+    from vidlabel.predict.job import RunOptions, TableOutput, predict_videos
+    from vidlabel.predict.spec import PredictSpec
 
-    fmt = pick_format(out, format_name)
-    check_formats(allow_formats)
-    extra = {suffix for name in allow_formats for suffix in EXTRA_CONTAINERS[name].split()}
-    items = _collect(inputs, from_file, include, exclude, VIDEO_SUFFIXES | extra)
-    if dry_run:
-        return _list_items(items)
-
-    from vidlabel.predict.job import Output, RunOptions, label_videos
-    from vidlabel.predict.labeller import PredictSpec, load_labeller
-
-    output = Output(None if out == STDOUT else Path(out), fmt, embeddings, excel_safe)
-    output.check()
     limits = Limits(
         pixels=max_pixels, duration_s=max_duration, timeout_s=timeout, memory_mb=max_memory,
         formats=tuple(sorted(set(allow_formats))),
     )  # fmt: skip
-    spec = PredictSpec(top_k, views, batch_size, workers, min_confidence, limits, strategy)
-    options = RunOptions(restart, retry_failed, fail_fast, quiet)
-    labeller = load_labeller(model, device, precision, stream)
-    return label_videos(labeller, items, spec, output, options)
+    return predict_videos(
+        inputs,
+        from_file.read() if from_file else None,
+        PredictSpec(top_k, views, batch_size, workers, min_confidence, limits, strategy),
+        TableOutput(out, format_name, embeddings, excel_safe),
+        RunOptions(restart, retry_failed, fail_fast, quiet, dry_run),
+        include=include, exclude=exclude,
+        model=model, device=device, precision=precision, stream=stream,
+    )  # fmt: skip
 
 
 @click.command()
@@ -176,56 +165,32 @@ def predict(
     metavar="FILE",
     help="Table to write: .csv, .json, .jsonl or .parquet.",
 )
-@click.option("--format", "format_name", metavar="NAME", help="Instead of what the suffix says.")
-@click.option("-k", "--top-k", type=int, metavar="N", help="[default: as in the run]")
-@click.option("--min-confidence", type=float, metavar="P", help="[default: as in the run]")
+@click.option(
+    "--format",
+    "format_name",
+    metavar="NAME",
+    help="csv, json, jsonl or parquet; overrides the suffix of --out.",
+)
+@click.option(
+    "-k", "--top-k", type=int, metavar="N", help="Classes shown.  [default: as in the run]"
+)
+@click.option(
+    "--min-confidence",
+    type=float,
+    metavar="P",
+    help="Label less probable classes `uncertain`.  [default: as in the run]",
+)
 @EMBEDDINGS
 @EXCEL_SAFE
 def export(
     ledger: Path, out: Path, format_name: str | None, top_k: int | None,
     min_confidence: float | None, embeddings: Path | None, excel_safe: bool,
 ) -> int:  # fmt: skip
-    """Write a run's table again from its LEDGER, in any format, without labelling again.
+    """Write the table of a run again from its LEDGER, in any format, without labelling again.
 
     LEDGER is the file that `vidlabel predict` keeps beside its output, or that output itself.
     """
-    from vidlabel import console
-    from vidlabel.predict.job import Output, export_ledger
-    from vidlabel.results.formats import pick_format
+    from vidlabel.predict.job import TableOutput, export_ledger
 
-    output = Output(out, pick_format(str(out), format_name), embeddings, excel_safe)
-    output.check()
-    tally, total = export_ledger(ledger, output, top_k, min_confidence)
-    console.note(f"{tally.videos} of {total} videos written to {out}")
-    return ExitCode.OK
-
-
-def _collect(
-    inputs: tuple[str, ...], from_file: Any, include: tuple[str, ...], exclude: tuple[str, ...],
-    suffixes: frozenset[str],
-) -> list[VideoItem]:  # fmt: skip
-    """The videos meant by arguments, list files and stdin."""
-    from vidlabel.files.find import find_videos, read_list
-
-    named: list[str] = []
-    for text in inputs:
-        named += read_list(sys.stdin.buffer.read()) if text == "-" else [text]
-    if from_file is not None:
-        named += read_list(from_file.read())
-    if not inputs and from_file is None:
-        raise UsageError("name a folder, files or globs to label, or --from-file LIST")
-    items = find_videos(named, include, exclude, suffixes)
-    if not items:
-        raise RunError(f"no videos in {', '.join(named) or 'the list'}; see --include")
-    return items
-
-
-def _list_items(items: list[VideoItem]) -> int:
-    from vidlabel.text import text_path
-
-    for item in items:
-        click.echo(text_path(item.path))
-        if item.problem:
-            click.echo(f"would fail: {item.problem}: {text_path(item.detail)}", err=True)
-    click.echo(f"{len(items)} videos", err=True)
-    return ExitCode.OK
+    output = TableOutput(str(out), format_name, embeddings, excel_safe)
+    return export_ledger(ledger, output, top_k, min_confidence)

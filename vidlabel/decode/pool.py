@@ -31,7 +31,7 @@ import numpy as np
 
 from vidlabel.clips.read import ClipData
 from vidlabel.decode import worker as decoder
-from vidlabel.decode.worker import PULSE, DecodeJob, Setup
+from vidlabel.decode.worker import PULSE, DecodeJob, DecoderSetup
 from vidlabel.errors import Reason, RunError, VideoError
 from vidlabel.specs import VideoItem
 
@@ -77,7 +77,7 @@ class _Task:
 class _Worker:
     """One decoder process and the tasks it holds, in the order it does them."""
 
-    def __init__(self, shared: BinaryIO, setup: Setup) -> None:
+    def __init__(self, shared: BinaryIO, setup: DecoderSetup) -> None:
         ours, theirs = socket.socketpair()
         package = str(Path(__file__).parents[2])
         inherited = os.environ.get("PYTHONPATH")
@@ -299,7 +299,7 @@ class DecoderPool:
 
     def _start(self, pulse_at: int) -> _Worker:
         PULSE.pack_into(self._shared, pulse_at, 0)
-        setup = Setup(self._job, len(self._shared), pulse_at, self._slots_at)
+        setup = DecoderSetup(self._job, len(self._shared), pulse_at, self._slots_at)
         try:
             return _Worker(self._file, setup)
         except OSError as error:

@@ -72,7 +72,7 @@ class DecodeJob:
 
 
 @dataclass(frozen=True)
-class Setup:
+class DecoderSetup:
     """What a process is told first: its job, and where in the shared file its things are."""
 
     job: DecodeJob
@@ -88,13 +88,13 @@ def main() -> None:
     _end_with(parent)
     # The pool ends a process by closing its connection, or by being gone.
     with Connection(channel) as connection, suppress(EOFError, ConnectionError):
-        setup: Setup = connection.recv()
+        setup: DecoderSetup = connection.recv()
         # Beyond the shared file, whose size depends on how many processes there are.
         _limit_memory(setup.job.limits.memory_mb * 2**20 + setup.bytes)
         _serve(connection, mmap.mmap(memory, setup.bytes), setup)
 
 
-def _serve(connection: Connection, shared: mmap.mmap, setup: Setup) -> None:
+def _serve(connection: Connection, shared: mmap.mmap, setup: DecoderSetup) -> None:
     packets = 0
 
     def count() -> None:

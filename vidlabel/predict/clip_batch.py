@@ -1,75 +1,118 @@
-"""Batches of clips from many videos, and videos that come in parts."""
+"""Batches of clips from many videos, and videos that are decoded in parts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidlabel.clips.read import ClipData
 from vidlabel.decode.pool import Decoded
 from vidlabel.errors import Reason
-from vidlabel.predict.runner import Output, Runner
+from vidlabel.predict.runner import ClipOutput, Runner
 from vidlabel.specs import Prediction, Status, VideoItem
+
+_NO_EMBEDDINGS = np.empty((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A video, or a part of one, in a batch: its clips (views into the batch) and its row, still
-    without a label."""
+class BatchMember:
+    """A video, or a part of one, in a batch: its clips (views into the batch) and its row, which
+    has no label yet."""
 
     item: VideoItem
     row: Prediction
+    parts: int
+    """Parts of the video."""
     clips: NDArray[np.uint8]
 
 
-class Parts:
-    """What is known of a video that is looked at part by part.
+@dataclass(frozen=True)
+class VideoOutput:
+    """A video, or a part of one, after the model; its row has no label yet."""
 
-    Args:
-        count: how many parts it has.
-    """
+    item: VideoItem
+    row: Prediction
+    output: ClipOutput | None
+    """None if it could not be read."""
+    parts: int = 1
+    """Parts of the video; known only with its first part."""
 
-    def __init__(self, count: int) -> None:
-        self.missing = count
-        self._rows: dict[int, Prediction] = {}
-        self._probabilities: dict[int, NDArray[np.float32]] = {}
+
+def unread(decoded: Decoded) -> VideoOutput:
+    """A video that could not be read; or a part of one, which makes the video's row `partial`."""
+    assert decoded.error is not None  # the caller has looked
+    item, error = decoded.item, decoded.error
+    if item.part == 0:
+        row = Prediction(item.path, Status.FAILED, reason=error.reason, detail=error.detail)
+    else:
+        row = Prediction(item.path, Status.PARTIAL, reason=Reason.DAMAGED, detail=error.detail)
+    return VideoOutput(item, row, None)
+
+
+def join_parts(outputs: Iterable[VideoOutput]) -> Iterator[VideoOutput]:
+    """One output for each video, as soon as all its parts are there."""
+    started: dict[int, _VideoParts] = {}
+    for output in outputs:
+        if output.item.part == 0 and output.parts == 1:
+            yield output
+            continue
+        video = started.setdefault(output.item.index, _VideoParts())
+        video.add(output)
+        if video.complete:
+            del started[output.item.index]
+            yield video.joined()
+
+
+class _VideoParts:
+    """The parts of one video that are there so far."""
+
+    def __init__(self) -> None:
+        self._count = 0  # not known before the first part
+        self._items: dict[int, VideoOutput] = {}
         self._sums: dict[int, NDArray[np.float64]] = {}  # of embeddings, which are large
 
-    def add(self, part: int, row: Prediction, output: Output | None) -> None:
-        """A part is done; one that could not be read has no output."""
-        self.missing -= 1
-        self._rows[part] = row
-        if output is not None:
-            self._probabilities[part] = output.probabilities
-            self._sums[part] = output.embeddings.sum(0, dtype=np.float64)
+    def add(self, part: VideoOutput) -> None:
+        number = part.item.part
+        if number == 0:
+            self._count = part.parts
+        if part.output is not None:
+            self._sums[number] = part.output.embeddings.sum(0, dtype=np.float64)
+            part = replace(part, output=replace(part.output, embeddings=_NO_EMBEDDINGS))
+        self._items[number] = part
 
-    def together(self) -> tuple[Prediction, Output]:
-        """One row, and the probabilities of all parts with their mean embedding (1, F)."""
-        first = self._rows[0]
-        rows = [self._rows[part] for part in sorted(self._rows)]
-        partial = next((row for row in rows if row.status is Status.PARTIAL), first)
+    @property
+    def complete(self) -> bool:
+        return len(self._items) == self._count
+
+    def joined(self) -> VideoOutput:
+        """One row, with the probabilities of all parts and their mean embedding (1, F)."""
+        # In the order of the parts, whatever the order in which they came.
+        parts = [part for _, part in sorted(self._items.items())]
+        rows = [part.row for part in parts]
+        partial = next((row for row in rows if row.status is Status.PARTIAL), rows[0])
         row = replace(
-            first,
+            rows[0],
             status=partial.status,
             reason=partial.reason,
             detail=partial.detail,
             frames_used=sum(row.frames_used for row in rows),
         )
-        # In the order of the parts, whatever the order in which they came.
-        probabilities = np.concatenate([each for _, each in sorted(self._probabilities.items())])
+        probabilities = np.concatenate([p.output.probabilities for p in parts if p.output])
         total = np.stack([each for _, each in sorted(self._sums.items())]).sum(0)
         embedding = (total / len(probabilities)).astype(np.float32)
-        return row, Output(probabilities, embedding[None])
+        return VideoOutput(parts[0].item, row, ClipOutput(probabilities, embedding[None]))
 
 
-class Batch:
+class ClipBatch:
     """Clips of many videos in one array, filled in place.
 
     Args:
-        size: how many clips make it full.
-        most: how many can come at once.
-        shape: of a clip.
+        size: clips that make it full.
+        most: most clips that are added at once.
+        shape: of a clip, (T, C, S, S).
     """
 
     def __init__(self, size: int, most: int, shape: tuple[int, ...]) -> None:
@@ -80,22 +123,20 @@ class Batch:
     def _start(self) -> None:
         self._clips = np.empty(self._shape, dtype=np.uint8)
         self._used = 0
-        self.members: list[Labelled] = []
+        self.members: list[BatchMember] = []
 
     @property
     def full(self) -> bool:
-        """Whether it should be submitted before anything is added."""
+        """Whether it must be submitted before anything is added."""
         return self._used >= self._size
 
-    def add(self, decoded: Decoded, found: NDArray[np.uint8]) -> None:
-        """Copy a video's, or a part's, clips (V, T, C, S, S) into the batch."""
-        data = decoded.data
-        assert data is not None  # the caller has looked
+    def add(self, item: VideoItem, data: ClipData, found: NDArray[np.uint8]) -> None:
+        """Copy the clips (V, T, C, S, S) of a video, or of a part of one, into the batch."""
         clips = self._clips[self._used : self._used + len(found)]
         clips[...] = found
         self._used += len(found)
         row = Prediction(
-            path=decoded.item.path,
+            path=item.path,
             status=Status.PARTIAL if data.damaged else Status.OK,
             start_s=0.0,
             end_s=data.duration_s,
@@ -104,10 +145,10 @@ class Batch:
             reason=Reason.DAMAGED if data.damaged else Reason.PADDED if data.padded else "",
             detail=data.damaged,
         )
-        self.members.append(Labelled(decoded.item, row, clips))
+        self.members.append(BatchMember(item, row, data.parts, clips))
 
-    def submit(self, runner: Runner) -> list[Labelled]:
-        """Hand the batch to the runner and start a new one."""
+    def submit(self, runner: Runner) -> list[BatchMember]:
+        """Give the batch to the runner, start a new one, and return the members of the old one."""
         members = self.members
         runner.submit(self._clips[: self._used])
         self._start()

@@ -1,4 +1,4 @@
-"""One labelling run: inputs to rows, rows to a table; stopped cleanly, continued at any time."""
+"""One labelling run: inputs to rows, rows to a table; it can be stopped and resumed at any time."""
 
 from __future__ import annotations
 
@@ -7,75 +7,178 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from vidlabel import console
 from vidlabel.clips.sample import view_count
 from vidlabel.errors import ExitCode, OutputError, RunError, UsageError
+from vidlabel.files.find import VIDEO_SUFFIXES, find_videos, read_list
 from vidlabel.files.lock import holding
 from vidlabel.files.write import check_output, remove_leftovers
-from vidlabel.predict.labeller import Labeller, PredictSpec
-from vidlabel.results import formats as exports
-from vidlabel.results.ledger import LastRun, Ledger, Settings, discard, ledger_of
+from vidlabel.predict.spec import PredictSpec
+from vidlabel.results.embeddings import check_embeddings, write_embeddings
+from vidlabel.results.ledger import LastRun, Ledger, RunSettings, discard, ledger_of
+from vidlabel.results.record import TableInfo
+from vidlabel.results.tables import STDOUT, pick_format, write_rows, write_table
 from vidlabel.results.topk import shown
 from vidlabel.signals import Stop, stop_asked
-from vidlabel.specs import Prediction, VideoItem
-from vidlabel.version import __version__
+from vidlabel.specs import Precision, Prediction, VideoItem
+from vidlabel.text import text_path
+from vidlabel.video.container import EXTRA_CONTAINERS, check_formats
+
+if TYPE_CHECKING:
+    from vidlabel.models.fusion import StreamName
+    from vidlabel.predict.labeller import Labeller
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where the rows go. `path` None is stdout; `embeddings` None writes none."""
+class TableOutput:
+    """Where the rows go, in which format. Raises UsageError if the format does not fit."""
 
-    path: Path | None
-    fmt: exports.Format
+    out: str
+    """A file; `-` is stdout."""
+    format_name: str | None = None
+    """csv, json, jsonl or parquet; None for what the suffix of the file says."""
     embeddings: Path | None = None
+    """A file for the embeddings; None writes none."""
     excel_safe: bool = False
-    """In CSV, keep spreadsheets from taking a cell for a formula."""
+    """In CSV, keep spreadsheets from taking a text for a formula."""
+
+    def __post_init__(self) -> None:
+        pick_format(self.out, self.format_name)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the table; None for stdout."""
+        return None if self.out == STDOUT else Path(self.out)
+
+    @property
+    def fmt(self) -> str:
+        """The format of the table."""
+        return pick_format(self.out, self.format_name)
+
+    def info(self, run: LastRun) -> TableInfo:
+        """What is true of all rows."""
+        return TableInfo(run.model, run.top_k, excel_safe=self.excel_safe)
 
     def check(self) -> None:
-        """Refuse, before any work, what could not be written. Raises OutputError, UsageError."""
+        """Refuse, before any work, what cannot be written. Raises OutputError, UsageError."""
         if self.path is not None:
             if ledger_of(self.path) == self.path:
                 raise UsageError(
-                    f"--out {self.path}: that is the ledger's name; use another suffix"
+                    f"--out {self.path}: this is the name of the ledger; use another suffix"
                 )
             check_output(self.path)
         if self.embeddings is not None:
-            exports.check_embeddings(self.embeddings)
+            check_embeddings(self.embeddings)
             check_output(self.embeddings)
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run deals with what is done, what fails, and what it says meanwhile."""
+    """What a run does with earlier results and with failures, and what it prints."""
 
     restart: bool = False
-    """Forget what the ledger holds."""
+    """Delete the ledger first."""
     retry_failed: bool = False
-    """Try videos again that failed in an earlier run."""
+    """Label videos again that failed in an earlier run."""
     fail_fast: bool = False
     """Stop after the first video that cannot be labelled."""
     quiet: bool = False
     """No progress bar and no summary."""
+    dry_run: bool = False
+    """Only list the videos."""
+
+
+def predict_videos(
+    inputs: Sequence[str],
+    listed: bytes | None,
+    spec: PredictSpec,
+    output: TableOutput,
+    options: RunOptions,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    model: str = "starter",
+    device: str = "auto",
+    precision: Precision = "auto",
+    stream: StreamName | None = None,
+) -> ExitCode:
+    """Choose videos, load a model and label them: the whole of `vidlabel predict`.
+
+    Args and Raises: as `choose_videos`, `labeller.load_labeller` and `label_videos`.
+    """
+    items = choose_videos(inputs, listed, include, exclude, spec.limits.formats)
+    if options.dry_run:
+        return list_videos(items)
+    output.check()
+    from vidlabel.predict.labeller import load_labeller  # torch takes seconds to import
+
+    labeller = load_labeller(model, device, precision, stream)
+    return label_videos(labeller, items, spec, output, options)
+
+
+def choose_videos(
+    inputs: Sequence[str],
+    listed: bytes | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    formats: Sequence[str] = (),
+) -> list[VideoItem]:
+    """The videos that the inputs and a list name.
+
+    Args:
+        inputs: folders, files and globs; `-` reads a list from stdin.
+        listed: a list of such names, as in `files.find.read_list`.
+        include: globs of what to take in folders.
+        exclude: globs of what to leave out in folders.
+        formats: names of `EXTRA_CONTAINERS` whose suffixes are videos too.
+
+    Raises:
+        UsageError: nothing is named, a glob is empty, or a format is unknown.
+        RunError: there are no videos.
+    """
+    check_formats(formats)
+    suffixes = {suffix for name in formats for suffix in EXTRA_CONTAINERS[name].split()}
+    if not inputs and listed is None:
+        raise UsageError("name a folder, files or globs to label, or use --from-file LIST")
+    named: list[str] = []
+    for text in inputs:
+        named += read_list(sys.stdin.buffer.read()) if text == STDOUT else [text]
+    named += read_list(listed or b"")
+    items = find_videos(named, include, exclude, VIDEO_SUFFIXES | suffixes)
+    if not items:
+        raise RunError(f"no videos in {', '.join(named) or 'the list'}; see --include")
+    return items
+
+
+def list_videos(items: Sequence[VideoItem]) -> ExitCode:
+    """Print the paths of the videos to stdout, and what is known to be wrong to stderr."""
+    for item in items:
+        print(text_path(item.path))
+        if item.problem:
+            print(f"would fail: {item.problem}: {text_path(item.detail)}", file=sys.stderr)
+    print(f"{len(items)} videos", file=sys.stderr)
+    return ExitCode.OK
 
 
 def label_videos(
     labeller: Labeller,
     items: Sequence[VideoItem],
     spec: PredictSpec,
-    output: Output,
+    output: TableOutput,
     options: RunOptions | None = None,
 ) -> ExitCode:
     """Label the items and write their rows in the order of the items.
 
-    To a file, each result goes into the ledger beside it as soon as it is there, and the table is
-    written as a whole at the end; what an earlier run has recorded is not done again. Stopped by a
-    signal, or ended by a device that was lost, the table of what is done is written first.
-    To stdout, rows are written as soon as those before them are.
+    To a file: each result goes into the ledger beside it as soon as it is ready, and the whole
+    table is written at the end; results of an earlier run are reused. If a signal stops the run or
+    the device fails, the table of the results so far is written first.
+    To stdout: a row is written as soon as it and all rows before it are ready.
 
     Raises:
-        OutputError: the ledger or the table cannot be written, or another run holds them.
-        DeviceError: the device was lost.
+        OutputError: the ledger or the table cannot be written, or another run uses them.
+        DeviceError: the device failed.
     """
     options = options or RunOptions()
     run = LastRun(
@@ -85,20 +188,21 @@ def label_videos(
         spec.min_confidence,
     )
     with stop_asked() as stop:
+        job = _LabellingRun(labeller, items, spec, output, options, run, stop)
         if output.path is None:
-            code = _to_stdout(_Job(labeller, items, spec, output, options, run, stop))
+            code = _to_stdout(job)
         else:
             with holding(ledger_of(output.path)):
-                code = _to_file(_Job(labeller, items, spec, output, options, run, stop))
+                code = _to_file(job, output.path)
         return ExitCode(stop.exit_code or code)
 
 
-def write_table(ledger: Ledger, output: Output, run: LastRun) -> console.Tally:
+def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> console.Tally:
     """Write the table (and the embeddings, if asked for) of a ledger's latest run.
 
     Args:
-        ledger: what has been done.
-        output: where to; its path must be a file.
+        ledger: the results.
+        output: where to; it must be a file.
         run: what to show of it.
 
     Returns:
@@ -109,20 +213,19 @@ def write_table(ledger: Ledger, output: Output, run: LastRun) -> console.Tally:
     """
     assert output.path is not None  # the caller has looked
     tally = console.Tally()
-    info = exports.RunInfo(run.model, run.top_k, __version__, excel_safe=output.excel_safe)
 
     def rows() -> Iterator[Prediction]:
         return (shown(row, run.top_k, run.min_confidence) for row in ledger.rows())
 
-    exports.write_predictions(tally.counting(rows()), output.path, output.fmt, info)
+    write_table(tally.counting(rows()), output.path, output.fmt, output.info(run))
     if output.embeddings is not None:
-        exports.write_embeddings(rows(), output.embeddings)
+        write_embeddings(rows(), output.embeddings)
     return tally
 
 
 def export_ledger(
-    path: Path, output: Output, top_k: int | None = None, min_confidence: float | None = None
-) -> tuple[console.Tally, int]:
+    path: Path, output: TableOutput, top_k: int | None = None, min_confidence: float | None = None
+) -> ExitCode:
     """Write the table of a ledger's latest run again.
 
     Args:
@@ -131,12 +234,10 @@ def export_ledger(
         top_k: classes to show; None as in the run.
         min_confidence: None as in the run.
 
-    Returns:
-        A count of the rows, and how many videos the run has.
-
     Raises:
-        OutputError: there is no ledger, or the system refuses to read or write.
+        UsageError, OutputError: there is no ledger, or the system refuses to read or write.
     """
+    output.check()
     ledger_path = ledger_of(path)
     if not ledger_path.is_file():
         raise OutputError(f"{ledger_path}: there is no such ledger")
@@ -147,17 +248,19 @@ def export_ledger(
             top_k=min(top_k or run.top_k, len(run.classes)),
             min_confidence=run.min_confidence if min_confidence is None else min_confidence,
         )
-        return write_table(ledger, output, run), ledger.count()[1]
+        tally = write_ledger_table(ledger, output, run)
+        console.note(f"{tally.videos} of {ledger.count()[1]} videos written to {output.out}")
+    return ExitCode.OK
 
 
 @dataclass(frozen=True)
-class _Job:
+class _LabellingRun:
     """Everything about one call of `label_videos`."""
 
     labeller: Labeller
     items: Sequence[VideoItem]
     spec: PredictSpec
-    output: Output
+    output: TableOutput
     options: RunOptions
     run: LastRun
     stop: Stop
@@ -165,7 +268,7 @@ class _Job:
     def rows(
         self, items: Sequence[VideoItem], spec: PredictSpec, *, ordered: bool
     ) -> Iterator[Prediction]:
-        """Predictions as they come, counted on the bar."""
+        """Predictions as they come, counted on the progress bar."""
         views = view_count(spec.views)
         done = len(self.items) - len(items)
         with console.Progress(len(self.items), quiet=self.options.quiet, done=done) as progress:
@@ -176,9 +279,9 @@ class _Job:
                     return
 
     def report(self, tally: console.Tally, started: float, labelled: int) -> ExitCode:
-        """Say what was done; the exit code it deserves."""
+        """Print what was done; the exit code of the run."""
         if not self.options.quiet:
-            where = "" if self.output.path is None else str(self.output.path)
+            where = "" if self.output.path is None else self.output.out
             console.summary(
                 tally, monotonic() - started, self.run.model, self.labeller.device, where,
                 before=tally.videos - labelled,
@@ -186,19 +289,16 @@ class _Job:
         for warning in self.labeller.warnings():
             console.warn(warning)
         if self.stop():
-            go_on = "" if self.output.path is None else "; the same command goes on"
+            how = "" if self.output.path is None else "; run the same command to resume"
             total = len(self.items)
-            console.warn(f"stopped: {tally.videos} of {total} videos are in the table{go_on}")
+            console.warn(f"stopped: {tally.videos} of {total} videos are in the table{how}")
         return ExitCode.SOME_FAILED if tally.failed else ExitCode.OK
 
 
-def _to_stdout(job: _Job) -> ExitCode:
+def _to_stdout(job: _LabellingRun) -> ExitCode:
     started = monotonic()
     tally = console.Tally()
-    info = exports.RunInfo(
-        job.run.model, job.run.top_k, __version__, excel_safe=job.output.excel_safe
-    )
-    kept: list[Prediction] = []  # for the embeddings, which are one file
+    kept: list[Prediction] = []  # for the embeddings, which are written as one file
 
     def rows() -> Iterator[Prediction]:
         spec = replace(job.spec, top_k=job.run.top_k)
@@ -208,38 +308,36 @@ def _to_stdout(job: _Job) -> ExitCode:
             yield row
 
     try:
-        for chunk in job.output.fmt.chunks(rows(), info):
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
-    except BrokenPipeError:  # whoever read it wants no more
+        info = job.output.info(job.run)
+        write_rows(rows(), sys.stdout.buffer, job.output.fmt, info, group_rows=1)
+    except BrokenPipeError:  # the reader has ended
         raise
     except OSError as error:
         raise OutputError(f"stdout: cannot be written: {error.strerror or error}") from error
     if job.output.embeddings is not None:
-        exports.write_embeddings(kept, job.output.embeddings)
+        write_embeddings(kept, job.output.embeddings)
     return job.report(tally, started, tally.videos)
 
 
-def _to_file(job: _Job) -> ExitCode:
+def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
     started = monotonic()
-    out, options = job.output, job.options
-    assert out.path is not None  # the caller has looked
-    for each in filter(None, (out.path, out.embeddings)):
+    output, options = job.output, job.options
+    for each in filter(None, (path, output.embeddings)):
         remove_leftovers(each)
     if options.restart:
-        discard(ledger_of(out.path))
+        discard(ledger_of(path))
     # The ledger keeps all classes, so that another --top-k needs no labelling.
     spec = replace(job.spec, top_k=len(job.labeller.classes), min_confidence=0.0)
     labelled = 0
-    with Ledger(ledger_of(out.path)) as ledger:
+    with Ledger(ledger_of(path)) as ledger:
         pending = ledger.begin(
             job.items,
-            Settings(
+            RunSettings(
                 job.labeller.checkpoint.digest, spec.views, job.labeller.precision, spec.strategy
             ),
             job.run,
             spec.limits,
-            embeddings=out.embeddings is not None,
+            embeddings=output.embeddings is not None,
             retry_failed=options.retry_failed,
         )
         try:
@@ -248,17 +346,17 @@ def _to_file(job: _Job) -> ExitCode:
                 labelled += 1
         except OutputError:
             raise
-        except RunError:  # the table of what is done, then the reason
+        except RunError:  # write the table of the results so far before the error is shown
             ledger.commit()
             if labelled:
-                write_table(ledger, out, job.run)
+                write_ledger_table(ledger, output, job.run)
             raise
         ledger.commit()
         if job.stop() and not ledger.count()[0]:
-            console.warn(f"stopped before the first video was done; {out.path} is as it was")
+            console.warn(f"stopped before the first video was labelled; {path} is unchanged")
             return ExitCode.OK  # the signal's code takes its place
         try:
-            tally = write_table(ledger, out, job.run)
+            tally = write_ledger_table(ledger, output, job.run)
         except OutputError as error:
-            raise OutputError(f"{error}; what was labelled is kept in {ledger.path}") from error
+            raise OutputError(f"{error}; the results are kept in {ledger.path}") from error
     return job.report(tally, started, labelled)

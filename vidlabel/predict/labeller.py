@@ -1,10 +1,11 @@
-"""The batch engine: decode ahead, fill batches from many videos, infer, average the views."""
+"""A model that labels videos: decode ahead, fill batches from many videos, run the model on them,
+average the views."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import get_args
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,54 +14,28 @@ from numpy.typing import NDArray
 from vidlabel.clips.flow_stacks import run_steps, with_flow
 from vidlabel.clips.read import RUN, ClipData, cut
 from vidlabel.clips.sample import view_count
-from vidlabel.decode.pool import Decoded, DecoderPool, StopAsked, never, worker_count
+from vidlabel.decode.pool import DecoderPool, StopAsked, never, worker_count
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.device import beside_decoders, pick_device
 from vidlabel.errors import CheckpointError, Reason, UsageError
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.models.fusion import StreamName, take_stream
-from vidlabel.predict.clip_batch import Batch, Labelled, Parts
-from vidlabel.predict.runner import Output, Runner
-from vidlabel.results.topk import UNCERTAIN, ranked, shown
-from vidlabel.specs import ClipSpec, Limits, Precision, Prediction, Status, Strategy, VideoItem
+from vidlabel.predict.clip_batch import BatchMember, ClipBatch, VideoOutput, join_parts, unread
+from vidlabel.predict.runner import ClipOutput, Runner
+from vidlabel.predict.spec import PredictSpec
+from vidlabel.results.predictions import Predictions
+from vidlabel.results.record import TableInfo
+from vidlabel.results.topk import ranked, shown
+from vidlabel.specs import ClipSpec, Precision, Prediction, Status, VideoItem
 
 GPU_BATCH, CPU_BATCH = 64, 8
-"""Clips per batch where nothing else is said; on a GPU too, 8 for networks that see whole clips:
-one of theirs is as much work as ten of others'."""
+"""Clips per batch by default; 8 also on a GPU for networks that see whole clips, since each clip is
+ten times the work."""
 
-__all__ = ["UNCERTAIN", "Labeller", "PredictSpec", "load_labeller"]
+View = tuple[int, Prediction, NDArray[np.float32] | None]
+"""Index of a video, its prediction, and its probabilities (V, K) by view; None if it failed."""
 
-
-@dataclass(frozen=True)
-class PredictSpec:
-    """How to label. `batch_size` is in clips; None means one that suits the device.
-
-    `strategy` says what a model that classifies each step by itself looks at: `clip`, as many
-    moments as its clips have; `one-frame`, the middle of the video alone; `whole-video`, every
-    frame, and every stack of flow. The probabilities of all of them are averaged.
-    """
-
-    top_k: int = 5
-    views: int = 1
-    batch_size: int | None = None
-    workers: int | None = None
-    min_confidence: float = 0.0
-    limits: Limits = field(default_factory=Limits)
-    strategy: Strategy = "clip"
-
-    def __post_init__(self) -> None:
-        for name, high in (("top_k", 1000), ("views", 100), ("batch_size", 4096), ("workers", 256)):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= high:
-                flag = "--" + name.replace("_", "-")
-                raise UsageError(f"{flag} must be 1 to {high}, got {value}")
-        if not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"--min-confidence must be 0 to 1, got {self.min_confidence}")
-        if self.strategy not in get_args(Strategy):
-            known = ", ".join(get_args(Strategy))
-            raise UsageError(f"--strategy must be one of {known}, got {self.strategy}")
-        if self.strategy == "whole-video" and self.views > 1:
-            raise UsageError("--strategy whole-video looks at all there is; leave out --views")
+__all__ = ["Labeller", "PredictSpec", "load_labeller"]
 
 
 def load_labeller(
@@ -75,11 +50,11 @@ def load_labeller(
         model: a name that `vidlabel models` lists, or the path of a .safetensors checkpoint.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32 or bf16.
-        stream: of a two-stream model, use this stream alone.
+        stream: of a two-stream model, use only this stream.
 
     Raises:
         UsageError: the model has no streams.
-        CheckpointError: the model cannot be loaded, or gives no finite number for a test clip.
+        CheckpointError: the model cannot be loaded, or its output for a test clip is not finite.
         DeviceError: the device is not there.
     """
     checkpoint = load_checkpoint(model)
@@ -91,20 +66,36 @@ def load_labeller(
 
 
 class Labeller:
-    """A model on a device that labels videos. Made by `load_labeller`."""
+    """A model on a device that labels videos; usually made by `load_labeller`.
+
+    Args:
+        checkpoint: the model.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32 or bf16.
+        decoders: makes the pool that decodes, from the job and the number of processes.
+
+    Attributes:
+        checkpoint: the model.
+        classes: its K class names.
+    """
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str = "auto", precision: Precision = "auto"
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        precision: Precision = "auto",
+        decoders: Callable[[DecodeJob, int], DecoderPool] = DecoderPool,
     ) -> None:
         self.checkpoint = checkpoint
         self.classes = checkpoint.header.classes
+        self._decoders = decoders
         self._runner = Runner(
             checkpoint.network, checkpoint.header.temperature, pick_device(device), precision
         )
 
     @property
     def device(self) -> str:
-        """Where it computes, and in which precision, for people: `cpu fp32`."""
+        """Device and precision of the CNN, such as `cpu fp32`."""
         return f"{self._runner.device} {self._runner.precision}"
 
     @property
@@ -113,19 +104,19 @@ class Labeller:
         return self._runner.precision
 
     def self_test(self) -> None:
-        """Refuse a model whose weights are finite but overflow. Raises CheckpointError."""
+        """Raises CheckpointError if the weights are finite, but overflow on a test clip."""
         try:
             self._runner.self_test(self.checkpoint.header.clip.shape)
         except CheckpointError as error:
             raise CheckpointError(f"{self.checkpoint.id}: {error}") from error
 
     def warnings(self) -> list[str]:
-        """What the user should know of how it went; one line each."""
+        """What the user should know about the run, one line each."""
+        device, most = self._runner.device, self._runner.clips_at_once
         if self._runner.fell_back:
-            return [f"{self._runner.device} had no memory for a single clip; it went to the CPU"]
-        if self._runner.clips_at_once is not None:
-            most = self._runner.clips_at_once
-            return [f"{self._runner.device} ran out of memory; batches were cut to {most} clips"]
+            return [f"{device} had too little memory for one clip; the CPU was used instead"]
+        if most is not None:
+            return [f"{device} ran out of memory; batches were reduced to {most} clips"]
         return []
 
     def predict(
@@ -135,25 +126,29 @@ class Labeller:
         *,
         ordered: bool = True,
         stop: StopAsked = never,
-    ) -> Iterator[Prediction]:
-        """Label videos; one prediction for each, also for those that cannot be read.
+    ) -> Predictions:
+        """Label videos: one prediction for each, also for those that cannot be read.
 
         Args:
-            videos: paths, or the items that `vidlabel.files.find_videos` gives.
+            videos: paths, or the items that `vidlabel.files.find.find_videos` gives.
             spec: how to label.
             ordered: give predictions in the order of the videos; otherwise as soon as they are
-                ready. Either way labelling goes on meanwhile, and memory stays bounded.
-            stop: asked several times a second; when it says True, no more videos are begun, and
-                the predictions end with those that are ready or in the batch in hand.
+                ready. In both cases labelling goes on meanwhile, and memory stays bounded.
+            stop: asked several times a second; when it returns True, no more videos are begun, and
+                the last predictions are those that are ready or in the current batch.
+
+        Returns:
+            An iterator of predictions; its `to_dataframe()` collects them in a table.
 
         Raises:
-            RunError: nothing can run any more. No error of a single video is ever raised.
+            UsageError: the model cannot be used with `spec.strategy`.
+            RunError: nothing can run any more. An error of a single video is never raised.
         """
         spec = spec or PredictSpec()
-        self._clip(spec)  # refuses before anything is begun
         items = (v if isinstance(v, VideoItem) else VideoItem(i, v) for i, v in enumerate(videos))
-        predictions = ((i, p) for i, p, _ in self._predict(items, spec, stop))
-        return _in_order(predictions) if ordered else (p for _, p in predictions)
+        numbered = ((i, row) for i, row, _ in self.predict_views(items, spec, stop=stop))
+        rows = _in_order(numbered) if ordered else (row for _, row in numbered)
+        return Predictions(rows, TableInfo(self.checkpoint.id, min(spec.top_k, len(self.classes))))
 
     def predict_views(
         self,
@@ -161,13 +156,16 @@ class Labeller:
         spec: PredictSpec | None = None,
         *,
         stop: StopAsked = never,
-    ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:
+    ) -> Iterator[View]:
         """As `predict`, unordered: (index of the item, prediction, probabilities of each view).
 
         The probabilities are (V, K) in the order of `classes`, None for a video that failed; the
-        prediction is made of their mean.
+        prediction is made from their mean.
         """
-        return self._predict(videos, spec or PredictSpec(), stop)
+        spec = spec or PredictSpec()
+        clip = self._clip(spec)  # refused here, before anything is begun
+        job = DecodeJob(clip, spec.views, spec.limits, every=spec.strategy == "whole-video")
+        return self._views(self._outputs(videos, spec, job, stop), spec)
 
     def embed(
         self, videos: Iterable[str | VideoItem], spec: PredictSpec | None = None
@@ -177,48 +175,69 @@ class Labeller:
             if prediction.ok:
                 yield prediction.path, np.array(prediction.embedding, dtype=np.float32)
 
-    def _predict(
-        self, items: Iterable[VideoItem], spec: PredictSpec, stop: StopAsked
-    ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:
-        clip = self._clip(spec)
-        job = DecodeJob(clip, spec.views, spec.limits, every=spec.strategy == "whole-video")
+    def _outputs(
+        self, items: Iterable[VideoItem], spec: PredictSpec, job: DecodeJob, stop: StopAsked
+    ) -> Iterator[VideoOutput]:
+        """The model's output for each video, or part of a video, as soon as it is ready."""
         on_gpu = self._runner.device.type != "cpu"
-        most = RUN if job.every else view_count(spec.views)
         usual = GPU_BATCH if on_gpu and not self.checkpoint.network.fixed_steps else CPU_BATCH
-        batch = Batch(spec.batch_size or usual, most, clip.shape)
-        waiting: list[list[Labelled]] = []  # batches submitted and not yet collected
-        whole: dict[int, Parts] = {}  # videos of which some parts are still to come
-        self._runner.forget()  # those of predictions that nobody took to their end
-        workers = worker_count(spec.workers)
-        with DecoderPool(job, workers) as pool, beside_decoders(self._runner.device):
+        most = RUN if job.every else view_count(spec.views)
+        batch = ClipBatch(spec.batch_size or usual, most, job.clip.shape)
+        waiting: deque[list[BatchMember]] = deque()  # batches submitted and not yet collected
+        self._runner.forget()  # batches of an earlier call that was not read to its end
+        pool = self._decoders(job, worker_count(spec.workers))
+        with pool, beside_decoders(self._runner.device):
             for decoded in pool.run(items, stop):
-                if decoded.data is None and decoded.item.part == 0:
-                    yield decoded.item.index, self._failed(decoded), None
+                item, data = decoded.item, decoded.data
+                if data is None:
+                    yield unread(decoded)
                     continue
-                if decoded.data is None:
-                    yield from self._rows_of(whole, decoded.item, _lost(decoded), None, spec)
-                    continue
-                if decoded.data.parts > 1 and decoded.item.part == 0:
-                    whole[decoded.item.index] = Parts(decoded.data.parts)
-                    for part in range(1, decoded.data.parts):
-                        pool.add(replace(decoded.item, part=part))
-                batch.add(decoded, self._clips(decoded.data, job))
+                for part in range(1, data.parts if item.part == 0 else 1):
+                    pool.add(replace(item, part=part))
+                batch.add(item, data, self._clips(data, job))
                 if batch.full:
                     waiting.append(batch.submit(self._runner))
-                    # On a GPU one batch computes while the next is filled.
+                    # On a GPU one batch is computed while the next is filled.
                     while len(waiting) > on_gpu:
-                        yield from self._rows(waiting.pop(0), whole, spec)
+                        yield from self._collect(waiting.popleft())
             if batch.members:
                 waiting.append(batch.submit(self._runner))
             for members in waiting:
-                yield from self._rows(members, whole, spec)
+                yield from self._collect(members)
+
+    def _collect(self, members: list[BatchMember]) -> Iterator[VideoOutput]:
+        output = self._runner.collect()
+        start = 0
+        for member in members:
+            clips = slice(start, start + len(member.clips))
+            start = clips.stop
+            own = ClipOutput(output.probabilities[clips], output.embeddings[clips])
+            if self._runner.bf16 and not own.finite:
+                again = self._runner.in_fp32()
+                again.submit(member.clips)
+                own = again.collect()
+            yield VideoOutput(member.item, member.row, own, member.parts)
+
+    def _views(self, outputs: Iterable[VideoOutput], spec: PredictSpec) -> Iterator[View]:
+        for video in join_parts(outputs):
+            row = self._row(video, spec)
+            found = video.output.probabilities if row.ok and video.output else None
+            yield video.item.index, row, found
+
+    def _row(self, video: VideoOutput, spec: PredictSpec) -> Prediction:
+        row, output = replace(video.row, model=self.checkpoint.id), video.output
+        if output is None:
+            return row
+        if not output.finite:
+            detail = f"{row.path}: the model's output for it is not finite"
+            return replace(row, status=Status.FAILED, reason=Reason.NAN, detail=detail)
+        mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
+        embedding = tuple(output.embeddings.mean(0).tolist())
+        row = replace(row, embedding=embedding, top=ranked(self.classes, mean))
+        return shown(row, spec.top_k, spec.min_confidence)
 
     def _clip(self, spec: PredictSpec) -> ClipSpec:
-        """What a clip is, with the strategy.
-
-        Raises:
-            UsageError: the model needs the steps of its clips.
-        """
+        """What the model sees at a time with the strategy; UsageError if it cannot do that."""
         clip = self.checkpoint.header.clip
         if spec.strategy == "clip":
             return clip
@@ -229,13 +248,13 @@ class Labeller:
             )
         if clip.input == "motion" or clip.fps:
             raise UsageError(
-                f"--strategy {spec.strategy}: {self.checkpoint.id} has been trained with --input "
-                "motion or --fps, which it is not for"
+                f"--strategy {spec.strategy}: {self.checkpoint.id} was trained with --input motion "
+                "or --fps; such models can only use --strategy clip"
             )
         return replace(clip, frames=1)
 
     def _clips(self, data: ClipData, job: DecodeJob) -> NDArray[np.uint8]:
-        """(V, T, C, S, S) of what a decoder has given."""
+        """Clips (V, T, C, S, S) from what a decoder returned; flow is computed here."""
         clip, device = job.clip, self._runner.device
         if job.every:
             steps = run_steps(torch.from_numpy(data.clips[0]), clip, device)
@@ -245,78 +264,11 @@ class Labeller:
         steps = with_flow(torch.from_numpy(data.clips).flatten(0, 1), clip, device)
         return cut(steps.numpy().reshape(job.views, clip.frames, *steps.shape[1:]), clip, job.views)
 
-    def _rows(
-        self, members: list[Labelled], whole: dict[int, Parts], spec: PredictSpec
-    ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:
-        output = self._runner.collect()
-        start = 0
-        for member in members:
-            part = slice(start, start + len(member.clips))
-            start = part.stop
-            one = Output(output.probabilities[part], output.embeddings[part])
-            if self._runner.bf16 and not one.finite:
-                again = self._runner.in_fp32()
-                again.submit(member.clips)
-                one = again.collect()
-            yield from self._rows_of(whole, member.item, member.row, one, spec)
-
-    def _rows_of(
-        self, whole: dict[int, Parts], item: VideoItem, row: Prediction, output: Output | None,
-        spec: PredictSpec,
-    ) -> Iterator[tuple[int, Prediction, NDArray[np.float32] | None]]:  # fmt: skip
-        """The video's row, unless there are parts of it still to come."""
-        if item.index in whole:
-            parts = whole[item.index]
-            parts.add(item.part, row, output)
-            if parts.missing:
-                return
-            row, output = parts.together()
-            del whole[item.index]
-        assert output is not None  # of a video's parts at least the first is there
-        row = self._row(row, output, spec)
-        yield item.index, row, output.probabilities if row.ok else None
-
-    def _row(self, row: Prediction, output: Output, spec: PredictSpec) -> Prediction:
-        mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
-        embedding = output.embeddings.mean(0)
-        row = replace(row, model=self.checkpoint.id, embedding=tuple(embedding.tolist()))
-        if not output.finite:
-            return replace(
-                row,
-                status=Status.FAILED,
-                reason=Reason.NAN,
-                detail=f"{row.path}: the model gives no finite number for it",
-                embedding=(),
-            )
-        row = replace(row, top=ranked(self.classes, mean))
-        return shown(row, spec.top_k, spec.min_confidence)
-
-    def _failed(self, decoded: Decoded) -> Prediction:
-        assert decoded.error is not None  # it has no data
-        return Prediction(
-            path=decoded.item.path,
-            status=Status.FAILED,
-            model=self.checkpoint.id,
-            reason=decoded.error.reason,
-            detail=decoded.error.detail,
-        )
-
-
-def _lost(decoded: Decoded) -> Prediction:
-    """The row of a video of which a part cannot be read."""
-    assert decoded.error is not None  # it has no data
-    return Prediction(
-        path=decoded.item.path,
-        status=Status.PARTIAL,
-        reason=Reason.DAMAGED,
-        detail=decoded.error.detail,
-    )
-
 
 def _in_order(predictions: Iterator[tuple[int, Prediction]]) -> Iterator[Prediction]:
     """Predictions by ascending index from 0, each as soon as all before it are there.
 
-    Where a stop leaves gaps, those behind them come at the end, in order too.
+    If a stop leaves gaps, the predictions after them come at the end, also in order.
     """
     early: dict[int, Prediction] = {}
     turn = 0

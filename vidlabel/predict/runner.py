@@ -1,13 +1,13 @@
 """A network on a device: precision, folded layers, batches in and probabilities out.
 
-On the CPU a batch is computed in pieces of exactly `CPU_CHUNK` clips, the last one filled up with
-zeros; networks that see a whole clip at once, at up to 280 GFLOPs each, take them one by one.
-Matrix kernels are chosen by shape and round differently for different shapes, so this is what
-makes a clip's numbers independent of the batch size and of its neighbours; it costs nothing on
+On the CPU a batch is computed in chunks of exactly `CPU_CHUNK` clips, the last one padded with
+zeros; networks that see a whole clip at once, at up to 280 GFLOPs each, compute one clip at a time.
+Matrix kernels are chosen by shape and round differently for different shapes. With a fixed shape
+the numbers of a clip do not depend on the batch size or on the other clips; this costs nothing on
 full batches and keeps the working set small.
 
-When a device's memory does not suffice, the runner computes fewer clips at once, down to one, and
-then on the CPU; see `Runner.submit`. When a device is lost, every call raises DeviceError.
+When the memory of a device does not suffice, the runner computes fewer clips at once, down to one,
+and then on the CPU; see `Runner.submit`. When a device fails, every call raises DeviceError.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from vidlabel.specs import Precision
 CPU_CHUNK = 4
 
 SELF_TEST_STEPS = 4
-"""Time steps of the self-test's clip: what overflows does so in every frame. Networks that see a
-whole clip at once get a whole one."""
+"""Time steps of the clip of the self-test: an overflow shows in every frame. Networks that see a
+whole clip at once get a whole clip."""
 
 _CONVOLUTIONS, _NORMS = (nn.Conv2d, nn.Conv3d), (nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -47,7 +47,7 @@ _FAILED_DEVICE = re.compile(
 
 
 @dataclass(frozen=True)
-class Output:
+class ClipOutput:
     """Probabilities (N, K), each row summing to 1, and embeddings (N, F), float32."""
 
     probabilities: NDArray[np.float32]
@@ -60,8 +60,8 @@ class Output:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Outputs (n, K) and (n, F) on the host; on a GPU they are there once `done` has happened."""
+class _Computed:
+    """Outputs (n, K) and (n, F) on the host; from a GPU, complete after the event `done`."""
 
     probabilities: Tensor
     features: Tensor
@@ -71,15 +71,15 @@ class _Part:
 def fold_batchnorm(module: nn.Module) -> nn.Module:
     """A copy in which each BatchNorm that follows a convolution is part of that convolution.
 
-    The same function in evaluation mode (Jacob et al. 2018, arXiv 1712.05877, section 3.2), with
-    one pass over the data less for each.
+    It computes the same function in evaluation mode (Jacob et al. 2018, arXiv 1712.05877, section
+    3.2), with one pass over the data less for each BatchNorm.
     """
     folded = copy.deepcopy(module).eval()
     for parent in list(folded.modules()):
         children = dict(parent.named_children())
         if isinstance(parent, nn.Sequential):
             pairs = list(pairwise(children))
-        else:  # ResNets say by their names what follows what: conv1 and bn1, conv2 and bn2
+        else:  # in ResNets the names tell the order: conv1 and bn1, conv2 and bn2
             pairs = [(name, name.replace("conv", "bn")) for name in children]
         for first, second in pairs:
             holder, place = _last_layer(parent, first)
@@ -91,16 +91,16 @@ def fold_batchnorm(module: nn.Module) -> nn.Module:
 
 
 def _last_layer(parent: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """Where the last layer of a child is: R(2+1)D makes one convolution of a sequence of two."""
+    """Where the last layer of a child is: in R(2+1)D a sequence of two makes one convolution."""
     while isinstance(child := getattr(parent, name), nn.Sequential) and len(child):
         parent, name = child, list(dict(child.named_children()))[-1]
     return parent, name
 
 
 def channels_last(network: nn.Module) -> None:
-    """Lay out the weights of 2-D convolutions as their kernels read them fastest, in place.
+    """Store the weights of 2-D convolutions in channels-last layout, in place; it is faster.
 
-    Those of 3-D ones, for which it brings nothing on the CPU, are left as they are.
+    3-D convolutions are not changed; on the CPU the layout does not make them faster.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -108,7 +108,7 @@ def channels_last(network: nn.Module) -> None:
 
 
 class _Health:
-    """Whether a device still answers. Shared by the runners on it."""
+    """Whether a device still works; shared by the runners on it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -116,10 +116,10 @@ class _Health:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Makes an error of the device a DeviceError, and then every later use of it.
+        """Turns an error of the device into a DeviceError, which every later use raises too.
 
-        After such an error CUDA answers all calls of a process with errors, so trying again is of
-        no use before the next process. Other errors pass.
+        After such an error every CUDA call of the process fails, so only a new process can try
+        again. Other errors pass unchanged.
         """
         if self._failure:
             raise DeviceError(self._failure)
@@ -132,7 +132,7 @@ class _Health:
             why = str(error).strip().partition("\n")[0]
             self._failure = (
                 f"{self._device} failed ({why}); "
-                "run the same command again to go on, or with --device cpu"
+                "run the same command to resume, or use --device cpu"
             )
             raise DeviceError(self._failure) from error
 
@@ -140,18 +140,19 @@ class _Health:
 class Runner:
     """Runs a network on batches of clips.
 
-    `submit` starts a batch and `collect` gives the oldest one's output; on a GPU the caller can
-    fill the next batch in between, while the transfer and the computation go on.
+    `submit` starts a batch and `collect` returns the output of the oldest one; on a GPU the caller
+    can fill the next batch in between, during the transfer and the computation.
 
     Args:
-        network: in evaluation mode; not changed, and not to be changed as long as this lives.
+        network: in evaluation mode; it is not changed, and must not be changed by others.
         temperature: divides the logits.
         device: where to compute.
-        precision: of the trunk; `auto` is bf16 where the hardware multiplies it, else fp32.
+        precision: of the trunk; `auto` is bf16 if the hardware multiplies it, else fp32.
             Everything after the trunk is fp32.
 
     Raises:
-        DeviceError: by any method, when the device fails; from then on always.
+        UsageError: the device has no bf16.
+        DeviceError: by any method, when the device has failed.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Runner:
         precision: Precision = "auto",
     ) -> None:
         if precision == "bf16" and device.type == "mps":
-            raise UsageError("--precision bf16 is for cpu and cuda devices")
+            raise UsageError("--precision bf16 works only on cpu and cuda devices")
         self.device = device
         self._source = network
         self._temperature = temperature
@@ -171,7 +172,7 @@ class Runner:
         self._at_once: int | None = None
         self._stand_in: Runner | None = None
         self._fp32: Runner | None = None
-        self._pending: deque[list[_Part]] = deque()
+        self._pending: deque[list[_Computed]] = deque()
         folded = copy.deepcopy(network).eval()
         folded.trunk = fold_batchnorm(folded.trunk)
         with self._health.guard():
@@ -186,41 +187,41 @@ class Runner:
 
     @property
     def clips_at_once(self) -> int | None:
-        """Most clips computed at once since the device's memory did not suffice; before, None."""
+        """Most clips computed at once since the device ran out of memory; None if it never did."""
         return self._at_once
 
     @property
     def fell_back(self) -> bool:
-        """Whether the CPU computes instead, in fp32, as not even one clip fitted the device."""
+        """Whether the CPU computes instead, in fp32, because not one clip fitted the device."""
         return self._stand_in is not None
 
     def submit(self, clips: NDArray[np.uint8]) -> None:
         """Start computing clips (N, T, 3, S, S) uint8. The array may be changed afterwards.
 
-        Where the device's memory does not suffice, half as many clips are computed at once, now
-        and from now on; where one clip does not fit, the CPU computes.
+        If the device has too little memory, half as many clips are computed at once from now on;
+        if one clip does not fit, the CPU computes.
         """
         with self._health.guard():
-            self._pending.append(self._parts(clips))
+            self._pending.append(self._compute(clips))
 
-    def collect(self) -> Output:
+    def collect(self) -> ClipOutput:
         """The output of the oldest batch submitted and not yet collected."""
         with self._health.guard():
             parts = self._pending.popleft()
             for part in parts:
                 if part.done is not None:
                     part.done.synchronize()
-        return Output(
+        return ClipOutput(
             np.concatenate([part.probabilities.numpy() for part in parts]),
             np.concatenate([part.features.numpy() for part in parts]),
         )
 
     def forget(self) -> None:
-        """Drop the batches not collected, so that who submits next does not get their outputs."""
+        """Drop the batches that were not collected, so that they are not the next one's output."""
         self._pending.clear()
 
     def in_fp32(self) -> Runner:
-        """A runner in full precision with the same network and no batches; always the same one."""
+        """A runner in fp32 with the same network and no batches; each call returns the same one."""
         if self._fp32 is None:
             self._fp32 = copy.copy(self)
             self._fp32.bf16 = False
@@ -228,13 +229,13 @@ class Runner:
         return self._fp32
 
     def self_test(self, shape: tuple[int, ...]) -> None:
-        """Compute one made-up clip: weights can be finite and still overflow on the way.
+        """Compute one random clip: weights can be finite and still overflow.
 
         Args:
             shape: of a clip: (T, 3, S, S).
 
         Raises:
-            CheckpointError: a number of the output is not finite.
+            CheckpointError: the output is not finite.
         """
         steps = shape[0] if self._source.fixed_steps else min(shape[0], SELF_TEST_STEPS)
         noise = np.random.default_rng(0).integers(0, 256, (1, steps, *shape[1:]), dtype=np.uint8)
@@ -242,26 +243,26 @@ class Runner:
         runner.submit(noise)
         if not runner.collect().finite:
             raise CheckpointError(
-                "the model gives no finite number, even for a test clip; its weights are useless"
+                "the model's output is not finite, even for a test clip; its weights are unusable"
             )
 
-    def _parts(self, clips: NDArray[np.uint8]) -> list[_Part]:
-        parts: list[_Part] = []
+    def _compute(self, clips: NDArray[np.uint8]) -> list[_Computed]:
+        parts: list[_Computed] = []
         start = 0
         while start < len(clips):
             if self._stand_in is not None:
                 return [*parts, self._stand_in._on_cpu(clips[start:])]
             piece = clips[start : start + (self._at_once or len(clips))]
             part = self._attempt(piece)
-            if part is None:  # the error is gone, and with it the tensors that its frames held
+            if part is None:  # here the error, and the tensors that its frames held, are freed
                 self._make_room(len(piece))
             else:
                 parts.append(part)
                 start += len(piece)
         return parts
 
-    def _attempt(self, clips: NDArray[np.uint8]) -> _Part | None:
-        """None if the memory does not suffice."""
+    def _attempt(self, clips: NDArray[np.uint8]) -> _Computed | None:
+        """None if the device has too little memory."""
         try:
             return self._on_gpu(clips) if self.device.type == "cuda" else self._on_cpu(clips)
         except RuntimeError as error:
@@ -279,16 +280,16 @@ class Runner:
         else:
             self._stand_in = Runner(self._source, self._temperature, torch.device("cpu"), "fp32")
 
-    def _on_cpu(self, clips: NDArray[np.uint8]) -> _Part:
+    def _on_cpu(self, clips: NDArray[np.uint8]) -> _Computed:
         parts = [
             self._forward(_padded(clips[i : i + self._chunk], self._chunk).to(self.device))
             for i in range(0, len(clips), self._chunk)
         ]
         probabilities = torch.cat([p for p, _ in parts])[: len(clips)].cpu()
         features = torch.cat([f for _, f in parts])[: len(clips)].cpu()
-        return _Part(probabilities, features)
+        return _Computed(probabilities, features)
 
-    def _on_gpu(self, clips: NDArray[np.uint8]) -> _Part:
+    def _on_gpu(self, clips: NDArray[np.uint8]) -> _Computed:
         pinned = _buffer(clips.shape, torch.uint8)
         pinned.numpy()[...] = clips
         outputs = self._forward(pinned.to(self.device, non_blocking=True))
@@ -297,7 +298,7 @@ class Runner:
             host.copy_(output, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
-        return _Part(hosts[0], hosts[1], done)
+        return _Computed(hosts[0], hosts[1], done)
 
     @torch.inference_mode()
     def _forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -309,7 +310,7 @@ class Runner:
 
 
 def _buffer(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Memory of the host that a GPU copies from and to by itself; if none is left, any memory."""
+    """Pinned memory, which a GPU copies asynchronously; if there is none left, any memory."""
     try:
         return torch.empty(shape, dtype=dtype, pin_memory=True)
     except RuntimeError as error:

@@ -1,11 +1,12 @@
-"""The ledger: what has been labelled so far, in a SQLite file beside the output.
+"""The ledger: the results so far, in a SQLite file beside the output.
 
-Each video's result is recorded as it is done, under the video's absolute path and the settings it
-was made with, together with the size and time of the file. A later run takes what still holds and
-labels the rest; rows made with different settings lie side by side and never meet in one table.
+Each result is recorded when it is ready, under the video's absolute path and the settings it was
+made with, together with the size and modification time of the file. A later run reuses the results
+that are still valid and labels the other videos. Results of different settings are kept apart and
+never mixed in one table.
 
-SQLite's own journal (https://www.sqlite.org/atomiccommit.html) makes a kill at any moment
-harmless: what was not committed, a second's work at most, is done again.
+SQLite's journal (https://www.sqlite.org/atomiccommit.html) makes a kill at any moment harmless: a
+later run repeats only what was not committed, a second's work at most.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,13 +32,13 @@ from vidlabel.specs import Limits, Prediction, Status, VideoItem
 
 SUFFIX = ".ledger"
 NUMBERS = 1
-"""Raised when a change of vidlabel gives the same video other numbers with the same settings."""
+"""To be increased when a new vidlabel gives other numbers for the same video and settings."""
 
 COMMIT_S = 1.0
-"""Results are committed as often: what a kill can cost."""
+"""Seconds between commits: the work that a kill can cost."""
 
 PASSING = (Reason.NOT_FOUND, Reason.NOT_REGULAR, Reason.PERMISSION, Reason.READ_ERROR)
-"""Failures that may be gone the next time though the file has not changed."""
+"""Failures that may be gone in the next run although the file has not changed."""
 
 _APPLICATION = 0x76696C62  # "vilb", in the file's header
 _VERSION = 1
@@ -60,15 +61,22 @@ _MATCH = """
     results.path = videos.path AND results.settings = :settings
     AND results.size = videos.size AND results.mtime_ns = videos.mtime_ns
 """
-_NOWHERE = (-1, -1)  # the identity of what is no regular file
+_VALID = f"""
+    SELECT place FROM videos JOIN results ON {_MATCH} WHERE videos.size >= 0 AND (
+        results.status != 'failed' AND (results.embedding IS NOT NULL OR NOT :embeddings)
+        OR results.status = 'failed' AND NOT :retry_failed AND results.limits = :limits
+        AND results.reason NOT IN ({", ".join(f"'{r}'" for r in PASSING)})
+    )
+"""
+_NOWHERE = (-1, -1)  # the identity of what is not a regular file
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a result depends on beside the video: rows of different settings are never mixed."""
+class RunSettings:
+    """What a result depends on besides the video: results of different settings are never mixed."""
 
     model: str
-    """SHA-256 of the checkpoint, hexadecimal; its header holds size, number and kind of frames."""
+    """SHA-256 of the checkpoint, hexadecimal; it includes the number, size and kind of frames."""
     views: int
     precision: str
     strategy: str = "clip"
@@ -77,7 +85,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class LastRun:
-    """The latest run on a ledger: what is needed to write its table again."""
+    """The latest run of a ledger: what is needed to write its table again."""
 
     model: str
     """Name of the model, as in the `model` column."""
@@ -95,7 +103,7 @@ class Ledger:
     """An open ledger; a context manager. Leaving it commits what was recorded.
 
     Args:
-        path: the file; made if it is not there.
+        path: the file; created if it does not exist.
 
     Attributes:
         path: the file.
@@ -133,36 +141,36 @@ class Ledger:
         tb: TracebackType | None,
     ) -> None:
         try:
-            # What is done is kept, also when something else ended the run.
-            with suppress(OutputError) if error else _nothing():
+            # The results are committed also when an error ends the run; that error is reported.
+            with suppress(OutputError) if error else nullcontext():
                 self.commit()
         finally:
-            if self._reading is not None:  # left in the middle, it would keep the file locked
+            if self._reading is not None:  # an unfinished query would keep the file locked
                 self._reading.close()
             self._db.close()
 
     def begin(
         self,
         items: Sequence[VideoItem],
-        settings: Settings,
+        settings: RunSettings,
         run: LastRun,
         limits: Limits,
         *,
         embeddings: bool = False,
         retry_failed: bool = False,
     ) -> list[VideoItem]:
-        """Start a run; the videos that have no valid result yet.
+        """Start a run, and return the videos that have no valid result yet.
 
-        A result is valid while the file's size and time are those it was made from. A failure
-        counts as long as the limits are the same too, unless it is of a passing kind.
+        A result is valid while the file has the same size and modification time. A failure is
+        valid only with the same limits, and never if its reason is one of `PASSING`.
 
         Args:
             items: all videos of the run, in the order of its table.
-            settings: only results made with these count.
-            run: what `last_run` gives from now on.
+            settings: only results made with these are valid.
+            run: what `last_run` returns from now on.
             limits: what a file may cost.
-            embeddings: results without an embedding do not count.
-            retry_failed: failures do not count.
+            embeddings: results without an embedding are not valid.
+            retry_failed: failures are not valid.
         """
         self._embeddings = embeddings
         self._classes = run.classes
@@ -180,31 +188,18 @@ class Ledger:
             self._db.executemany(
                 "INSERT INTO videos VALUES (?, ?, ?, ?, ?)", map(self._video, items)
             )
+        valid = {
+            "settings": self._settings,
+            "limits": self._limits,
+            "embeddings": embeddings,
+            "retry_failed": retry_failed,
+        }
         with self._mapped():
-            done = {
-                place
-                for (place,) in self._db.execute(
-                    f"""
-                    SELECT place FROM videos JOIN results ON {_MATCH} WHERE videos.size >= 0 AND (
-                        results.status != 'failed'
-                        AND (results.embedding IS NOT NULL OR NOT :embeddings)
-                        OR results.status = 'failed' AND NOT :retry_failed
-                        AND results.limits = :limits
-                        AND results.reason NOT IN ({", ".join(f"'{r}'" for r in PASSING)})
-                    )
-                    """,
-                    {
-                        "settings": self._settings,
-                        "limits": self._limits,
-                        "embeddings": embeddings,
-                        "retry_failed": retry_failed,
-                    },
-                )
-            }
+            done = {place for (place,) in self._db.execute(_VALID, valid)}
         return [item for place, item in enumerate(items) if place not in done]
 
     def record(self, row: Prediction) -> None:
-        """Note the result of a video of this run: a row with all its classes in `top`."""
+        """Record the result of a video of this run: a row with all classes in `top`."""
         path, size, mtime_ns = self._keys[row.path]
         values = (
             path, self._settings, size, mtime_ns, self._limits, row.status, row.reason,
@@ -223,25 +218,25 @@ class Ledger:
             self.commit()
 
     def commit(self) -> None:
-        """Make what was recorded last."""
+        """Write what was recorded to the disk."""
         with self._mapped():
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
         self._committed = time.monotonic()
 
     def last_run(self) -> LastRun:
-        """What `begin` was told by the latest run. Raises OutputError where there was none."""
+        """The latest run, as given to `begin`. Raises OutputError if there was none."""
         with self._mapped():
             values = {k: json.loads(v) for k, v in self._db.execute("SELECT * FROM run")}
         if not values:
-            raise OutputError(f"{self.path}: no run has been recorded in it")
+            raise OutputError(f"{self.path}: the ledger is empty; no run was recorded in it")
         self._settings = values["settings"]
         return LastRun(
             values["model"], tuple(values["classes"]), values["top_k"], values["min_confidence"]
         )
 
     def count(self) -> tuple[int, int]:
-        """Videos of the latest run that have a result, and all of them."""
+        """Videos of the latest run: how many have a result, and how many there are."""
         with self._mapped():
             total, done = self._one(
                 f"SELECT count(*), count(results.path) FROM videos LEFT JOIN results ON {_MATCH}",
@@ -250,7 +245,7 @@ class Ledger:
         return done, total
 
     def rows(self) -> Iterator[Prediction]:
-        """The results of the latest run in the order of its videos, all classes in `top`."""
+        """The results of the latest run in the order of its videos, with all classes in `top`."""
         run = self.last_run()
         with self._mapped():
             self._reading = self._db.execute(
@@ -264,8 +259,6 @@ class Ledger:
             for values in self._reading:
                 yield _row(values, run)
 
-    # --- small things -------------------------------------------------------------------------
-
     def _prepare(self) -> None:
         with self._mapped():
             (tables,) = self._one("SELECT count(*) FROM sqlite_master")
@@ -276,10 +269,10 @@ class Ledger:
             (state,) = self._one("PRAGMA quick_check(1)")
         if found != _VERSION:
             raise OutputError(
-                f"{self.path}: written by another version of vidlabel; --restart begins anew"
+                f"{self.path}: written by another version of vidlabel; use --restart to begin again"
             )
         if state != "ok":
-            raise OutputError(f"{self.path}: damaged; --restart begins anew")
+            raise OutputError(f"{self.path}: damaged; use --restart to begin again")
 
     def _create(self) -> None:
         with self._transaction():
@@ -322,44 +315,45 @@ class Ledger:
             yield
         except sqlite3.OperationalError as error:  # the disk, a lock, permissions
             raise OutputError(
-                f"{self.path}: {error}; what was recorded is kept, run the same command again"
+                f"{self.path}: {error}; the results so far are kept: run the same command to resume"
             ) from error
         except sqlite3.DatabaseError as error:
-            raise OutputError(f"{self.path}: damaged ({error}); --restart begins anew") from error
+            message = f"{self.path}: damaged ({error}); use --restart to begin again"
+            raise OutputError(message) from error
 
 
 def discard(path: Path) -> None:
-    """Remove a ledger, so that everything is labelled again.
+    """Delete a ledger, so that everything is labelled again.
 
     Raises:
-        OutputError: the file is not a ledger, or cannot be removed.
+        OutputError: the file is not a ledger, or cannot be deleted.
     """
     _check_is_ledger(path)
     try:
         for each in (path.with_name(path.name + "-journal"), path):
             each.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be removed: {error.strerror}") from error
+        raise OutputError(f"{path}: cannot be deleted: {error.strerror}") from error
 
 
 def _check_is_ledger(path: Path) -> None:
-    """Refuse a file that is something else: SQLite would write into it, `discard` remove it."""
+    """Refuse any other file: SQLite would write into it, and `discard` would delete it."""
     if not path.exists():
         return
     if not path.is_file():
-        raise OutputError(f"{path}: is where the ledger goes, but is not a file")
+        raise OutputError(f"{path}: the ledger goes here, but this is not a file")
     try:
         with path.open("rb") as file:
             head = file.read(100)
     except OSError as error:
         raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
     # https://www.sqlite.org/fileformat.html: the magic text, and the application id at byte 68. A
-    # run that was killed at once leaves an empty file.
+    # run that was killed right after its start leaves an empty file.
     ours = head[:16] == b"SQLite format 3\0" and head[68:72] == _APPLICATION.to_bytes(4, "big")
     if head and not ours:
         raise OutputError(
-            f"{path}: there is a file of that name that is not a ledger of vidlabel; "
-            "move it away, or name another --out"
+            f"{path}: this file is not a ledger of vidlabel, but has the name of one; "
+            "move it away, or choose another --out"
         )
 
 
@@ -387,7 +381,7 @@ def _row(values: Sequence[Any], run: LastRun) -> Prediction:
 
 
 def _bytes(text: str) -> bytes:
-    """Any Python text, also file names that are not UTF-8, which SQLite's own text is not."""
+    """Text as bytes: SQLite's own text cannot hold file names that are not UTF-8."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -397,8 +391,3 @@ def _text(data: bytes) -> str:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

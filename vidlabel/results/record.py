@@ -1,56 +1,43 @@
-"""One prediction as plain values: what every output format writes."""
+"""One row of a table as plain values: made from a prediction, or checked after it was read."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from vidlabel.specs import Prediction
+from vidlabel.errors import UsageError
+from vidlabel.specs import Prediction, Status
 from vidlabel.text import text_path
+from vidlabel.version import __version__
 
 
 @dataclass(frozen=True)
-class RunInfo:
-    """What is true of all rows of a run."""
+class TableInfo:
+    """What is true of all rows of a table."""
 
     model: str
     top_k: int
     """How many classes a row shows, from 1."""
-    version: str
+    version: str = __version__
     """Of vidlabel."""
     excel_safe: bool = False
     """Whether texts in CSV that a spreadsheet would run as a formula get a leading `'`."""
 
 
-def _nothing_to_check() -> None:
-    """Most formats need no package."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """One output format."""
-
-    name: str
-    """Also the suffix, without its dot."""
-    streams: bool
-    """True if a row is complete as soon as it is written, so that stdout can take it."""
-    chunks: Callable[[Iterable[Prediction], RunInfo], Iterator[bytes]]
-    """The bytes of a file with these rows."""
-    check: Callable[[], None] = _nothing_to_check
-    """Raises UsageError, saying what to install, when a package is missing."""
-
-
 class Top(TypedDict):
-    """One of the likeliest classes."""
+    """One of the most likely classes."""
 
     label: str
     confidence: float | None
 
 
 class Record(TypedDict):
-    """One row; None where there is no value. Texts are valid UTF-8, numbers are finite."""
+    """One row; None where there is no value. Texts are valid UTF-8, numbers are finite.
+
+    `top` starts with the most likely class, also where `label` is `uncertain`.
+    """
 
     path: str
     status: str
@@ -66,10 +53,10 @@ class Record(TypedDict):
     detail: str | None
 
 
-def record(row: Prediction, run: RunInfo) -> Record:
-    """A prediction as plain values, with at most `run.top_k` classes in `top`."""
+def record(row: Prediction, info: TableInfo) -> Record:
+    """A prediction as plain values, with at most `info.top_k` classes in `top`."""
     path = text_path(row.path)
-    # The detail is one line for a person and so names the file; here the path stands beside it.
+    # The detail is a message for a person, so it names the file; here the path stands beside it.
     detail = text_path(row.detail).removeprefix(f"{path}: ")
     return Record(
         path=path,
@@ -78,7 +65,7 @@ def record(row: Prediction, run: RunInfo) -> Record:
         confidence=_finite(row.confidence),
         top=[
             Top(label=text_path(label), confidence=_finite(confidence))
-            for label, confidence in row.top[: run.top_k]
+            for label, confidence in row.top[: info.top_k]
         ],
         start_s=_finite(row.start_s),
         end_s=_finite(row.end_s),
@@ -92,3 +79,68 @@ def record(row: Prediction, run: RunInfo) -> Record:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def check_record(values: Any, where: str) -> Record:
+    """A row that has every value, each of its type; the table may come from anywhere.
+
+    Args:
+        values: the row as it was read; what is missing becomes None.
+        where: file and place, for the message.
+
+    Raises:
+        UsageError: a value is missing or wrong; the message names the place.
+    """
+    if not isinstance(values, dict) or not isinstance(values.get("path"), str):
+        raise UsageError(f"{where}: no path")
+    if not values["path"]:
+        raise UsageError(f"{where}: path is empty")
+    status = values.get("status") or Status.OK.value
+    if status not in {each.value for each in Status}:
+        raise UsageError(f"{where}: status is {status!r}; it must be {', '.join(Status)}")
+    label = _text(values, "label", where)
+    if not label and status != Status.FAILED:
+        raise UsageError(f"{where}: label is empty, but status is {status}")
+    return Record(
+        path=values["path"],
+        status=status,
+        label=label,
+        confidence=_share(values, where),
+        top=[_top(each, where) for each in values.get("top") or []],
+        start_s=_number(values, "start_s", where),
+        end_s=_number(values, "end_s", where),
+        duration_s=_number(values, "duration_s", where),
+        frames_used=int(_number(values, "frames_used", where) or 0),
+        model=_text(values, "model", where),
+        reason=_text(values, "reason", where),
+        detail=_text(values, "detail", where),
+    )
+
+
+def _top(values: Any, where: str) -> Top:
+    if not isinstance(values, dict) or not isinstance(values.get("label"), str):
+        raise UsageError(f"{where}: a class of `top` has no label")
+    return Top(label=values["label"], confidence=_share(values, where))
+
+
+def _text(values: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = values.get(key)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{where}: {key} is {value!r}; it must be text")
+    return value or None
+
+
+def _number(values: Mapping[str, Any], key: str, where: str) -> float | None:
+    value = values.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise UsageError(f"{where}: {key} is {value!r}; it must be a number")
+    return float(value)
+
+
+def _share(values: Mapping[str, Any], where: str) -> float | None:
+    value = _number(values, "confidence", where)
+    if value is not None and not 0 <= value <= 1:
+        raise UsageError(f"{where}: confidence is {value:g}; it must be 0 to 1")
+    return value

@@ -1,110 +1,318 @@
-"""Read back the tables that `results.formats` writes, and the ledger beside them."""
+"""Tables of predictions: CSV, JSON, JSON Lines and Parquet, written and read with pandas.
+
+Rows are written in groups, each a DataFrame, so that memory holds one group however long the table
+is.
+
+CSV is UTF-8 with `\\n` line ends; missing values are empty cells. A file may be called `NA`: read
+the table with `pandas.read_csv(path, keep_default_na=False)`, or pandas makes it a NaN. A file may
+also be called `=cmd|...`, and a spreadsheet runs a cell that starts so. Texts are exact all the
+same, for programs; with `TableInfo.excel_safe` a text that starts as in `FORMULA_STARTS` gets a `'`
+before it, and so does one that starts with `'`, so that `text.removeprefix("'")` is the exact
+inverse. Numbers stay.
+
+JSON is one object, `{"vidlabel": version, "model": name, "videos": [records]}`; JSON Lines has one
+record a line. Parquet has the same fields, typed.
+"""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from vidlabel.errors import Reason, UsageError
+from vidlabel.files.write import replacing
 from vidlabel.results.ledger import SUFFIX, Ledger
-from vidlabel.results.parquet import load_pyarrow
-from vidlabel.results.record import Record, RunInfo, Top, record
+from vidlabel.results.record import Record, TableInfo, check_record, record
 from vidlabel.results.topk import shown
-from vidlabel.specs import Status
-from vidlabel.version import __version__
+from vidlabel.specs import Prediction
+from vidlabel.text import safe, text_path
 
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")
-_GUESS = "best guess "  # how `topk.shown` tells the class of a row that it calls uncertain
+FORMULA_STARTS = tuple("=+-@\uff1d\uff0b\uff0d\uff20\t\r\n")
+"""A spreadsheet takes a text that starts with one of these for a formula, or may do so after it
+has removed blanks. The last four signs are full-width forms."""
+
+FORMATS = ("csv", "json", "jsonl", "parquet")
+"""Also the suffixes, without their dot."""
+
+STREAMED = ("csv", "jsonl")
+"""Formats in which a row is complete as soon as it is written, so that stdout can take them."""
+
+STDOUT = "-"
+"""What `--out` is for standard output."""
+
+GROUP_ROWS = 10_000
+"""Rows of a file that are written at a time."""
+
+_UNREADABLE = (pa.ArrowException, pd.errors.EmptyDataError, pd.errors.ParserError)
+_TIMES = ("start_s", "end_s", "duration_s")
+_Groups: TypeAlias = Iterable[list[Record]]
 
 
 @dataclass(frozen=True)
-class Labels:
+class PredictedLabels:
     """A table as it was read."""
 
     rows: tuple[Record, ...]
     """In the order of the table; at least one. Texts may hold surrogates for bytes that are not
     UTF-8."""
     classes: tuple[str, ...]
-    """All class names that the table tells, sorted."""
+    """All class names in the table, sorted."""
     digest: str
     """SHA-256 of the rows, hexadecimal: the same for the same labels, in whatever format."""
 
 
-def read_labels(table: Path) -> Labels:
-    """The rows of a table or of a ledger's latest run.
+def pick_format(out: str, format_name: str | None = None) -> str:
+    """The format of an output: --format where given, otherwise the suffix, in any case.
 
-    A CSV file needs the columns `path` and `label` alone; what else is missing is empty.
+    Returns:
+        `csv`, `json`, `jsonl` or `parquet`.
+
+    Raises:
+        UsageError: the format is not known, or cannot be written to stdout.
+    """
+    if format_name is not None:
+        name, source = format_name.lower(), f"--format {format_name}"
+    elif out == STDOUT:
+        name, source = "csv", "stdout"
+    else:
+        name, source = Path(out).suffix.lower().removeprefix("."), f"--out {out}"
+    if name not in FORMATS:
+        raise UsageError(
+            f"{source}: unknown format; use --format or a suffix of {', '.join(FORMATS)}"
+        )
+    if out == STDOUT and name not in STREAMED:
+        raise UsageError(
+            f"--format {name} cannot be written to stdout; use {' or '.join(STREAMED)}"
+        )
+    return name
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def columns(top_k: int) -> list[str]:
+    """The columns of a CSV table whose rows show `top_k` classes (from 1)."""
+    more = [f"top{rank}_{what}" for rank in range(2, top_k + 1) for what in ("label", "confidence")]
+    before = ["path", "status", "label", "confidence", "top1_label"]
+    return [*before, *more, *_TIMES, "frames_used", "model", "reason"]
+
+
+def data_frame(rows: Iterable[Prediction], info: TableInfo) -> pd.DataFrame:
+    """One row per prediction, with the columns of a CSV table.
+
+    Confidences (0..1) and times (seconds) are float64, `frames_used` is int64, the others are text;
+    missing values are NaN or None.
+    """
+    return _flat([record(row, info) for row in rows], info.top_k)
+
+
+def write_table(
+    rows: Iterable[Prediction],
+    out: Path,
+    format_name: str,
+    info: TableInfo,
+    group_rows: int = GROUP_ROWS,
+) -> None:
+    """Replace `out` by a table of these rows; the file is never half written.
+
+    The rows are read once and not kept, so there may be any number of them.
+
+    Raises:
+        OutputError: the system refused to write.
+    """
+    with replacing(out) as temporary, temporary.open("wb") as file:
+        write_rows(rows, file, format_name, info, group_rows)
+
+
+def write_rows(
+    rows: Iterable[Prediction], file: BinaryIO, format_name: str, info: TableInfo, group_rows: int
+) -> None:
+    """Write a table to an open file, `group_rows` rows at a time, flushed after each group."""
+    records = (record(row, info) for row in rows)
+    groups = iter(lambda: list(islice(records, group_rows)), [])
+    if format_name == "parquet":
+        _write_parquet(groups, file, info)
+        return
+    write = {"csv": _csv, "json": _json, "jsonl": _jsonl}[format_name]
+    for text in write(groups, info):
+        file.write(text.encode())
+        file.flush()
+
+
+def _csv(groups: _Groups, info: TableInfo) -> Iterator[str]:
+    yield _csv_lines(_flat([], info.top_k), info, header=True)
+    for group in groups:
+        yield _csv_lines(_flat(group, info.top_k), info, header=False)
+
+
+def _flat(records: Sequence[Record], top_k: int) -> pd.DataFrame:
+    names = columns(top_k)
+    numbers = {name: float for name in names if name in _TIMES or name.endswith("confidence")}
+    frame = pd.DataFrame([_cells(values) for values in records], columns=names)
+    return frame.astype(numbers | {"frames_used": int})
+
+
+def _cells(values: Record) -> dict[str, Any]:
+    cells: dict[str, Any] = dict(values)
+    cells["reason"] = ": ".join(filter(None, (values["reason"], safe(values["detail"] or ""))))
+    for rank, top in enumerate(values["top"], 1):
+        cells |= {f"top{rank}_{what}": value for what, value in top.items()}
+    return cells
+
+
+def _csv_lines(frame: pd.DataFrame, info: TableInfo, *, header: bool) -> str:
+    for name in frame.columns:
+        if name in _TIMES or name.endswith("confidence"):
+            shown = "{:.3f}" if name in _TIMES else "{:.6f}"
+            frame[name] = frame[name].map(shown.format, na_action="ignore")
+        elif info.excel_safe and name not in ("status", "frames_used"):
+            frame[name] = frame[name].map(_harmless, na_action="ignore")
+    # Before Python 3.13 the csv module, which pandas writes with, quotes a lone \r only if it is
+    # part of the line end, and a reader would take an unquoted one for the end of the row.
+    text = frame.to_csv(index=False, header=header, lineterminator="\r\0\n")
+    return text.replace("\r\0\n", "\n")
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith((*FORMULA_STARTS, "'")) else text
+
+
+# JSON is not left to pandas: `to_json` rounds to 15 decimals and writes `\/` for `/`, and
+# `read_json` does not say in which line an error is.
+def _json(groups: _Groups, info: TableInfo) -> Iterator[str]:
+    head = _dumps({"vidlabel": info.version, "model": text_path(info.model)})
+    yield f'{head.removesuffix("}")}, "videos": ['
+    separator = "\n"
+    for group in groups:
+        yield separator + ",\n".join(map(_dumps, group))
+        separator = ",\n"
+    yield "\n]}\n"
+
+
+def _jsonl(groups: _Groups, info: TableInfo) -> Iterator[str]:
+    for group in groups:
+        yield "".join(f"{_dumps(values)}\n" for values in group)
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _write_parquet(groups: _Groups, file: BinaryIO, info: TableInfo) -> None:
+    """A row group for each group; model, top_k and version are in the schema's metadata."""
+    metadata = {"vidlabel": info.version, "model": text_path(info.model), "top_k": str(info.top_k)}
+    with pq.ParquetWriter(file, _SCHEMA.with_metadata(metadata)) as writer:
+        for group in groups:
+            frame = pd.DataFrame(group)
+            writer.write_table(pa.Table.from_pandas(frame, schema=_SCHEMA, preserve_index=False))
+
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("confidence", pa.float64()),
+        pa.field(
+            "top",
+            pa.list_(pa.struct([("label", pa.string()), ("confidence", pa.float64())])),
+            nullable=False,
+        ),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("frames_used", pa.int32(), nullable=False),
+        pa.field("model", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_labels(table: Path) -> PredictedLabels:
+    """The rows of a table, or of a ledger's latest run.
+
+    A CSV file needs only the columns `path` and `label`; what else is missing is empty.
 
     Args:
         table: .csv, .json, .jsonl, .parquet or .ledger.
 
     Raises:
-        UsageError: the file cannot be read, is none of these, or has no rows; with the place.
+        UsageError: the file cannot be read, has another format, or has no rows; with the place.
         OutputError: the ledger is damaged.
     """
     reader = _READERS.get(table.suffix.lower())
     if reader is None:
-        raise UsageError(f"{table}: no known format; it must end in {', '.join(_READERS)}")
+        raise UsageError(f"{table}: unknown format; the file must end in {', '.join(_READERS)}")
     if not table.is_file():
         raise UsageError(f"{table}: there is no such file")
     try:
         rows, names = reader(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, *_UNREADABLE) as error:
         raise UsageError(f"{table}: cannot be read: {error}") from error
     if not rows:
         raise UsageError(f"{table}: has no rows")
     told = {top["label"] for row in rows for top in row["top"]} | set(names)
     text = json.dumps(rows, sort_keys=True)
-    return Labels(tuple(rows), tuple(sorted(told)), hashlib.sha256(text.encode()).hexdigest())
+    return PredictedLabels(
+        tuple(rows), tuple(sorted(told)), hashlib.sha256(text.encode()).hexdigest()
+    )
 
 
 def _from_csv(table: Path) -> tuple[list[Record], Iterable[str]]:
-    with table.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
-        reader = csv.DictReader(file)
-        missing = {"path", "label"} - set(reader.fieldnames or ())
-        if missing:
-            raise UsageError(f"{table}: no column {' and '.join(sorted(missing))}")
-        lines = [(reader.line_num, row) for row in reader]
-    # `results.csv` puts a ' before what a spreadsheet would run, if asked to; then nothing is bare.
-    texts = [row[key] or "" for _, row in lines for key in ("path", "label")]
-    quoted = any(text.startswith("'") and text[1:].startswith(_FORMULA) for text in texts)
-    excel_safe = quoted and not any(text.startswith(_FORMULA) for text in texts)
-    return [_csv_row(row, f"{table}:{line}", excel_safe) for line, row in lines], ()
+    how: dict[str, Any] = {
+        "dtype": object,
+        "keep_default_na": False,  # a class or a file may be called NA
+        "encoding": "utf-8-sig",
+        "encoding_errors": "surrogateescape",
+    }
+    names = pd.read_csv(table, nrows=0, **how).columns
+    # With `usecols`, cells beyond the last column are left out.
+    frame = pd.read_csv(table, usecols=range(len(names)), **how)
+    missing = {"path", "label"} - set(frame.columns)
+    if missing:
+        raise UsageError(f"{table}: no column {' and '.join(sorted(missing))}")
+    # `excel_safe` leaves no text that starts a formula without a ' before it.
+    texts = [*frame["path"], *frame["label"]]
+    quoted = any(text.startswith("'") and text[1:].startswith(FORMULA_STARTS) for text in texts)
+    if quoted and not any(text.startswith(FORMULA_STARTS) for text in texts):
+        frame = frame.map(lambda text: text.removeprefix("'"))
+    rows = frame.to_dict("records")
+    return [_csv_record(row, f"{table}: row {i}") for i, row in enumerate(rows, 1)], ()
 
 
-def _csv_row(cells: Mapping[str, str | None], where: str, excel_safe: bool) -> Record:
-    def text(key: str) -> str:
-        value = cells.get(key) or ""
-        return value.removeprefix("'") if excel_safe else value
+def _csv_record(cells: Mapping[Any, str], where: str) -> Record:
+    def number(key: str) -> float | None:
+        text = cells.get(key, "")
+        try:
+            return float(text) if text else None
+        except ValueError:
+            raise UsageError(f"{where}: {key} is {text!r}; it must be a number") from None
 
-    reason, _, detail = text("reason").partition(": ")
-    values: dict[str, Any] = {key: text(key) for key in ("path", "status", "label", "model")}
-    values |= {"reason": reason, "detail": detail}
-    for key in ("confidence", "start_s", "end_s", "duration_s", "frames_used"):
-        values[key] = _number(text(key), f"{where}: {key}")
-    best = values["label"]
-    if reason == Reason.LOW_CONFIDENCE:
-        best = detail.removeprefix(_GUESS) if detail.startswith(_GUESS) else ""
-    top = [{"label": best, "confidence": values["confidence"]}] if best else []
-    rank = 2
-    while label := text(f"top{rank}_label"):
-        key = f"top{rank}_confidence"
-        top.append({"label": label, "confidence": _number(text(key), f"{where}: {key}")})
-        rank += 1
-    return _checked(values | {"top": top}, where)
-
-
-def _number(text: str, where: str) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        raise UsageError(f"{where} is {text!r}; it must be a number") from None
+    reason, _, detail = cells.get("reason", "").partition(": ")
+    best = cells.get("top1_label") or cells["label"]
+    if "top1_label" not in cells and reason == Reason.LOW_CONFIDENCE:  # vidlabel 0.1.0
+        best = detail.removeprefix("best guess ")
+    top = [{"label": best, "confidence": number("confidence")}] if best else []
+    for rank in count(2):
+        if not (label := cells.get(f"top{rank}_label")):
+            break
+        top.append({"label": label, "confidence": number(f"top{rank}_confidence")})
+    values: dict[str, Any] = {key: cells.get(key) for key in ("path", "status", "label", "model")}
+    values |= {key: number(key) for key in ("confidence", *_TIMES, "frames_used")}
+    return check_record(values | {"reason": reason, "detail": detail, "top": top}, where)
 
 
 def _from_json(table: Path) -> tuple[list[Record], Iterable[str]]:
@@ -112,13 +320,13 @@ def _from_json(table: Path) -> tuple[list[Record], Iterable[str]]:
     videos = value.get("videos") if isinstance(value, dict) else None
     if not isinstance(videos, list):
         raise UsageError(f"{table}: no list `videos`; was it written by vidlabel predict?")
-    return [_checked(each, f"{table}: video {i + 1}") for i, each in enumerate(videos)], ()
+    return [check_record(each, f"{table}: video {i}") for i, each in enumerate(videos, 1)], ()
 
 
 def _from_jsonl(table: Path) -> tuple[list[Record], Iterable[str]]:
     with table.open(encoding="utf-8") as file:
         places = ((f"{table}:{number}", line) for number, line in enumerate(file, 1))
-        return [_checked(_parsed(line, at), at) for at, line in places if line.strip()], ()
+        return [check_record(_parsed(line, at), at) for at, line in places if line.strip()], ()
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -129,18 +337,14 @@ def _parsed(text: str, where: str) -> Any:
 
 
 def _from_parquet(table: Path) -> tuple[list[Record], Iterable[str]]:
-    pa, parquet = load_pyarrow()
-    try:
-        rows = parquet.read_table(table).to_pylist()
-    except pa.ArrowException as error:
-        raise UsageError(f"{table}: cannot be read: {error}") from error
-    return [_checked(row, f"{table}: row {i + 1}") for i, row in enumerate(rows)], ()
+    rows = pq.read_table(table).to_pylist()
+    return [check_record(row, f"{table}: row {i}") for i, row in enumerate(rows, 1)], ()
 
 
 def _from_ledger(table: Path) -> tuple[list[Record], Iterable[str]]:
     with Ledger(table) as ledger:
         run = ledger.last_run()
-        info = RunInfo(run.model, run.top_k, __version__)
+        info = TableInfo(run.model, run.top_k)
         rows = [record(shown(r, run.top_k, run.min_confidence), info) for r in ledger.rows()]
     return rows, run.classes
 
@@ -152,60 +356,3 @@ _READERS: dict[str, Callable[[Path], tuple[list[Record], Iterable[str]]]] = {
     ".parquet": _from_parquet,
     SUFFIX: _from_ledger,
 }
-
-
-def _checked(values: Any, where: str) -> Record:
-    """A row that has every value, each of its type; a table may come from anywhere."""
-    if not isinstance(values, dict) or not isinstance(values.get("path"), str):
-        raise UsageError(f"{where}: no path")
-    if not values["path"]:
-        raise UsageError(f"{where}: path is empty")
-    status = values.get("status") or Status.OK.value
-    if status not in {each.value for each in Status}:
-        raise UsageError(f"{where}: status is {status!r}; it must be {', '.join(Status)}")
-    label = _text(values, "label", where)
-    if not label and status != Status.FAILED:
-        raise UsageError(f"{where}: label is empty, but status is {status}")
-    return Record(
-        path=values["path"],
-        status=status,
-        label=label,
-        confidence=_share(values, where),
-        top=[_top(each, where) for each in values.get("top") or []],
-        start_s=_finite(values, "start_s", where),
-        end_s=_finite(values, "end_s", where),
-        duration_s=_finite(values, "duration_s", where),
-        frames_used=int(_finite(values, "frames_used", where) or 0),
-        model=_text(values, "model", where),
-        reason=_text(values, "reason", where),
-        detail=_text(values, "detail", where),
-    )
-
-
-def _top(values: Any, where: str) -> Top:
-    if not isinstance(values, dict) or not isinstance(values.get("label"), str):
-        raise UsageError(f"{where}: a class of `top` has no label")
-    return Top(label=values["label"], confidence=_share(values, where))
-
-
-def _text(values: Mapping[str, Any], key: str, where: str) -> str | None:
-    value = values.get(key)
-    if value is not None and not isinstance(value, str):
-        raise UsageError(f"{where}: {key} is {value!r}; it must be text")
-    return value or None
-
-
-def _finite(values: Mapping[str, Any], key: str, where: str) -> float | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise UsageError(f"{where}: {key} is {value!r}; it must be a number")
-    return float(value)
-
-
-def _share(values: Mapping[str, Any], where: str) -> float | None:
-    value = _finite(values, "confidence", where)
-    if value is not None and not 0 <= value <= 1:
-        raise UsageError(f"{where}: confidence is {value:g}; it must be 0 to 1")
-    return value

@@ -1,4 +1,4 @@
-"""From the probabilities of a video to what its row says."""
+"""From the probabilities of a video to the label and classes of its row."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ def ranked(
         classes: K names.
         probabilities: (K,), 0..1, in the order of the classes.
     """
-    # A stable sort on what is written: equal probabilities stand in the order of the classes.
+    # Sorted as they are written: probabilities that look equal keep the order of the classes.
     order = np.argsort(-probabilities.astype(np.float64).round(6), kind="stable")
     return tuple((classes[i], float(probabilities[i])) for i in order)
 
 
 def shown(row: Prediction, top_k: int, min_confidence: float) -> Prediction:
-    """A row with all its classes in `top`, as it goes into the table.
+    """The row that the table shows, of a row with all classes in `top`.
 
     Args:
-        row: a prediction; one that failed stays as it is.
+        row: a prediction; one that failed is returned as it is.
         top_k: how many classes to show, from 1.
-        min_confidence: below, the label is `uncertain`; 0..1.
+        min_confidence: 0..1; below it the label is `uncertain`, and `top` still starts with the
+            most likely class.
     """
     if not row.top:
         return row

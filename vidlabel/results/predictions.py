@@ -1,0 +1,38 @@
+"""Predictions as they come, for programs that use vidlabel from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vidlabel.results.record import TableInfo
+from vidlabel.specs import Prediction
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Predictions(Iterator[Prediction]):
+    """An iterator of predictions, each given as soon as it is ready.
+
+    Args:
+        rows: the predictions.
+        info: the name of their model, and how many classes they show.
+    """
+
+    def __init__(self, rows: Iterator[Prediction], info: TableInfo) -> None:
+        self._rows, self._info = rows, info
+
+    def __next__(self) -> Prediction:
+        return next(self._rows)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The predictions that have not been taken yet, one row per video.
+
+        The columns are those of the CSV table: confidences (0..1) and times (seconds) are float64,
+        `frames_used` is int64, the others are text. Missing values are NaN or None, so
+        `table[table.label.isna()]` are the videos that failed.
+        """
+        from vidlabel.results.tables import data_frame  # pandas takes half a second to import
+
+        return data_frame(self, self._info)
