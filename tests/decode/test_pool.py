@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from faulty import FaultyJob
 from places import TESTS
 
 from vidlabel.clips.read import RUN, read_clip, read_run, read_steps
-from vidlabel.decode.pool import DEPTH, DecoderPool, worker_count
+from vidlabel.decode.pool import DEPTH, DecoderPool, slot_count, worker_count
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.errors import Reason, RunError
 from vidlabel.specs import Limits, VideoItem
@@ -105,10 +104,10 @@ def test_large_slots_cost_the_decoders_none_of_their_memory(tmp_path: Path) -> N
     clip = replace(CLIP, frames=1000)
     job = DecodeJob(clip, views=40, limits=Limits(memory_mb=512), cropped=False)
     assert job.slot_bytes > 540 * 2**20
+    assert slot_count(job, 1) == 1
     broken = tmp_path / "broken.mp4"
     broken.write_text("not a video")
     with DecoderPool(job, 1) as pool:
-        assert len(pool._free) == 1
         (done,) = pool.run([VideoItem(0, str(broken))])
     assert done.error is not None
     assert done.error.reason is Reason.NOT_VIDEO
@@ -116,15 +115,10 @@ def test_large_slots_cost_the_decoders_none_of_their_memory(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("workers", "slots"), [(1, DEPTH), (2, 6), (3, 6), (7, 7), (8, 8)])
 def test_memory_is_shared_for_one_file_each_and_for_more_if_there_is_room(
-    workers: int, slots: int, monkeypatch: pytest.MonkeyPatch
+    workers: int, slots: int
 ) -> None:
     job = DecodeJob(CLIP)
-    monkeypatch.setattr("vidlabel.decode.pool.SHARED_BYTES", 7 * job.slot_bytes)
-    started = SimpleNamespace(stop=lambda: None)
-    monkeypatch.setattr(DecoderPool, "_start", lambda *arguments: started)
-    with DecoderPool(job, workers) as pool:
-        assert len(pool._free) == slots
-        assert len(pool._shared) >= slots * job.slot_bytes
+    assert slot_count(job, workers, shared_bytes=7 * job.slot_bytes) == slots
 
 
 def test_known_problems_are_reported_without_a_worker(tmp_path: Path) -> None:

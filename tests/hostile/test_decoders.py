@@ -84,7 +84,7 @@ def test_b2_38_processes_that_never_come_up_end_the_run(
     started = time.monotonic()
     with (
         DecoderPool(DeadJob(CLIP), 2) as pool,
-        pytest.raises(RunError, match=r"before they are up .exit status 7.; run `vidlabel doctor`"),
+        pytest.raises(RunError, match=r"during their start .exit status 7.; run `vidlabel doctor`"),
     ):
         list(pool.run(items(tmp_path, healthy(3))))
     assert time.monotonic() - started < 30
@@ -98,7 +98,7 @@ def test_b2_39_no_progress_is_ended_by_the_heartbeat(kind: str, tmp_path: Path) 
     error = found.pop(kind)
     assert error is not None
     assert error.reason is Reason.TIMEOUT
-    assert "no further packet within 1 s, twice" in error.detail
+    assert "no progress within 1 s, twice" in error.detail
     assert all(error is None for error in found.values()), "slow is not stuck"
 
 

@@ -1,12 +1,12 @@
-"""Decoder processes: they read ahead of the model, and one that dies costs one file.
+"""Decoder processes: they read ahead of the model, and if one dies, only its current file fails.
 
-Each process is a fresh Python that never imports torch, connected by a socket of its own, so that
+Each process is a new Python that never imports torch, connected by a socket of its own, so that
 killing one leaves nothing locked for the others. Pixels come back through slots of one shared,
-unnamed file (memory where the system has /dev/shm) that vanishes with its last user, even after a
-kill -9. How much is decoded ahead is bounded by the number of slots.
+unnamed file (in memory if the system has /dev/shm). The system deletes it with its last user, even
+after a kill -9. The number of slots limits how much is decoded ahead.
 
-They are started as plain programs instead of by multiprocessing, which would fork a process that
-has threads, or import the caller's main script again in each.
+The processes are started as plain programs and not by multiprocessing, which would fork a process
+that has threads, or import the caller's main script again in each.
 """
 
 from __future__ import annotations
@@ -36,31 +36,31 @@ from vidlabel.errors import Reason, RunError, VideoError
 from vidlabel.specs import VideoItem
 
 DEPTH = 4
-"""Files given to a process at a time: enough that none waits while the model computes."""
+"""Files given to a process at a time: enough that it need not wait while the model computes."""
 
 SHARED_BYTES = 2**30
-"""Most memory that processes get for more than one file each: all frames of a video are large."""
+"""Limit of the shared memory, except that each process always has one slot."""
 
 START_S = 120.0
 """Longest time a process may take to start."""
 
 MAX_BAD_STARTS = 3
-"""So many processes in a row that end before they are up mean that none will ever work."""
+"""After so many processes in a row that end during their start, the pool gives up."""
 
 _POLL_S = 0.25
-"""How often the pool looks up from waiting: for a stop, and for what makes no progress."""
+"""How often the pool stops waiting, to look for a stop and for processes without progress."""
 
 StopAsked = Callable[[], bool]
 
 
 def never() -> bool:
-    """Nobody asks to stop."""
+    """The run is not to be stopped."""
     return False
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One file's outcome: `data`, or the `error` that explains why there is none."""
+    """The outcome of one file: `data`, or the `error` that says why there is none."""
 
     item: VideoItem
     data: ClipData | None = None
@@ -75,7 +75,7 @@ class _Task:
 
 
 class _Worker:
-    """One decoder process and the tasks it holds, in the order it does them."""
+    """One decoder process and its tasks, in the order in which it does them."""
 
     def __init__(self, shared: BinaryIO, setup: DecoderSetup) -> None:
         ours, theirs = socket.socketpair()
@@ -84,13 +84,13 @@ class _Worker:
         path = package if not inherited else os.pathsep.join([package, inherited])
         descriptors = [theirs.fileno(), shared.fileno()]
         with theirs:
-            # -P: a file called av.py in the user's folder must not be imported. A session of its
-            # own: Ctrl-C is the parent's to handle.
+            # -P: a file called av.py in the user's folder must not be imported. A new session:
+            # only the parent handles Ctrl-C.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", decoder.__name__, *map(str, descriptors),
                  str(os.getpid())],
                 pass_fds=descriptors,
-                # numpy would start a thread for each core that nothing here uses.
+                # Otherwise numpy starts a thread for each core, which nothing here uses.
                 env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -99,13 +99,13 @@ class _Worker:
         self.connection = Connection(ours.detach())
         self.pulse_at = setup.pulse_at
         self.tasks: deque[_Task] = deque()
-        self.ready = False  # has it said that it is up?
-        self.begun = self.alive = time.monotonic()  # its file; its last sign of progress
+        self.ready = False  # has it reported that it has started?
+        self.begun = self.alive = time.monotonic()  # start of its file; its last progress
         self.pulse = 0
         self.send(setup)
 
     def send(self, message: object) -> None:
-        with suppress(OSError):  # it died; the next wait() finds its connection at its end
+        with suppress(OSError):  # it died; the next wait() finds its connection closed
             self.connection.send(message)
 
     def give(self, task: _Task) -> None:
@@ -115,7 +115,7 @@ class _Worker:
         self.send((task.item.path, task.item.part, task.slot))
 
     def begin(self) -> None:
-        """The clock of the next file starts now."""
+        """The time limit of the next file starts now."""
         self.begun = self.alive = time.monotonic()
 
     def stop(self) -> None:
@@ -137,15 +137,14 @@ class DecoderPool:
 
     def __init__(self, job: DecodeJob, workers: int) -> None:
         self._job = job
-        depth = max(1, min(DEPTH, SHARED_BYTES // (workers * job.slot_bytes)))
-        self._free = list(range(workers * depth))
+        self._free = list(range(slot_count(job, workers)))
         self._slots_at = workers * PULSE.size
         size = self._slots_at + len(self._free) * job.slot_bytes
         self._file = _shared_file(size)
         self._shared = mmap.mmap(self._file.fileno(), size)
-        # Added on the way, or lost with a process before they were begun.
+        # Added during the run, or lost with a process before they were begun.
         self._again: deque[VideoItem] = deque()
-        self._retries: deque[VideoItem] = deque()  # their process died or hung over them
+        self._retries: deque[VideoItem] = deque()  # their process died or hung
         self._bad_starts = 0
         self._workers: list[_Worker] = []
         try:
@@ -167,7 +166,7 @@ class DecoderPool:
         self.close()
 
     def add(self, item: VideoItem) -> None:
-        """Decode an item beyond those that `run` was given; only while it runs."""
+        """Decode an item in addition to those given to `run`; only while it runs."""
         self._again.append(item)
 
     def close(self) -> None:
@@ -177,17 +176,17 @@ class DecoderPool:
         self._file.close()
 
     def run(self, items: Iterable[VideoItem], stop: StopAsked = never) -> Iterator[Decoded]:
-        """Decode the items; outcomes come as they are ready, one for each item.
+        """Decode the items; outcomes come as soon as they are ready, one for each item.
 
         The arrays of an outcome are valid until the next one is asked for: copy what you keep.
 
         Args:
             items: the files.
-            stop: asked several times a second; when it says True, nothing more is given, and
+            stop: asked several times a second; when it returns True, no more outcomes come, and
                 what is being decoded is abandoned.
 
         Raises:
-            RunError: decoder processes end before they are up.
+            RunError: decoder processes end during their start.
         """
         source = iter(items)
         more = True
@@ -207,7 +206,7 @@ class DecoderPool:
             yield from self._collect(busy)
 
     def _collect(self, busy: list[_Worker]) -> Iterator[Decoded]:
-        """Wait a moment for replies, deaths or a deadline, and give what came of them."""
+        """Wait shortly for replies, dead processes and timeouts, and give their outcomes."""
         ready = wait([w.connection for w in busy], timeout=_POLL_S)
         for worker in busy:
             if worker.connection in ready:
@@ -228,10 +227,10 @@ class DecoderPool:
                 yield from self._bury(worker, Reason.TIMEOUT, why)
 
     def _overdue(self, worker: _Worker) -> str:
-        """Why a process has to be given up; "" while it is still making progress in time."""
+        """Why a process must be given up; "" while it makes progress in time."""
         now = time.monotonic()
         limits = self._job.limits
-        if not worker.ready:  # starting up is not the file's fault
+        if not worker.ready:  # its start does not count for the file
             return "it did not start" if now > worker.begun + START_S else ""
         (pulse,) = PULSE.unpack_from(self._shared, worker.pulse_at)
         if pulse != worker.pulse:
@@ -239,7 +238,7 @@ class DecoderPool:
         if now > worker.begun + limits.timeout_s:
             return f"decoding took over {limits.timeout_s:g} s (--timeout)"
         if now > worker.alive + limits.stall_s:
-            return f"no further packet within {limits.stall_s:g} s"
+            return f"no progress within {limits.stall_s:g} s"
         return ""
 
     def _outcome(self, task: _Task, reply: tuple[str, Any]) -> Decoded:
@@ -264,7 +263,7 @@ class DecoderPool:
             self._bad_starts += 1
             if self._bad_starts >= MAX_BAD_STARTS:
                 raise RunError(
-                    f"decoder processes end before they are up (exit status {code}); "
+                    f"decoder processes end during their start (exit status {code}); "
                     "run `vidlabel doctor`"
                 )
         self._workers[self._workers.index(worker)] = self._start(worker.pulse_at)
@@ -292,7 +291,7 @@ class DecoderPool:
         open_to = [
             w for w in self._workers if len(w.tasks) < DEPTH and not any(t.retry for t in w.tasks)
         ]
-        if self._retries:  # a file on its second chance needs a process to itself: let one run dry
+        if self._retries:  # a file that is retried needs a process of its own: let one become idle
             open_to = [w for w in open_to if w.tasks]
             open_to = open_to[1:] if len(open_to) == len(self._workers) else open_to
         return min(open_to, key=lambda w: len(w.tasks), default=None)
@@ -306,8 +305,13 @@ class DecoderPool:
             raise RunError(f"no decoder process can be started: {error.strerror}") from error
 
 
+def slot_count(job: DecodeJob, workers: int, shared_bytes: int = SHARED_BYTES) -> int:
+    """Slots of the shared file: up to DEPTH per process in `shared_bytes`, at least one."""
+    return workers * max(1, min(DEPTH, shared_bytes // (workers * job.slot_bytes)))
+
+
 def worker_count(requested: int | None) -> int:
-    """How many decoder processes to start: as asked, or one for each core we may use."""
+    """How many decoder processes to start: as requested, or one for each core we may use."""
     if requested is not None:
         return max(1, requested)
     if hasattr(os, "sched_getaffinity"):
@@ -316,8 +320,10 @@ def worker_count(requested: int | None) -> int:
 
 
 def _shared_file(size: int) -> BinaryIO:
-    """An unnamed file of `size` bytes whose room is taken: a page that is missing later would
-    end whoever touches it (SIGBUS). In memory if there is twice the room."""
+    """An unnamed file of `size` bytes, in memory if there is room for twice as much.
+
+    Its space is allocated now: later, a page without space would end the process (SIGBUS).
+    """
     memory = Path("/dev/shm")
     usable = memory.is_dir() and os.access(memory, os.W_OK) and _room(memory) > 2 * size
     try:

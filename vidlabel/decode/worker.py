@@ -1,7 +1,7 @@
-"""A decoder process: what runs on the other side of a `pool.DecoderPool`.
+"""A decoder process: the program that a `pool.DecoderPool` runs.
 
-It never imports torch. It may be killed at any moment, may use only so much memory, and shows that
-it makes progress by counting packets where the pool can see it.
+It never imports torch. It can be killed at any moment, its memory is limited, and it counts packets
+in the shared file so that the pool sees its progress.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vidlabel.video.scale import MAX_ASPECT
 from vidlabel.video.stream import OnPacket, ignore
 
 PULSE = struct.Struct("=Q")
-"""How a process's count of packets is stored, at the start of the shared file."""
+"""How the packet count of a process is stored, at the start of the shared file."""
 
 _WATCH_S = 0.2
 
@@ -37,9 +37,10 @@ _WATCH_S = 0.2
 class DecodeJob:
     """What every process of a pool does with a file.
 
-    `views` clips as in `read.read_clip`; with flow, which is computed before cropping, and
-    without `cropped`, that many stretches of whole frames, with `each` steps for every one of a
-    clip, as in `read.read_steps`; with `every`, all frames, part by part, as in `read.read_run`.
+    By default it reads `views` clips, as `read.read_clip` does. With flow, which is computed before
+    cropping, or without `cropped`, it reads `views` stretches of whole frames, with `each` steps
+    for every step of a clip, as `read.read_steps` does. With `every` it reads all frames, part by
+    part, as `read.read_run` does.
     """
 
     clip: ClipSpec
@@ -73,7 +74,7 @@ class DecodeJob:
 
 @dataclass(frozen=True)
 class DecoderSetup:
-    """What a process is told first: its job, and where in the shared file its things are."""
+    """The first message to a process: its job, and its places in the shared file."""
 
     job: DecodeJob
     bytes: int
@@ -86,10 +87,10 @@ def main() -> None:
     """Serve on the two inherited file descriptors named on the command line."""
     channel, memory, parent = (int(text) for text in sys.argv[1:4])
     _end_with(parent)
-    # The pool ends a process by closing its connection, or by being gone.
+    # The pool ends a process by closing its connection, or by ending itself.
     with Connection(channel) as connection, suppress(EOFError, ConnectionError):
         setup: DecoderSetup = connection.recv()
-        # Beyond the shared file, whose size depends on how many processes there are.
+        # The shared file is added, since its size depends on the number of processes.
         _limit_memory(setup.job.limits.memory_mb * 2**20 + setup.bytes)
         _serve(connection, mmap.mmap(memory, setup.bytes), setup)
 
@@ -111,11 +112,11 @@ def _serve(connection: Connection, shared: mmap.mmap, setup: DecoderSetup) -> No
         except VideoError as error:
             connection.send(("error", (str(error.reason), error.detail)))
             continue
-        except MemoryError:  # outside of FFmpeg, whose own are mapped where it is called
+        except MemoryError:  # outside FFmpeg, whose own are handled where it is called
             detail = f"{path}: needs over {setup.job.limits.memory_mb} MiB (--max-memory)"
             connection.send(("error", (str(Reason.TOO_LARGE), detail)))
             continue
-        except Exception as error:  # noqa: BLE001  (a bug of ours costs one row, with its name)
+        except Exception as error:  # noqa: BLE001  (a bug costs only this row, which names it)
             detail = f"{path}: {type(error).__name__}: {error}"
             connection.send(("error", (str(Reason.READ_ERROR), detail)))
             continue
@@ -133,10 +134,10 @@ def _serve(connection: Connection, shared: mmap.mmap, setup: DecoderSetup) -> No
 
 
 def _end_with(parent: int) -> None:
-    """End this process soon after `parent` has ended, also in the middle of a file that hangs.
+    """End this process soon after `parent` has ended, even while a file hangs.
 
-    A process between two files sees its connection close; FFmpeg at work sees nothing. Polling
-    works on every system, and FFmpeg is called without Python's lock.
+    Between two files a closed connection is noticed, but not during a call of FFmpeg. Polling works
+    on every system, and FFmpeg is called without Python's lock.
     """
 
     def watch() -> None:
@@ -148,10 +149,10 @@ def _end_with(parent: int) -> None:
 
 
 def _limit_memory(limit: int) -> None:
-    """Let allocations beyond `limit` bytes of address space fail, where the system can do that.
+    """Let allocations beyond `limit` bytes of address space fail, if the system can do that.
 
-    A file that needs more then has its row, instead of the whole machine running out of memory. If
-    that happens all the same, Linux is to end this process and not the program with the results.
+    Then a file that needs more fails alone, and the machine does not run out of memory. If it does
+    nevertheless, Linux is to end this process and not the program with the results.
     """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
