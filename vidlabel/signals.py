@@ -13,6 +13,14 @@ from types import FrameType
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, `kill` and job schedulers, and a terminal that is closed."""
 
+StopAsked = Callable[[], bool]
+"""Asked several times a second; when it returns True, the run ends as soon as it can."""
+
+
+def never() -> bool:
+    """The run is not to be stopped."""
+    return False
+
 
 class Stop:
     """Whether a signal has asked the run to stop: call the object to find out."""

@@ -26,14 +26,14 @@ from torch import Tensor, nn
 from vidlabel import load_labeller
 from vidlabel.clips.flow_stacks import run_steps, with_flow
 from vidlabel.clips.read import cut, read_steps
-from vidlabel.decode.pool import Decoded, DecoderPool, StopAsked, never
+from vidlabel.decode.pool import Decoded, DecoderPool
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.errors import Reason, UsageError, VideoError
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.predict.labeller import Labeller, PredictSpec
-from vidlabel.results.topk import UNCERTAIN
-from vidlabel.specs import ClipSpec, Limits, ModelSpec, Prediction, Status, VideoItem
+from vidlabel.signals import StopAsked, never
+from vidlabel.specs import UNCERTAIN, ClipSpec, Limits, ModelSpec, Prediction, Status, VideoItem
 from vidlabel.video.reader import open_video
 from vidlabel.video.write import write_video
 
@@ -321,7 +321,7 @@ def local(monkeypatch: pytest.MonkeyPatch) -> type[LocalPool]:
     class Local(LocalPool):
         pass
 
-    for module in ("clips.read", "decode.worker", "predict.labeller"):
+    for module in ("clips.read", "decode.worker"):
         monkeypatch.setattr(f"vidlabel.{module}.RUN", 5)
     return Local
 

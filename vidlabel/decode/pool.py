@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -33,6 +33,7 @@ from vidlabel.clips.read import ClipData
 from vidlabel.decode import worker as decoder
 from vidlabel.decode.worker import PULSE, DecodeJob, DecoderSetup
 from vidlabel.errors import Reason, RunError, VideoError
+from vidlabel.signals import StopAsked, never
 from vidlabel.specs import VideoItem
 
 DEPTH = 4
@@ -49,13 +50,6 @@ MAX_BAD_STARTS = 3
 
 _POLL_S = 0.25
 """How often the pool stops waiting, to look for a stop and for processes without progress."""
-
-StopAsked = Callable[[], bool]
-
-
-def never() -> bool:
-    """The run is not to be stopped."""
-    return False
 
 
 @dataclass(frozen=True)

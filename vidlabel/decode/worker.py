@@ -51,6 +51,11 @@ class DecodeJob:
     every: bool = False
 
     @property
+    def clips_at_once(self) -> int:
+        """The most clips that one file, or one part of a file, can become."""
+        return RUN if self.every else view_count(self.views)
+
+    @property
     def slot_bytes(self) -> int:
         """The most bytes that one file's clips, or one part's frames, can take."""
         spec = self.clip

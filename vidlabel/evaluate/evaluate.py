@@ -13,10 +13,10 @@ from torch import Tensor
 
 from vidlabel.datasets.leaks import Leak, find_leak, known_among
 from vidlabel.datasets.samples import Sample
-from vidlabel.decode.pool import StopAsked, never
 from vidlabel.errors import RunError, UsageError
 from vidlabel.models.checkpoint import Header
 from vidlabel.predict.labeller import Labeller, PredictSpec
+from vidlabel.signals import StopAsked, never
 from vidlabel.specs import Prediction, Strategy, VideoItem
 from vidlabel.text import first_few
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,7 @@ from vidlabel.models.base import ClipModel
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.models.streams import TwoStream
-
-StreamName = Literal["spatial", "temporal"]
+from vidlabel.specs import StreamName
 
 
 def take_stream(checkpoint: Checkpoint, name: StreamName) -> Checkpoint:

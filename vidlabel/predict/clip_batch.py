@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vidlabel.clips.read import ClipData
 from vidlabel.decode.pool import Decoded
 from vidlabel.errors import Reason
 from vidlabel.predict.runner import ClipOutput, Runner
@@ -130,8 +129,10 @@ class ClipBatch:
         """Whether it must be submitted before anything is added."""
         return self._used >= self._size
 
-    def add(self, item: VideoItem, data: ClipData, found: NDArray[np.uint8]) -> None:
+    def add(self, decoded: Decoded, found: NDArray[np.uint8]) -> None:
         """Copy the clips (V, T, C, S, S) of a video, or of a part of one, into the batch."""
+        item, data = decoded.item, decoded.data
+        assert data is not None  # the caller has looked
         clips = self._clips[self._used : self._used + len(found)]
         clips[...] = found
         self._used += len(found)

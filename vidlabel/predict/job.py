@@ -18,16 +18,13 @@ from vidlabel.files.write import check_output, remove_leftovers
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.embeddings import check_embeddings, write_embeddings
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings, discard, ledger_of
-from vidlabel.results.record import TableInfo
 from vidlabel.results.tables import STDOUT, pick_format, write_rows, write_table
-from vidlabel.results.topk import shown
 from vidlabel.signals import Stop, stop_asked
-from vidlabel.specs import Precision, Prediction, VideoItem
+from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
 from vidlabel.text import text_path
 from vidlabel.video.container import EXTRA_CONTAINERS, check_formats
 
 if TYPE_CHECKING:
-    from vidlabel.models.fusion import StreamName
     from vidlabel.predict.labeller import Labeller
 
 
@@ -56,10 +53,6 @@ class TableOutput:
     def fmt(self) -> str:
         """The format of the table."""
         return pick_format(self.out, self.format_name)
-
-    def info(self, run: LastRun) -> TableInfo:
-        """What is true of all rows."""
-        return TableInfo(run.model, run.top_k, excel_safe=self.excel_safe)
 
     def check(self) -> None:
         """Refuse, before any work, what cannot be written. Raises OutputError, UsageError."""
@@ -213,13 +206,10 @@ def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> con
     """
     assert output.path is not None  # the caller has looked
     tally = console.Tally()
-
-    def rows() -> Iterator[Prediction]:
-        return (shown(row, run.top_k, run.min_confidence) for row in ledger.rows())
-
-    write_table(tally.counting(rows()), output.path, output.fmt, output.info(run))
+    rows = tally.counting(ledger.shown_rows(run))
+    write_table(rows, output.path, output.fmt, run.info(output.excel_safe))
     if output.embeddings is not None:
-        write_embeddings(rows(), output.embeddings)
+        write_embeddings(ledger.shown_rows(run), output.embeddings)
     return tally
 
 
@@ -308,7 +298,7 @@ def _to_stdout(job: _LabellingRun) -> ExitCode:
             yield row
 
     try:
-        info = job.output.info(job.run)
+        info = job.run.info(job.output.excel_safe)
         write_rows(rows(), sys.stdout.buffer, job.output.fmt, info, group_rows=1)
     except BrokenPipeError:  # the reader has ended
         raise

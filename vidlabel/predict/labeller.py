@@ -12,21 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from vidlabel.clips.flow_stacks import run_steps, with_flow
-from vidlabel.clips.read import RUN, ClipData, cut
-from vidlabel.clips.sample import view_count
-from vidlabel.decode.pool import DecoderPool, StopAsked, never, worker_count
+from vidlabel.clips.read import ClipData, cut
+from vidlabel.decode.pool import DecoderPool, worker_count
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.device import beside_decoders, pick_device
 from vidlabel.errors import CheckpointError, Reason, UsageError
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
-from vidlabel.models.fusion import StreamName, take_stream
+from vidlabel.models.fusion import take_stream
 from vidlabel.predict.clip_batch import BatchMember, ClipBatch, VideoOutput, join_parts, unread
 from vidlabel.predict.runner import ClipOutput, Runner
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.predictions import Predictions
-from vidlabel.results.record import TableInfo
 from vidlabel.results.topk import ranked, shown
-from vidlabel.specs import ClipSpec, Precision, Prediction, Status, VideoItem
+from vidlabel.signals import StopAsked, never
+from vidlabel.specs import ClipSpec, Precision, Prediction, Status, StreamName, VideoItem
 
 GPU_BATCH, CPU_BATCH = 64, 8
 """Clips per batch by default; 8 also on a GPU for networks that see whole clips, since each clip is
@@ -148,7 +147,7 @@ class Labeller:
         items = (v if isinstance(v, VideoItem) else VideoItem(i, v) for i, v in enumerate(videos))
         numbered = ((i, row) for i, row, _ in self.predict_views(items, spec, stop=stop))
         rows = _in_order(numbered) if ordered else (row for _, row in numbered)
-        return Predictions(rows, TableInfo(self.checkpoint.id, min(spec.top_k, len(self.classes))))
+        return Predictions(rows, self.checkpoint.id, min(spec.top_k, len(self.classes)))
 
     def predict_views(
         self,
@@ -181,8 +180,7 @@ class Labeller:
         """The model's output for each video, or part of a video, as soon as it is ready."""
         on_gpu = self._runner.device.type != "cpu"
         usual = GPU_BATCH if on_gpu and not self.checkpoint.network.fixed_steps else CPU_BATCH
-        most = RUN if job.every else view_count(spec.views)
-        batch = ClipBatch(spec.batch_size or usual, most, job.clip.shape)
+        batch = ClipBatch(spec.batch_size or usual, job.clips_at_once, job.clip.shape)
         waiting: deque[list[BatchMember]] = deque()  # batches submitted and not yet collected
         self._runner.forget()  # batches of an earlier call that was not read to its end
         pool = self._decoders(job, worker_count(spec.workers))
@@ -194,7 +192,7 @@ class Labeller:
                     continue
                 for part in range(1, data.parts if item.part == 0 else 1):
                     pool.add(replace(item, part=part))
-                batch.add(item, data, self._clips(data, job))
+                batch.add(decoded, self._clips(data, job))
                 if batch.full:
                     waiting.append(batch.submit(self._runner))
                     # On a GPU one batch is computed while the next is filled.

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidlabel.render.fonts import Font, drawable, fitted, load_font
-from vidlabel.results.topk import UNCERTAIN
-from vidlabel.specs import Prediction
+from vidlabel.specs import UNCERTAIN, Prediction
 
 Pixels = NDArray[np.uint8]
 """A picture: (H, W, 3) uint8 RGB."""

@@ -27,7 +27,8 @@ import numpy as np
 
 from vidlabel.errors import OutputError, Reason
 from vidlabel.files.find import identity
-from vidlabel.results.topk import ranked
+from vidlabel.results.record import TableInfo
+from vidlabel.results.topk import ranked, shown
 from vidlabel.specs import Limits, Prediction, Status, VideoItem
 
 SUFFIX = ".ledger"
@@ -93,6 +94,10 @@ class LastRun:
     top_k: int
     min_confidence: float
 
+    def info(self, excel_safe: bool = False) -> TableInfo:
+        """What is true of all rows of its table."""
+        return TableInfo(self.model, self.top_k, excel_safe=excel_safe)
+
 
 def ledger_of(out: Path) -> Path:
     """The ledger of an output: `labels.csv`, `labels.json`, ... share `labels.ledger`."""
@@ -104,9 +109,6 @@ class Ledger:
 
     Args:
         path: the file; created if it does not exist.
-
-    Attributes:
-        path: the file.
 
     Raises:
         OutputError: by any method, when the file is not a ledger, is damaged, or the system
@@ -259,6 +261,10 @@ class Ledger:
             for values in self._reading:
                 yield _row(values, run)
 
+    def shown_rows(self, run: LastRun) -> Iterator[Prediction]:
+        """The results of the latest run as a table of `run` shows them."""
+        return (shown(row, run.top_k, run.min_confidence) for row in self.rows())
+
     def _prepare(self) -> None:
         with self._mapped():
             (tables,) = self._one("SELECT count(*) FROM sqlite_master")
@@ -359,7 +365,7 @@ def _check_is_ledger(path: Path) -> None:
 
 def _row(values: Sequence[Any], run: LastRun) -> Prediction:
     name, status, reason, detail, duration_s, start_s, end_s, frames, packed, embedding = values
-    path, detail = _text(name), _text(detail)
+    path, detail = (each.decode("utf-8", "surrogatepass") for each in (name, detail))
     top: tuple[tuple[str, float], ...] = ()
     if packed is not None:
         top = ranked(run.classes, np.frombuffer(packed, np.float32))
@@ -383,10 +389,6 @@ def _row(values: Sequence[Any], run: LastRun) -> Prediction:
 def _bytes(text: str) -> bytes:
     """Text as bytes: SQLite's own text cannot hold file names that are not UTF-8."""
     return text.encode("utf-8", "surrogatepass")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass")
 
 
 def _number(value: float | None) -> float:

@@ -17,11 +17,12 @@ class Predictions(Iterator[Prediction]):
 
     Args:
         rows: the predictions.
-        info: the name of their model, and how many classes they show.
+        model: the name of their model.
+        top_k: how many classes they show.
     """
 
-    def __init__(self, rows: Iterator[Prediction], info: TableInfo) -> None:
-        self._rows, self._info = rows, info
+    def __init__(self, rows: Iterator[Prediction], model: str, top_k: int) -> None:
+        self._rows, self._info = rows, TableInfo(model, top_k)
 
     def __next__(self) -> Prediction:
         return next(self._rows)

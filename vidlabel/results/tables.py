@@ -32,13 +32,12 @@ from vidlabel.errors import Reason, UsageError
 from vidlabel.files.write import replacing
 from vidlabel.results.ledger import SUFFIX, Ledger
 from vidlabel.results.record import Record, TableInfo, check_record, record
-from vidlabel.results.topk import shown
 from vidlabel.specs import Prediction
 from vidlabel.text import safe, text_path
 
 FORMULA_STARTS = tuple("=+-@\uff1d\uff0b\uff0d\uff20\t\r\n")
-"""A spreadsheet takes a text that starts with one of these for a formula, or may do so after it
-has removed blanks. The last four signs are full-width forms."""
+"""A spreadsheet takes a text that starts with one of these for a formula: signs, their full-width
+forms, and blanks that it skips before a sign."""
 
 FORMATS = ("csv", "json", "jsonl", "parquet")
 """Also the suffixes, without their dot."""
@@ -344,9 +343,7 @@ def _from_parquet(table: Path) -> tuple[list[Record], Iterable[str]]:
 def _from_ledger(table: Path) -> tuple[list[Record], Iterable[str]]:
     with Ledger(table) as ledger:
         run = ledger.last_run()
-        info = TableInfo(run.model, run.top_k)
-        rows = [record(shown(r, run.top_k, run.min_confidence), info) for r in ledger.rows()]
-    return rows, run.classes
+        return [record(row, run.info()) for row in ledger.shown_rows(run)], run.classes
 
 
 _READERS: dict[str, Callable[[Path], tuple[list[Record], Iterable[str]]]] = {

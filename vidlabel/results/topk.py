@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidlabel.errors import Reason
-from vidlabel.specs import Prediction
-
-UNCERTAIN = "uncertain"
-"""The label of a video whose best class is less likely than --min-confidence."""
+from vidlabel.specs import UNCERTAIN, Prediction
 
 
 def ranked(

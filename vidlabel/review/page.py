@@ -21,8 +21,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from vidlabel.results.record import Record
-from vidlabel.results.topk import UNCERTAIN
-from vidlabel.specs import Status
+from vidlabel.specs import UNCERTAIN, Status
 from vidlabel.text import safe
 from vidlabel.version import __version__
 

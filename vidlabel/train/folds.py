@@ -19,9 +19,8 @@ from vidlabel.evaluate.evaluate import Evaluation, check_classes, evaluate
 from vidlabel.files.lock import holding
 from vidlabel.files.write import write_bytes
 from vidlabel.models.checkpoint import Header, describe_model
-from vidlabel.models.fusion import StreamName
 from vidlabel.predict.labeller import PredictSpec, load_labeller
-from vidlabel.specs import ClipSpec, ModelSpec, Precision
+from vidlabel.specs import ClipSpec, ModelSpec, Precision, StreamName
 from vidlabel.text import text_path
 from vidlabel.train.distributed import join_team
 from vidlabel.train.loop import TrainResult, train
