@@ -17,27 +17,19 @@ _NO_EMBEDDINGS = np.empty((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class BatchMember:
-    """A video, or a part of one, in a batch: its clips (views into the batch) and its row, which
-    has no label yet."""
-
-    item: VideoItem
-    row: Prediction
-    parts: int
-    """Parts of the video."""
-    clips: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
 class VideoOutput:
-    """A video, or a part of one, after the model; its row has no label yet."""
+    """A video, or a part of one, and what the model says of its clips; its row has no label yet."""
 
     item: VideoItem
     row: Prediction
-    output: ClipOutput | None
-    """None if it could not be read."""
     parts: int = 1
     """Parts of the video; known only with its first part."""
+    output: ClipOutput | None = None
+    """None before the model, and if the video could not be read."""
+
+
+Member = tuple[VideoOutput, NDArray[np.uint8]]
+"""A video in a batch, without its output, and its clips, which are views into the batch."""
 
 
 def unread(decoded: Decoded) -> VideoOutput:
@@ -48,7 +40,7 @@ def unread(decoded: Decoded) -> VideoOutput:
         row = Prediction(item.path, Status.FAILED, reason=error.reason, detail=error.detail)
     else:
         row = Prediction(item.path, Status.PARTIAL, reason=Reason.DAMAGED, detail=error.detail)
-    return VideoOutput(item, row, None)
+    return VideoOutput(item, row)
 
 
 def join_parts(outputs: Iterable[VideoOutput]) -> Iterator[VideoOutput]:
@@ -102,7 +94,7 @@ class _VideoParts:
         probabilities = np.concatenate([p.output.probabilities for p in parts if p.output])
         total = np.stack([each for _, each in sorted(self._sums.items())]).sum(0)
         embedding = (total / len(probabilities)).astype(np.float32)
-        return VideoOutput(parts[0].item, row, ClipOutput(probabilities, embedding[None]))
+        return replace(parts[0], row=row, output=ClipOutput(probabilities, embedding[None]))
 
 
 class ClipBatch:
@@ -122,7 +114,7 @@ class ClipBatch:
     def _start(self) -> None:
         self._clips = np.empty(self._shape, dtype=np.uint8)
         self._used = 0
-        self.members: list[BatchMember] = []
+        self.members: list[Member] = []
 
     @property
     def full(self) -> bool:
@@ -146,9 +138,9 @@ class ClipBatch:
             reason=Reason.DAMAGED if data.damaged else Reason.PADDED if data.padded else "",
             detail=data.damaged,
         )
-        self.members.append(BatchMember(item, row, data.parts, clips))
+        self.members.append((VideoOutput(item, row, data.parts), clips))
 
-    def submit(self, runner: Runner) -> list[BatchMember]:
+    def submit(self, runner: Runner) -> list[Member]:
         """Give the batch to the runner, start a new one, and return the members of the old one."""
         members = self.members
         runner.submit(self._clips[: self._used])

@@ -19,7 +19,7 @@ from vidlabel.device import beside_decoders, pick_device
 from vidlabel.errors import CheckpointError, Reason, UsageError
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.models.fusion import take_stream
-from vidlabel.predict.clip_batch import BatchMember, ClipBatch, VideoOutput, join_parts, unread
+from vidlabel.predict.clip_batch import ClipBatch, Member, VideoOutput, join_parts, unread
 from vidlabel.predict.runner import ClipOutput, Runner
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.predictions import Predictions
@@ -181,7 +181,7 @@ class Labeller:
         on_gpu = self._runner.device.type != "cpu"
         usual = GPU_BATCH if on_gpu and not self.checkpoint.network.fixed_steps else CPU_BATCH
         batch = ClipBatch(spec.batch_size or usual, job.clips_at_once, job.clip.shape)
-        waiting: deque[list[BatchMember]] = deque()  # batches submitted and not yet collected
+        waiting: deque[list[Member]] = deque()  # batches submitted and not yet collected
         self._runner.forget()  # batches of an earlier call that was not read to its end
         pool = self._decoders(job, worker_count(spec.workers))
         with pool, beside_decoders(self._runner.device):
@@ -203,18 +203,18 @@ class Labeller:
             for members in waiting:
                 yield from self._collect(members)
 
-    def _collect(self, members: list[BatchMember]) -> Iterator[VideoOutput]:
+    def _collect(self, members: list[Member]) -> Iterator[VideoOutput]:
         output = self._runner.collect()
         start = 0
-        for member in members:
-            clips = slice(start, start + len(member.clips))
-            start = clips.stop
-            own = ClipOutput(output.probabilities[clips], output.embeddings[clips])
+        for video, clips in members:
+            place = slice(start, start + len(clips))
+            start = place.stop
+            own = ClipOutput(output.probabilities[place], output.embeddings[place])
             if self._runner.bf16 and not own.finite:
                 again = self._runner.in_fp32()
-                again.submit(member.clips)
+                again.submit(clips)
                 own = again.collect()
-            yield VideoOutput(member.item, member.row, own, member.parts)
+            yield replace(video, output=own)
 
     def _views(self, outputs: Iterable[VideoOutput], spec: PredictSpec) -> Iterator[View]:
         for video in join_parts(outputs):
