@@ -599,13 +599,13 @@ def test_b2_48_a_lost_device_stays_lost(runner: Runner, error: RuntimeError, lat
         runner.submit(_clips(2))
         runner.collect()
 
-    with pytest.raises(DeviceError, match="run the same command again") as caught:
+    with pytest.raises(DeviceError, match="run the same command to resume") as caught:
         use()
     assert str(caught.value).isprintable()
     assert str(error).partition("\n")[0] in str(caught.value)
     assert calls == [2], "no second try"
     for again in (use, runner.collect, lambda: runner.in_fp32().submit(_clips(1))):
-        with pytest.raises(DeviceError, match="run the same command again"):
+        with pytest.raises(DeviceError, match="run the same command to resume"):
             again()
     with pytest.raises(DeviceError):
         runner.self_test(CLIP.shape)
@@ -707,7 +707,7 @@ for _ in range(3):
         runner.submit(clips)
         runner.collect()
     except DeviceError as error:
-        print("DeviceError", str(error).isprintable(), "run the same command again" in str(error))
+        print("DeviceError", str(error).isprintable(), "run the same command to resume" in str(error))
 """
 
 

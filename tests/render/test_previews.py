@@ -279,7 +279,7 @@ def test_every_table_of_predict_is_read(
         ("l.json", "{", "l.json: is not JSON"),
         ("l.jsonl", '{"path": "x", "status": "odd"}', "l.jsonl:1: status is 'odd'; it must be ok"),
         ("l.parquet", "no", "l.parquet: cannot be read: "),
-        ("l.txt", "", "l.txt: no known format; it must end in .csv, .json"),
+        ("l.txt", "", "l.txt: unknown format; the file must end in .csv, .json"),
         ("l.csv", "path,status,label,confidence,reason\nx,ok,hug,1,\n", "has none of these videos"),
     ],
 )
