@@ -707,7 +707,7 @@ for _ in range(3):
         runner.submit(clips)
         runner.collect()
     except DeviceError as error:
-        print("DeviceError", str(error).isprintable(), "run the same command to resume" in str(error))
+        print("DeviceError", str(error).isprintable(), "same command to resume" in str(error))
 """
 
 

@@ -585,6 +585,7 @@ def test_formats_come_from_the_ledger_without_labelling(
     assert [len(record["top"]) for record in records] == [1, 1, 1]
     assert {record["label"] for record in records} == {"uncertain"}
     assert program.run("export", out.with_name("none.csv"), "-o", again).code == 3
+    assert program.run("export", out, "-o", "-").code == 2
 
 
 def test_results_without_embeddings_are_done_again_when_those_are_wanted(

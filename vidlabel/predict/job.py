@@ -137,7 +137,7 @@ def choose_videos(
         raise UsageError("name a folder, files or globs to label, or use --from-file LIST")
     named: list[str] = []
     for text in inputs:
-        named += read_list(sys.stdin.buffer.read()) if text == STDOUT else [text]
+        named += read_list(sys.stdin.buffer.read()) if text == "-" else [text]
     named += read_list(listed or b"")
     items = find_videos(named, include, exclude, VIDEO_SUFFIXES | suffixes)
     if not items:
@@ -225,8 +225,11 @@ def export_ledger(
         min_confidence: None as in the run.
 
     Raises:
-        UsageError, OutputError: there is no ledger, or the system refuses to read or write.
+        UsageError: the output is stdout.
+        OutputError: there is no ledger, or the system refuses to read or write.
     """
+    if output.path is None:
+        raise UsageError("--out -: a table can be exported only to a file")
     output.check()
     ledger_path = ledger_of(path)
     if not ledger_path.is_file():
