@@ -129,8 +129,8 @@ def test_stdout_carries_data_only_and_in_order(vidlabel: Run, clips: Path, model
     assert code == 0
     rows = rows_of(stdout)
     assert [Path(row["path"]).name for row in rows] == ["NA.mp4", "c.MP4", "a.mp4"]
-    assert list(rows[0])[:6] == [
-        "path", "status", "label", "confidence", "top2_label", "top2_confidence",
+    assert list(rows[0])[:7] == [
+        "path", "status", "label", "confidence", "top1_label", "top2_label", "top2_confidence",
     ]  # fmt: skip
     code, stdout, _ = vidlabel("predict", clips / "b", "-m", model, "--format", "jsonl")
     assert [Path(json.loads(line)["path"]).name for line in stdout.splitlines()] == [
