@@ -380,6 +380,7 @@ def test_a_data_frame_has_the_columns_of_the_csv_table() -> None:
     assert table["path"].tolist() == ["clips/wave.mp4", "bad.mp4"]
     assert table["confidence"].tolist()[0] == OK.confidence
     assert table.isna().loc[1, ["label", "top1_label", "confidence", "start_s"]].all()
+    assert table["reason"].isna().tolist() == [True, False]
     types = data_frame([FAILED], RUN).dtypes
     assert (types["confidence"], types["top2_confidence"], types["frames_used"]) == (
         np.float64, np.float64, np.int64,

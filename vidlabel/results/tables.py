@@ -162,7 +162,8 @@ def _flat(records: Sequence[Record], top_k: int) -> pd.DataFrame:
 
 def _cells(values: Record) -> dict[str, Any]:
     cells: dict[str, Any] = dict(values)
-    cells["reason"] = ": ".join(filter(None, (values["reason"], safe(values["detail"] or ""))))
+    reason = filter(None, (values["reason"], safe(values["detail"] or "")))
+    cells["reason"] = ": ".join(reason) or None
     for rank, top in enumerate(values["top"], 1):
         cells |= {f"top{rank}_{what}": value for what, value in top.items()}
     return cells
