@@ -73,3 +73,15 @@ def beside_decoders(device: torch.device) -> Iterator[None]:
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that a device has too little memory left."""
     return isinstance(error, torch.OutOfMemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+@contextmanager
+def device_errors(device: torch.device) -> Iterator[None]:
+    """Turns errors of the device into DeviceError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (out_of_memory(error) or isinstance(error, torch.AcceleratorError)):
+            raise
+        why = str(error).strip().partition("\n")[0]
+        raise DeviceError(f"{device} failed ({why}); try --device cpu") from error

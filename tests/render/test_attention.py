@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidlabel.errors import UsageError
-from vidlabel.models import checkpoint as checkpoints
 from vidlabel.models.base import ClipModel, Normalise
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.predict import labeller as predict
 from vidlabel.render.attention import DIMMED, FULL_SHARE, INFERNO, STRONGEST, Attention, Heat, ramp
-from vidlabel.render.footage import Footage
-from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.render.frames import PreviewFrames
+from vidlabel.render.spec import RenderSpec
+from vidlabel.specs import ClipSpec, ModelSpec, VideoItem
 
 MakeVideo = Callable[..., Path]
 Run = Callable[..., tuple[int, str]]
@@ -86,8 +86,7 @@ def centre(weights: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, render: Run) -> Run:
     """`vidlabel render ARGUMENTS` on the CPU with `Brightest`: exit code and stderr."""
-    for module in (predict, checkpoints):
-        monkeypatch.setattr(module, "load_checkpoint", lambda name: brightest())
+    monkeypatch.setattr(predict, "load_checkpoint", lambda name: brightest())
     return render
 
 
@@ -102,7 +101,7 @@ def test_the_label_s_quarter_is_lit_and_no_other(
     label: str, size: tuple[int, int], make_video: MakeVideo
 ) -> None:
     path = str(make_video(draw=grey, frames=6, size=size))
-    heat = Attention(brightest(), CPU).look(path, label.replace("_", " "))
+    heat = Attention(brightest(), CPU).look(path, label)
     assert heat is not None
     width, height = size
     assert heat.maps.shape == (3, height, width)
@@ -133,12 +132,12 @@ def test_what_is_lit_is_where_it_is_in_the_picture(
     path = str(make_video(draw=spot, frames=6, **how))
     clip = replace(CLIP, resize_px=72, aspect=aspect)
     attention = Attention(brightest(clip), CPU)
-    footage = Footage(path, 160, 10.0)
-    (picture, *_), time_s = list(footage.frames()), footage.timing.times_s[0]
+    shown = PreviewFrames(VideoItem(0, path), 160, RenderSpec())
+    (picture, *_), time_s = list(shown.frames()), shown.times_s[0]
     seen_spot = centre(np.maximum(picture.mean(2) - 100, 0))
     height, width = picture.shape[:2]
     down, across = seen_spot[0] > height / 2, seen_spot[1] > width / 2
-    label = QUARTERS[2 * int(down) + int(across)].replace("_", " ")
+    label = QUARTERS[2 * int(down) + int(across)]
     heat = attention.look(path, label)
     assert heat is not None
     (lit,) = heat.over([np.zeros_like(picture)], [time_s], width)
@@ -198,7 +197,7 @@ def test_each_kind_of_network_has_maps(
     model = random_model(spec, clip)
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
     path = str(make_video(frames=12))
-    heat = Attention(model, CPU).look(path, "class 2")
+    heat = Attention(model, CPU).look(path, "class_2")
     assert heat is not None
     assert heat.maps.shape == (clip.frames, 64, 85)
     assert heat.maps.max() == 255

@@ -49,7 +49,7 @@ def luminance(rgb: np.ndarray) -> float:
 
 def test_a_label_with_its_probability() -> None:
     said = caption_of(row("shake_hands", 0.78, ("hug", 0.2)))
-    assert said == Caption((Line("shake hands", 0.78),), "")
+    assert said == Caption((Line("shake hands", 0.78),), "", "shake_hands")
 
 
 def test_more_classes_if_asked() -> None:
@@ -76,6 +76,7 @@ def test_no_label_says_why() -> None:
     assert [line.text for line in caption_of(failed).lines] == ["no label: no decoder"]
     assert [line.text for line in caption_of(None, "hug").lines] == ["no label", "truth: hug"]
     assert math.isnan(caption_of(failed).lines[0].share)
+    assert caption_of(failed).label is None
 
 
 # --- how it looks ---------------------------------------------------------------------------------

@@ -21,17 +21,18 @@ from vidlabel import __version__
 from vidlabel.cli.main import main
 from vidlabel.clips.flow_stacks import with_flow
 from vidlabel.clips.read import cut, read_steps
-from vidlabel.files import metadata_tag as stamp
-from vidlabel.models import checkpoint
+from vidlabel.files.metadata_tag import read_tag, write_tag
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.predict import labeller as predict
-from vidlabel.render.captions import BELOW, COLOURS
-from vidlabel.render.stream_bars import Answers, Bars, StreamPanel
-from vidlabel.results.ledger import LastRun, Ledger, RunSettings
+from vidlabel.render.captions import COLOURS
+from vidlabel.render.layout import STRIP
+from vidlabel.render.stream_bars import Bars, StreamPanel, StreamProbabilities
+from vidlabel.results.ledger import LastRun, Ledger, Settings
 from vidlabel.results.record import TableInfo
 from vidlabel.results.tables import write_table
 from vidlabel.specs import ClipSpec, Limits, ModelSpec, Prediction, Status, VideoItem
+from vidlabel.video.write import write_preview
 
 MakeVideo = Callable[..., Path]
 Run = Callable[..., tuple[int, str]]
@@ -174,7 +175,7 @@ def test_small_frames_have_their_caption_below(
     assert height + 24 < seen.shape[1] < height + 80
     assert np.abs(seen[:, :height] - seen[:, :1, :1]).max() < 20, "the frame is all there"
     for edge in (seen[0, height:, 0], seen[0, -1]):
-        assert np.abs(edge - BELOW[:3]).max() < 20, "nothing is cut off"
+        assert np.abs(edge - STRIP).max() < 20, "nothing is cut off"
 
 
 def test_portrait_by_rotation(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
@@ -408,24 +409,22 @@ def test_the_same_files_whatever_the_number_of_threads(
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "gif", "png"])
-def test_a_stamp_changes_nothing_but_can_be_read(suffix: str, tmp_path: Path) -> None:
+def test_a_tag_changes_nothing_but_can_be_read(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"x.{suffix}"
     if suffix == "png":
         Image.fromarray(plain(0, 32, 32)).save(path)
     else:
-        from vidlabel.video.write import Timing, write_clip
-
         pictures = [plain(number * 9, 32, 32) for number in range(3)]
-        write_clip(path, pictures, Timing([0.0, 0.1, 0.2], 0.3), pictures)
-    assert stamp.stamp_of(path) == ""
+        write_preview(path, pictures, 10, pictures)
+    assert read_tag(path) == ""
     before = frames(path)
-    stamp.stamp(path, "0123abcd")
-    assert stamp.stamp_of(path) == "0123abcd"
+    write_tag(path, "0123abcd")
+    assert read_tag(path) == "0123abcd"
     np.testing.assert_array_equal(frames(path), before)
     if suffix != "mp4":
         with Image.open(path) as image:
             assert len(list(ImageSequence.Iterator(image))) == len(before)
-    assert stamp.stamp_of(tmp_path / "none.gif") == ""
+    assert read_tag(tmp_path / "none.gif") == ""
 
 
 # --- many videos in one picture -------------------------------------------------------------------
@@ -502,7 +501,7 @@ def test_a_grid_is_made_again_when_a_label_has_changed(
     arguments = (root, "--labels", labels, "--grid", "2x3", "--width", 32, "--out", out)
     assert run(*arguments) == (0, f"5 of 5 videos in {out}\n")
     before = out.read_bytes()
-    assert run(*arguments) == (0, f"{out} kept, with nothing to change (--restart)\n")
+    assert run(*arguments) == (0, f"{out} kept unchanged (--restart makes it again)\n")
     rows = [labelled(root / f"{name}.mp4", name * 3, 0.9) for name in "abcef"]
     table(labels, *rows)
     assert run(*arguments)[1] == f"5 of 5 videos in {out}\n"
@@ -581,9 +580,9 @@ def test_the_panel_says_what_each_stream_says(
 ) -> None:
     path = str(make_video(frames=20, fps=10))
     panel = StreamPanel(two_streams, CPU, "fp32")
-    times_s, answers = panel.answers(path, 1.3)
+    times_s, streams = panel.probabilities(path, 1.3)
     assert times_s == pytest.approx([0.125, 0.375, 0.625, 0.875, 1.125])
-    spatial, temporal, both = (each.probabilities for each in answers)
+    spatial, temporal, both = (each.probabilities for each in streams)
     assert spatial.shape == (5, 7)
     np.testing.assert_allclose(both, 0.7 * spatial + 0.3 * temporal, atol=1e-4)
     assert np.abs(spatial - temporal).max() > 0.1
@@ -598,7 +597,8 @@ def test_the_panel_says_what_each_stream_says(
 
 def test_bars_follow_the_moments_and_keep_their_places() -> None:
     rows = np.array([[0.1, 0.6, 0.3], [0.1, 0.2, 0.7]], dtype=np.float32)
-    bars = Bars([0.5, 1.5], [Answers("a", rows), Answers("b", rows[::-1])], ("x", "y", "z"), 404)
+    streams = [StreamProbabilities("a", rows), StreamProbabilities("b", rows[::-1])]
+    bars = Bars([0.5, 1.5], streams, ("x", "y", "z"), 404)
     pictures = [plain(n, 404, 10) for n in range(4)]
     shown = list(bars.below(pictures, [0.0, 0.9, 1.1, 9.0]))
     for picture, bare in zip(shown, pictures, strict=True):
@@ -608,7 +608,7 @@ def test_bars_follow_the_moments_and_keep_their_places() -> None:
     assert (second == last).all()
     for column, lengths in ((first[:, :200], (0.3, 0.6, 0.1)), (second[:, :200], (0.7, 0.2, 0.1))):
         blue = (column == COLOURS[""][:3]).all(-1).sum(1)
-        track = int((column != BELOW[:3]).any(-1).sum(1).max())
+        track = int((column != STRIP).any(-1).sum(1).max())
         found = [int(n) for n, before in zip(blue[1:], blue, strict=False) if n and n != before]
         assert found == pytest.approx([track * length for length in lengths], abs=3)
 
@@ -617,8 +617,7 @@ def test_a_panel_is_below_the_video_and_its_flow(
     two_streams: Checkpoint, run: Run, make_video: MakeVideo, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    for module in (predict, checkpoint):
-        monkeypatch.setattr(module, "load_checkpoint", lambda name: two_streams)
+    monkeypatch.setattr(predict, "load_checkpoint", lambda name: two_streams)
     path, out = make_video(draw=plain, frames=4, size=(320, 240)), tmp_path / "x.gif"
     arguments = (path, "--panel", "--model", "mine", "--device", "cpu", "--max-flow", 3)
     assert run(*arguments, "--out", out) == (0, f"1 of 1 videos rendered to {out}\n")
@@ -632,11 +631,8 @@ def test_a_panel_is_below_the_video_and_its_flow(
     assert "1 kept" in run(*arguments, "--out", out)[1]
 
 
-def test_a_panel_needs_two_streams(
-    fake_model: list[str], run: Run, make_video: MakeVideo, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(checkpoint, "load_checkpoint", predict.load_checkpoint)
+@pytest.mark.usefixtures("fake_model")
+def test_a_panel_needs_two_streams(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
     path = make_video(frames=2)
     code, told = run(path, "--panel", "--device", "cpu", "-o", tmp_path / "x.gif")
     assert (code, "only a two-stream model has streams to show" in told) == (2, True), told

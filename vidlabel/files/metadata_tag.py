@@ -1,6 +1,6 @@
-"""A short text inside a file that this program made, where every player skips over it.
+"""A short text inside a preview, where every player ignores it.
 
-It is in the file and not beside it, so that it comes and goes with the file, whole or not at all.
+It is in the file and not beside it, so that it is copied, replaced and deleted with the file.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import zlib
 from pathlib import Path
 
 _TAG = b"vidlabel:"
-_TAIL_BYTES = 512  # of a file's end; the text is there
+_TAIL_BYTES = 512  # end of a file that holds the text
 _PNG_END = 12  # bytes of the chunk IEND
 LONGEST = 200
-"""Bytes of the text; a block of a GIF has room for 255."""
+"""Most bytes of the text; a block of a GIF has room for 255."""
 
 
-def stamp(path: Path, text: str) -> None:
+def write_tag(path: Path, text: str) -> None:
     """Put a text into a finished .mp4, .gif or .png.
 
     It becomes a `free` box at the end of an MP4 (ISO 14496-12, 8.1.2), a comment before the trailer
-    of a GIF (GIF89a, 24), a chunk `tEXt` before the last one of a PNG.
+    of a GIF (GIF89a, 24), or a chunk `tEXt` before the last chunk of a PNG.
 
     Args:
         path: the file.
         text: ASCII, up to LONGEST characters.
 
     Raises:
-        OSError: the system refuses.
+        OSError: the file cannot be written.
     """
     data = _TAG + text.encode("ascii") + b";"
     assert len(data) <= LONGEST
@@ -47,8 +47,8 @@ def stamp(path: Path, text: str) -> None:
             file.write(length + body + struct.pack(">I", zlib.crc32(body)) + end)
 
 
-def stamp_of(path: Path) -> str:
-    """The text in a file; "" where there is no file or no text."""
+def read_tag(path: Path) -> str:
+    """The text in a file; "" if there is no file or no text."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

@@ -37,6 +37,14 @@ def check_output(path: Path) -> None:
         raise OutputError(f"{path}: the folder {path.parent} cannot be written to")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents where they are missing. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file through a temporary one beside it: readers see the old file or the new one.

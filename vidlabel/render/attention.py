@@ -1,14 +1,13 @@
-"""Where in a video a model has looked for the label that it gives, as colours over the frames.
+"""Attention maps: the places in a video that support the model's label, as colours over the frames.
 
-A map of a CNN still has places. The slope of the label's score with respect to a map, times the
-map, summed over its channels, is how much each place speaks for the label; what speaks against it
-is left out. Of the last map before a mean that is Grad-CAM (Selvaraju et al. 2017, arXiv
-1610.02391); of earlier ones, where slopes differ from place to place, HiResCAM (Draelos and Carin
-2020, arXiv 2011.08891).
+The map is HiResCAM (Draelos and Carin 2020, arXiv 2011.08891): the gradient of the label's score
+with respect to a feature map of the CNN, times the feature map, summed over channels; negative
+values are left out. For the last feature map before a mean it equals Grad-CAM (Selvaraju et al.
+2017, arXiv 1610.02391).
 
-The last map of a small frame has 2 x 2 or 3 x 3 places and says next to nothing of where things
-are: of 12 clips with starter-fast, its strongest place was on what moves in 4, and that of the last
-map of at least FEWEST places a side in 9.
+The last feature map of a small frame has only 2 x 2 or 3 x 3 places: for 12 clips with
+starter-fast, its strongest place was on the moving person in 4, and that of the last feature map
+with at least FEWEST places a side in 9.
 """
 
 from __future__ import annotations
@@ -29,59 +28,59 @@ from torch.nn import functional as F
 from vidlabel.clips.flow_stacks import with_flow
 from vidlabel.clips.read import crop, cut, read_steps
 from vidlabel.clips.sample import clip_times
+from vidlabel.device import device_errors
 from vidlabel.errors import UsageError
 from vidlabel.models.base import ClipModel
 from vidlabel.models.checkpoint import Checkpoint
 from vidlabel.models.streams import SideBySide
 from vidlabel.specs import ClipSpec, Limits
 from vidlabel.video.reader import open_video
-from vidlabel.video.write import Pixels
+from vidlabel.video.scale import Pixels
 
 TOKENS = ("vit_", "swin", "mvit")
-"""Networks whose only maps are before their first block, or not in the order of the others."""
+"""Networks without feature maps in the usual order after their first block."""
 
 FEWEST = 7
-"""Places along a side that a map has at least: those of the last one of usual CNNs at 224 px."""
+"""Fewest places along a side of the feature map: as many as in the last one of usual CNNs at
+224 px."""
 
 STRONGEST = 0.7
-"""Share of the colour where the map is strongest; where it is 0, the frame is as it was filmed."""
+"""Opacity of the colour where the map is strongest; where the map is 0, the frame is unchanged."""
 
 DIMMED = 0.6
-"""Brightness of what the model has not seen."""
+"""Brightness of the parts that the model does not see."""
 
 INFERNO = (
     (0, 0, 4), (40, 11, 84), (101, 21, 110), (159, 42, 99), (212, 72, 66), (245, 125, 21),
     (250, 193, 39), (252, 255, 164),
 )  # fmt: skip
-"""From nothing to most, evenly for the eye: inferno of Smith and van der Walt 2015 (CC0)."""
+"""From zero to the strongest, perceptually uniform: inferno of Smith and van der Walt 2015, CC0."""
 
 FULL_SHARE = 0.01
-"""Share of a clip's places that have the strongest colour, or a single one would leave the others
-without any."""
+"""Share of a clip's places with the strongest colour, so that one place cannot outshine all."""
 
 
 class Attention:
-    """Asks a model where it looks.
+    """Computes the attention maps of a model.
 
     Args:
-        checkpoint: of the model.
-        device: where it computes.
+        checkpoint: the model.
+        device: where it runs.
 
     Raises:
-        UsageError: the model keeps no map of its frames.
+        UsageError: the model has no feature map of its frames.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         header = checkpoint.header
         self.key = f"attention {checkpoint.digest}"
         self._clip = header.clip
-        self.device = device
-        # As captions write them.
-        self._numbers = {name.replace("_", " "): k for k, name in enumerate(header.classes)}
+        self._device = device
+        self._numbers = {name: k for k, name in enumerate(header.classes)}
         self._network = copy.deepcopy(checkpoint.network).eval().requires_grad_(False).to(device)
         for module in self._network.modules():
-            if isinstance(module, nn.RNNBase):  # cuDNN has slopes only of those in training;
-                module.train()  # without dropout of their own they compute the same
+            if isinstance(module, nn.RNNBase):  # cuDNN has gradients only in training mode;
+                module.train()  # without dropout the result is the same
         trunk = self._network.trunk
         roots, names, self._shares = [trunk], [header.model.trunk], [1.0]
         if isinstance(trunk, SideBySide):
@@ -93,16 +92,18 @@ class Attention:
             layer = None if name.startswith(TOKENS) else _last_map(self._network, root, self._clip)
             if layer is None:
                 raise UsageError(
-                    f"--attention: {checkpoint.name} has no map of where things are in its frames "
-                    f"of {self._clip.size_px} px; --trunk {name} does not give one"
+                    f"--attention: {checkpoint.name} has no map of its frames that is fine enough "
+                    f"at {self._clip.size_px} px; --trunk {name} does not give one"
                 )
             self._layers.append(layer)
         self._lock = Lock()  # hooks are for one clip at a time
 
     def look(self, path: str, label: str) -> Heat | None:
-        """Where the model looks in a video for a label, as it is written in captions.
+        """The attention maps of a video for a label; None if the model has no such class.
 
-        None for a label that is no class of the model's. Raises VideoError.
+        Raises:
+            VideoError: the video cannot be read.
+            DeviceError: the device failed.
         """
         if label not in self._numbers:
             return None
@@ -110,10 +111,10 @@ class Attention:
         with open_video(path) as video:
             times_s = clip_times(video, clip, 1)[0][0]
         steps = torch.from_numpy(read_steps(path, clip, 1, Limits()).clips[0])
-        # That of a step of both is its frame's; of others, the middle of its frames'.
+        # The time of an RGB frame with flow is the frame's; otherwise the mean of its frames.
         middles_s = times_s[:, 0] if clip.input == "rgb+flow" else times_s.mean(1)
-        with self._lock:
-            seen = with_flow(steps, clip, self.device)
+        with self._lock, device_errors(self._device):
+            seen = with_flow(steps, clip, self._device)
             squares = self.maps(cut(seen[None].numpy(), clip, 1), self._numbers[label])
         maps = np.zeros((len(steps), *steps.shape[-2:]), dtype=np.uint8)
         crop(maps, clip.size_px, "centre")[...] = np.rint(255 * squares)
@@ -122,24 +123,24 @@ class Attention:
         return Heat(middles_s, maps, inside, 1 / clip.fps if clip.fps else np.inf)
 
     def maps(self, clips: NDArray[np.uint8], number: int) -> NDArray[np.float32]:
-        """How much each place of one clip (1, T, C, S, S) speaks for a class, by its number.
+        """How much each place of one clip (1, T, C, S, S) supports a class, given by its number.
 
-        Of both streams of a two-stream model the sum, each with its share in the probabilities.
+        For a two-stream model it is the sum of both streams, weighted as in the probabilities.
 
         Returns:
-            (T, S, S), 0..1, one scale for all steps; FULL_SHARE of it is 1, and all of it is 0
-            if nothing speaks for the class.
+            (T, S, S), 0..1, with one scale for all frames; FULL_SHARE of it is 1. It is all 0 if
+            nothing supports the class.
         """
-        total = torch.zeros(clips.shape[1], *clips.shape[-2:], device=self.device)
+        total = torch.zeros(clips.shape[1], *clips.shape[-2:], device=self._device)
         with torch.enable_grad(), _caught(self._layers) as found:
-            frames = self._network.frame_features(torch.from_numpy(clips).to(self.device))
-            # Before softmax, as in the paper: the slopes of a probability near 1 are nothing.
+            frames = self._network.frame_features(torch.from_numpy(clips).to(self._device))
+            # Before softmax, as in the paper: a probability near 1 has almost no gradient.
             score = self._network.answers(frames)[0, :, number].mean()
             maps = [found[layer] for layer in self._layers]
-            slopes = torch.autograd.grad(score, maps)
-        for one, slope, share in zip(maps, slopes, self._shares, strict=True):
-            heat = (slope * one.detach()).sum(1).relu()
-            places = heat.reshape(1, 1, -1, *heat.shape[-2:])  # time is n, or follows it
+            gradients = torch.autograd.grad(score, maps)
+        for one, gradient, share in zip(maps, gradients, self._shares, strict=True):
+            heat = (gradient * one.detach()).sum(1).relu()
+            places = heat.reshape(1, 1, -1, *heat.shape[-2:])  # time is N, or the axis after it
             large = F.interpolate(places, total.shape, mode="trilinear", align_corners=False)
             total += share * large[0, 0]
         together: NDArray[np.float32] = total.cpu().numpy()
@@ -149,13 +150,13 @@ class Attention:
 
 
 class Heat:
-    """Where a model looks in a video, and how that is drawn.
+    """Draws the attention maps of a video over its frames.
 
     Args:
-        times_s: (T,) moments that it saw; several may be the same, and have their mean.
-        maps: (T, h, w) of the whole frame, 0..255.
-        inside: (h, w), 255 for what the model has seen of each frame, else 0.
-        reach_s: what is further from all moments was not seen.
+        times_s: (T,) moments that the model saw; maps of the same moment are averaged.
+        maps: (T, h, w) for the whole frame, 0..255.
+        inside: (h, w), 255 where the model sees a frame, else 0.
+        reach_s: moments further from all of these were not seen.
     """
 
     def __init__(
@@ -170,9 +171,9 @@ class Heat:
     def over(
         self, pictures: Iterable[Pixels], times_s: Iterable[float], width: int
     ) -> Iterator[Pixels]:
-        """The pictures (H, W, 3) with the map of their time over their left `width` px.
+        """Copies of the pictures (H, W, 3) with the map of their time over the left `width` px.
 
-        Between two moments it is mixed of theirs. The pictures given are left as they were.
+        Between two moments the map is interpolated.
         """
         light: NDArray[np.float32] | None = None
         for picture, time_s in zip(pictures, times_s, strict=False):
@@ -191,7 +192,7 @@ class Heat:
             yield done
 
     def _at(self, time_s: float) -> NDArray[np.uint8] | None:
-        """The map (h, w), 0..255, of a moment; None where it was not seen."""
+        """The map (h, w), 0..255, of a moment; None if the model did not see it."""
         after = bisect_left(self.times_s, time_s)
         first, second = max(0, after - 1), min(after, len(self.times_s) - 1)
         before_s, after_s = self.times_s[first], self.times_s[second]
@@ -210,15 +211,15 @@ def ramp(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _resized(image: NDArray[np.uint8], size_px: tuple[int, int]) -> NDArray[np.float32]:
-    """An image (h, w), 0..255, in another size (width, height), 0..1."""
+    """An image (h, w), 0..255, scaled to (width, height), 0..1."""
     large = Image.fromarray(image).resize(size_px, Image.Resampling.BILINEAR)
     return np.asarray(large, dtype=np.float32) / np.float32(255)
 
 
 def _last_map(network: ClipModel, root: nn.Module, clip: ClipSpec) -> nn.Module | None:
-    """What gives a trunk's last map of FEWEST places a side or more; None if nothing does.
+    """The layer with a trunk's last feature map of at least FEWEST places a side, or None.
 
-    Maps are (N, F, h, w), or (B, F, t, h, w) of whole clips.
+    Feature maps are (N, F, h, w), or (B, F, t, h, w) for whole clips.
     """
     steps = clip.frames if network.fixed_steps else 1
     device = network.normalise.mix.device
@@ -233,7 +234,7 @@ def _last_map(network: ClipModel, root: nn.Module, clip: ClipSpec) -> nn.Module 
 
 
 def _path(module: nn.Module) -> Iterator[nn.Module]:
-    """A trunk, and its parts that all of the signal passes, one after another."""
+    """A trunk and the layers in it that the whole signal passes, in order."""
     yield module
     for child in module.children():
         yield from _path(child) if isinstance(child, nn.Sequential) else (child,)
@@ -241,15 +242,15 @@ def _path(module: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def _caught(layers: Iterable[nn.Module]) -> Iterator[dict[nn.Module, Tensor]]:
-    """Keeps what layers give out meanwhile, by layer, in the order in which they are done.
+    """Keeps the outputs of layers inside the block, by layer, in the order of their execution.
 
-    Slopes are known from there on, and not of what comes before, which would take memory.
+    Gradients start at these outputs; what comes before needs no memory for them.
     """
     found: dict[nn.Module, Tensor] = {}
 
     def catch(layer: nn.Module, _: object, given: Tensor) -> Tensor:
         found[layer] = given.detach().requires_grad_()
-        return found[layer].clone()  # what follows may overwrite it
+        return found[layer].clone()  # the next layer may overwrite it
 
     hooks = [layer.register_forward_hook(catch) for layer in layers]
     try:

@@ -1,6 +1,6 @@
-"""Captions of videos: what a clip is labelled, how surely, and whether that is right.
+"""Captions of videos: the label, its probability, and whether it is right.
 
-A caption is drawn once for a clip and then laid over each of its frames.
+A caption is drawn once for a video and then laid over each of its frames.
 """
 
 from __future__ import annotations
@@ -15,36 +15,33 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidlabel.render.fonts import Font, drawable, fitted, load_font
+from vidlabel.render.layout import STRIP
 from vidlabel.specs import UNCERTAIN, Prediction
-
-Pixels = NDArray[np.uint8]
-"""A picture: (H, W, 3) uint8 RGB."""
+from vidlabel.video.scale import Pixels
 
 Verdict = Literal["", "right", "wrong"]
 
 READABLE_PX = 12
-"""Size of the smallest text. Where the picture's size asks for less, the caption goes below it."""
+"""Size of the smallest text. If the picture is too small for it, the caption goes below."""
 
 LETTERS = 18
-"""A picture is as many sizes of its text wide, or LINES high, whichever gives the smaller text."""
+"""The size of the text is the picture's width over LETTERS or its height over LINES, whichever is
+smaller."""
 
 LINES = 15
 
 MOST = 0.3
-"""Share of a picture's height that a caption may hide; a higher one goes below it."""
+"""Share of a picture's height that a caption may cover; a higher caption goes below."""
 
 WIDEST = 26
-"""Sizes of the text that a caption is wide in a picture that is much wider."""
+"""Width of a caption, in sizes of its text, in a picture that is much wider."""
 
 MOST_NUMBER = 0.7
-"""Share of a line that its number may take; in less room there is only its bar."""
+"""Share of a line that its number may take; in a narrower line there is only the bar."""
 
 GROUND = (0, 0, 0, 195)
-"""Behind the text; all colours of text have a contrast of 4.5 : 1 or more with it over white (WCAG
-2.2, 1.4.3)."""
-
-BELOW = (24, 24, 24, 255)
-"""Behind the text where it is not over the picture."""
+"""Background of text over a picture. Over white, all text colours have a contrast of at least
+4.5 : 1 with it (WCAG 2.2, 1.4.3)."""
 
 WHITE, PALE = (255, 255, 255, 255), (215, 215, 215, 255)
 COLOURS = {
@@ -52,35 +49,39 @@ COLOURS = {
     "right": (95, 225, 120, 255),
     "wrong": (255, 140, 130, 255),
 }
-"""Of the label by its verdict; each verdict has a mark of its own form, too."""
+"""Colour of the label for each verdict, which also has a mark of its own."""
 
 _TRACK = (95, 95, 95, 255)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a caption: a class with its probability, or only words."""
+    """One line of a caption: a class with its probability, or plain text."""
 
     text: str
     share: float = math.nan
-    """Probability, 0..1; nan shows neither number nor bar."""
+    """Probability, 0..1; NaN shows neither number nor bar."""
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What is said of a video. The verdict is of the first line."""
+    """The caption of a video."""
 
     lines: tuple[Line, ...]
     verdict: Verdict = ""
+    """Whether the first line is right."""
+    label: str | None = None
+    """The video's label as the model names it; None if it has none. Lines are for people only: they
+    write `a_b` and `a b` alike."""
 
 
 def caption_of(row: Prediction | None, truth: str | None = None, top_k: int = 1) -> Caption:
-    """What to say of a video.
+    """The caption for a row of predictions.
 
     Args:
-        row: what it is labelled; None where nobody has.
-        truth: what it is, if that is known.
-        top_k: how many classes to name.
+        row: the prediction; None if there is none.
+        truth: the true class, if it is known.
+        top_k: number of classes to name.
     """
     is_truth = () if truth is None else (Line(f"truth: {_name(truth)}"),)
     if row is None:
@@ -88,14 +89,14 @@ def caption_of(row: Prediction | None, truth: str | None = None, top_k: int = 1)
     if not row.ok:
         return Caption((Line(f"no label: {_name(row.reason)}"), *is_truth))
     first = Line(_name(row.label), row.confidence)
-    # Under --min-confidence the likeliest class is named below what the row says.
+    # Below --min-confidence, the most likely class follows the label `uncertain`.
     rest = row.top if row.label == UNCERTAIN and top_k > 1 else row.top[1:]
     lines = (first, *(Line(_name(label), share) for label, share in rest[: top_k - 1]))
     if truth is None or row.label == UNCERTAIN:
-        return Caption((*lines, *is_truth))
+        return Caption((*lines, *is_truth), label=row.label)
     if row.label == truth:
-        return Caption(lines, "right")
-    return Caption((first, *is_truth, *lines[1:]), "wrong")
+        return Caption(lines, "right", row.label)
+    return Caption((first, *is_truth, *lines[1:]), "wrong", row.label)
 
 
 def _name(text: str) -> str:
@@ -104,21 +105,19 @@ def _name(text: str) -> str:
 
 @dataclass(frozen=True)
 class Overlay:
-    """A drawn caption, to lay over pictures of one size or to put below them."""
+    """A drawn caption for pictures of one size, over or below them."""
 
     rgba: NDArray[np.uint8]
-    """(h, w, 4) uint8, w at most the picture's width."""
+    """(h, w, 4) uint8; w is at most the picture's width."""
     below: bool
 
     def onto(self, picture: Pixels) -> Pixels:
-        """The picture (H, W, 3) with the caption at its bottom left; or below it, (H + h, W, 3).
-
-        The picture given is left as it was.
-        """
+        """A copy of the picture (H, W, 3) with the caption at its bottom left, or below it, then
+        (H + h, W, 3)."""
         height, width = self.rgba.shape[:2]
         if self.below:
             strip = np.empty((height, picture.shape[1], 3), dtype=np.uint8)
-            strip[...] = BELOW[:3]
+            strip[...] = STRIP
             strip[:, :width] = self.rgba[..., :3]
             return np.vstack([picture, strip])
         alpha = self.rgba[..., 3:].astype(np.uint16)
@@ -130,12 +129,12 @@ class Overlay:
 
 
 def draw_caption(caption: Caption, width: int, height: int, below: bool | None = None) -> Overlay:
-    """Draw a caption for pictures of a size, px.
+    """Draw a caption for pictures of one size.
 
     Args:
-        caption: what to say.
-        width, height: of the pictures.
-        below: whether it goes below them; None is what suits the size.
+        caption: the caption.
+        width, height: size of the pictures, px.
+        below: whether it goes below them; None chooses by the size.
     """
     size_px = int(min(width / LETTERS, height / LINES))
     if below is None:
@@ -144,17 +143,17 @@ def draw_caption(caption: Caption, width: int, height: int, below: bool | None =
     if below:
         size_px = int(min(max(size_px, READABLE_PX), width / LETTERS))
     drawing = _Drawing(max(size_px, READABLE_PX), caption)
-    ground = BELOW if below else GROUND
+    ground = (*STRIP, 255) if below else GROUND
     widest = WIDEST * drawing.size_px
     box_width = width if below or width < 1.3 * widest else widest
     return Overlay(np.asarray(drawing.on(box_width, ground)), below)
 
 
 class _Drawing:
-    """How a caption is laid out with text of one size.
+    """The layout of a caption with text of one size.
 
-    Each line has its words at the left, its number at the right, and its bar below; the first one
-    has its mark before it.
+    Each line has its text at the left, its number at the right and its bar below. The first line
+    starts with the mark of the verdict.
     """
 
     def __init__(self, size_px: int, caption: Caption) -> None:
@@ -179,7 +178,7 @@ class _Drawing:
         return self._pad + sum(self._steps)
 
     def on(self, width: int, ground: tuple[int, int, int, int]) -> Image.Image:
-        """The caption in a box of its height and of this width."""
+        """The caption in a box of this width."""
         box = Image.new("RGBA", (width, self.height), ground)
         pen = ImageDraw.Draw(box)
         top = self._pad
@@ -213,7 +212,7 @@ class _Drawing:
         self, pen: ImageDraw.ImageDraw, share: float, colour: Sequence[int], baseline: int,
         width: int,
     ) -> None:  # fmt: skip
-        """A bar below a line of text, filled as far as the share says."""
+        """A bar below a line of text, filled in proportion to the share."""
         top = baseline + _ink(self._number_font, "Ág")[3] + self._pad // 4
         left, right = self._pad, width - self._pad - 1
         pen.rectangle((left, top, right, top + self._bar - 1), _TRACK)
@@ -222,7 +221,7 @@ class _Drawing:
 
 
 def _mark(pen: ImageDraw.ImageDraw, verdict: Verdict, left: int, baseline: int, size: int) -> None:
-    """A tick or a cross, drawn and not written: few fonts have them."""
+    """A tick or a cross. It is drawn, since few fonts have these characters."""
     side = round(0.7 * size)
     top, bottom, right = baseline - side, baseline, left + side
     colour, thick = COLOURS[verdict], max(2, size // 7)
@@ -235,7 +234,7 @@ def _mark(pen: ImageDraw.ImageDraw, verdict: Verdict, left: int, baseline: int, 
 
 
 def _ink(font: Font, text: str) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a text's ink, px from the start of its baseline."""
+    """Left, top, right and bottom edge of a drawn text, px from the start of its baseline."""
     if not text:
         return (0, 0, 0, 0)
     box = font.getbbox(text, anchor="ls")

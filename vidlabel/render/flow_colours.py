@@ -1,4 +1,4 @@
-"""Optical flow as pictures: a colour for each direction, or a map each for across and down."""
+"""Optical flow as colours: one hue for each direction, or a map for each axis."""
 
 from __future__ import annotations
 
@@ -11,45 +11,43 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vidlabel.errors import UsageError
+from vidlabel.video.scale import Pixels
 
 Flow = NDArray[np.float32]
-"""(2, H, W) px to the right, then down, as `tvl1.optical_flow` gives it for each pair."""
-
-Pixels = NDArray[np.uint8]
-"""A picture: (H, W, 3) uint8 RGB."""
+"""(2, H, W) px to the right and down, as `tvl1.optical_flow` returns it for each pair."""
 
 FlowKind = Literal["wheel", "uv"]
 
 SMALLEST_BOUND_PX = 1.0
-"""The scale is never finer, or the noise of a still video would be in bright colours."""
+"""Finest scale; with a finer one, the noise of a still video would have bright colours."""
 
 FULL_SHARE = 0.005
-"""Share of a video's pixels that move so far that they have full colour: about a waving arm's."""
+"""Share of a video's pixels with full colour, the fastest ones: about those of a waving arm."""
 
 WHEEL = (15, 6, 4, 11, 13, 6)
-"""Steps between red, yellow, green, cyan, blue, magenta and red again: more of them where the eye
-tells more hues apart. Baker et al. 2011, "A Database and Evaluation Methodology for Optical Flow",
-IJCV 92, doi 10.1007/s11263-010-0390-2, and the code that goes with it."""
+"""Steps between red, yellow, green, cyan, blue, magenta and red again; more of them where the eye
+distinguishes more hues. Baker et al. 2011, "A Database and Evaluation Methodology for Optical
+Flow", IJCV 92, doi 10.1007/s11263-010-0390-2, and its code."""
 
 BLUE_TO_RED = (
     (5, 48, 97), (33, 102, 172), (67, 147, 195), (146, 197, 222), (209, 229, 240), (247, 247, 247),
     (253, 219, 199), (244, 165, 130), (214, 96, 77), (178, 24, 43), (103, 0, 31),
 )  # fmt: skip
-"""From the lowest value over nothing (near white) to the highest: RdBu of ColorBrewer (Brewer
-2003), reversed; colour-blind people can tell its sides apart."""
+"""From the lowest value through zero (near white) to the highest: RdBu of ColorBrewer (Brewer
+2003), reversed, whose two sides differ for colour-blind people too."""
 
 
 def wheel_colours(flow: Flow, bound_px: float) -> Pixels:
-    """Flow as colours: the hue is the direction, the saturation the length, white is still.
+    """Flow as colours: hue is direction, saturation is length, white does not move.
 
-    Right is red, down yellow, left cyan, up violet. What moves by `bound_px` or more has full
-    colour; the original darkens what is longer, which flickers in a video.
+    Right is red, down yellow, left cyan, up violet. Motion of `bound_px` or more has full colour;
+    the original method darkens longer motion, which flickers in a video.
     """
     across, down = flow
     length = np.minimum(np.hypot(across, down) / bound_px, 1.0)
     wheel = _wheel()
-    # The original's convention: the angle is taken of the opposite direction, and goes once
-    # around the wheel's steps but the last, so that the first hue is right.
+    # Convention of the original code: the angle is that of the opposite direction, and one turn
+    # covers all steps of the wheel but the last, so that the first hue points right.
     place = (np.arctan2(-down, -across) / np.pi + 1) / 2 * (len(wheel) - 1)
     low = np.floor(place).astype(np.intp)
     share = (place - low)[..., None]
@@ -58,31 +56,30 @@ def wheel_colours(flow: Flow, bound_px: float) -> Pixels:
 
 
 def diverging_colours(values: NDArray[np.float32], bound: float) -> Pixels:
-    """Values (H, W) as colours: blue below zero, white at zero, red above; darkest at -bound, bound
-    and beyond."""
+    """Values (H, W) as colours: blue below zero, white at zero, red above; darkest from -bound and
+    bound on."""
     anchors = np.array(BLUE_TO_RED) / 255
     places = np.linspace(-bound, bound, len(anchors))
     return _bytes(np.stack([np.interp(values, places, channel) for channel in anchors.T], axis=-1))
 
 
 def bound_of(flows: Sequence[Flow]) -> float:
-    """The length in px that has full colour where these flows are what a video's are like: what
-    FULL_SHARE of their pixels exceed, to two digits."""
+    """The length in px with full colour for a video with flow like this: the length that FULL_SHARE
+    of the pixels exceed, rounded to two digits."""
     lengths = np.concatenate([np.hypot(*flow).ravel() for flow in flows])
     return max(SMALLEST_BOUND_PX, float(f"{np.quantile(lengths, 1 - FULL_SHARE):.2g}"))
 
 
 class FlowView:
-    """Draws the flow of a video, always to the same scale, with a legend in a corner, top right.
+    """Draws the flow of a video at one scale, with a legend at the top right.
 
     Args:
         kind: `wheel` for one panel (`wheel_colours`), `uv` for two: across and down.
-        bound_px: the length that has full colour.
-        height, width: of the flow, px. Where less than half of a panel would be left of it, there
-            is no legend.
+        bound_px: the length with full colour.
+        height, width: size of the flow, px. There is no legend if it would cover most of a panel.
 
     Raises:
-        UsageError: there is no such kind.
+        UsageError: the kind is unknown.
     """
 
     def __init__(self, kind: FlowKind, bound_px: float, height: int, width: int) -> None:
@@ -100,7 +97,7 @@ class FlowView:
         ]
 
     def panels(self, flow: Flow) -> list[Pixels]:
-        """The pictures of one flow: across, then down, or both in one."""
+        """The pictures of one flow: across and down, or both in one."""
         if self._kind == "wheel":
             panels = [wheel_colours(flow, self._bound_px)]
         else:
@@ -113,8 +110,7 @@ class FlowView:
 
 @cache
 def _wheel() -> NDArray[np.float64]:
-    """(55, 3) RGB, 0..1: the hues of the wheel, from one primary to the next by turns one channel
-    rising, one falling."""
+    """(55, 3) RGB, 0..1: the hues of the wheel; between two corners one channel rises or falls."""
     corners = np.array([(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1)], float)
     return np.concatenate(
         [
@@ -125,7 +121,7 @@ def _wheel() -> NDArray[np.float64]:
 
 
 def _wheel_legend(bound_px: float, text_px: int) -> Pixels:
-    """The wheel itself, and below it the length at its rim."""
+    """The wheel, and below it the length at its rim."""
     radius = 2 * text_px
     steps = np.arange(-radius, radius + 1, dtype=np.float32) * (bound_px / radius)
     flow = np.stack(np.meshgrid(steps, steps, indexing="xy"))
@@ -135,7 +131,7 @@ def _wheel_legend(bound_px: float, text_px: int) -> Pixels:
 
 
 def _bar_legend(title: str, bound_px: float, text_px: int) -> Pixels:
-    """The colours from -bound_px to bound_px, and below them which values these are."""
+    """The colours from -bound_px to bound_px, and below them these values."""
     ramp = np.linspace(-bound_px, bound_px, 8 * text_px, dtype=np.float32)
     bar = diverging_colours(np.tile(ramp, (text_px // 2, 1)), bound_px)
     return _legend(bar, f"{title} \N{PLUS-MINUS SIGN}{bound_px:g} px", text_px)

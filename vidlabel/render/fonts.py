@@ -1,4 +1,4 @@
-"""Fonts for text in pictures: one that has all of a text's glyphs, and a text that fits a width."""
+"""Fonts for text in pictures: find one that has all glyphs of a text, and make text fit a width."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ OTHERS = (
     "NotoSansBengali-Regular.ttf", "NotoSansTamil-Regular.ttf", "NotoSansThai-Regular.ttf",
     "DroidSansFallbackFull.ttf", "wqy-zenhei.ttc", "Arial Unicode.ttf",
 )  # fmt: skip
-"""Files of fonts, looked for where the system keeps fonts, for glyphs that DejaVu Sans lacks."""
+"""Font files to look for among the system's fonts, for glyphs that DejaVu Sans lacks."""
 
-_LONGEST = 200  # characters of a text that are looked at; no picture has room for more
+_LONGEST = 200  # characters of a text that are used; no picture has room for more
 _TRIED_PX = 16  # size at which glyphs are compared
 _NO_CHARACTER = "\U0010ffff"  # Unicode promises that no font has a glyph for it
 
@@ -36,28 +36,32 @@ def load_font(text: str, size_px: int) -> Font:
 
 
 def drawable(text: str) -> str:
-    """`text` as it can be drawn in one font: safe, and characters that no font has as `\\uNNNN`."""
+    """`text` so that one font can draw it: safe, and with `\\uNNNN` for characters no font has."""
     text = safe(text)
     if len(text) > _LONGEST:
         text = text[: _LONGEST // 2] + ELLIPSIS + text[-_LONGEST // 2 :]
     lacking = min((_missing(text, name) for name in ("", *OTHERS)), key=len)
     text = "".join(_escaped(each) if each in lacking else each for each in text)
-    return text if features.check("raqm") else _in_order_of_sight(text)
+    if not features.check("raqm"):  # then Pillow draws characters from left to right
+        from bidi import get_display  # type: ignore[import-untyped,unused-ignore]
+
+        text = get_display(text)
+    return text
 
 
 def fitted(text: str, width_px: float, width_of: Callable[[str], float]) -> str:
-    """`text`, or as much of its beginning and its end as has room, an ellipsis between them.
+    """`text`, or its beginning and end with an ellipsis between, so that it fits a width.
 
     Args:
         text: one line.
-        width_px: the room.
-        width_of: the width of a text when it is drawn, px.
+        width_px: the width.
+        width_of: returns the width of a text when it is drawn, px.
     """
     if width_of(text) <= width_px:
         return text
     for kept in range(len(text) - 1, 0, -1):
         head, tail = text[: (kept + 1) // 2], text[len(text) - kept // 2 :]
-        if tail and unicodedata.combining(tail[0]):  # it belongs to what is left out
+        if tail and unicodedata.combining(tail[0]):  # it belongs to the letter before
             continue
         shorter = head.rstrip() + ELLIPSIS + tail.lstrip()
         if width_of(shorter) <= width_px:
@@ -67,8 +71,8 @@ def fitted(text: str, width_px: float, width_of: Callable[[str], float]) -> str:
 
 @cache
 def _open(name: str, size_px: int) -> ImageFont.FreeTypeFont | None:
-    """A font by its file's name, "" for DejaVu Sans, which comes with matplotlib; None where there
-    is none."""
+    """A font by its file name, "" for DejaVu Sans, which comes with matplotlib; None if it is not
+    there."""
     try:
         return ImageFont.truetype(name or _dejavu(), size_px)
     except OSError:
@@ -77,24 +81,24 @@ def _open(name: str, size_px: int) -> ImageFont.FreeTypeFont | None:
 
 @cache
 def _dejavu() -> str:
-    found = importlib.util.find_spec("matplotlib")  # where it is; nothing is imported
+    found = importlib.util.find_spec("matplotlib")  # this imports nothing
     folder = Path(found.origin).parent if found and found.origin else Path()
     return str(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 def _missing(text: str, name: str) -> frozenset[str]:
-    """The characters of a text that a font has no glyph for."""
+    """The characters of a text for which a font has no glyph."""
     return frozenset(each for each in set(text) if not _has(name, each))
 
 
 @cache
 def _has(name: str, character: str) -> bool:
     if character.isspace() or unicodedata.category(character) == "Cf":
-        return True  # these leave no ink
+        return True  # these are invisible
     font = _open(name, _TRIED_PX)
     if font is None:
-        return not name and character.isascii()  # Pillow's own font takes the place of DejaVu
-    # Pillow does not say which glyphs there are; what is missing looks as what cannot be there.
+        return not name and character.isascii()  # Pillow's own font replaces DejaVu
+    # Pillow cannot list glyphs, but a missing one looks like that of a character no font has.
     none, mask = font.getmask(_NO_CHARACTER), font.getmask(character)
     return mask.size != none.size or bytes(mask) != bytes(none)
 
@@ -102,17 +106,3 @@ def _has(name: str, character: str) -> bool:
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-
-
-def _in_order_of_sight(text: str) -> str:
-    """A right-to-left text turned around, words of other scripts and numbers in it not: what Raqm
-    would do, without the joined forms of Arabic."""
-    right = {"R", "AL"}
-    if not any(unicodedata.bidirectional(each) in right for each in text):
-        return text
-    words = text.split(" ")
-    turned = [
-        word[::-1] if any(unicodedata.bidirectional(each) in right for each in word) else word
-        for word in words
-    ]
-    return " ".join(reversed(turned))

@@ -1,4 +1,4 @@
-"""Labels of videos to show: read from a table, or made by a model while they are waited for."""
+"""Labels and captions of videos, from a table or from a model."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from vidlabel.specs import Prediction, Status, VideoItem
 from vidlabel.text import text_path
 
 
-class Labels(Protocol):
+class LabelSource(Protocol):
     """Where labels come from."""
 
     def key(self, item: VideoItem) -> str:
-        """What the video's label follows from; as long as it stays, so does the label."""
+        """Text that stays the same as long as the video's label does."""
         ...
 
     def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction | None]:
-        """A row for each video, in their order; None where there is none."""
+        """A row for each video, in order; None where there is none."""
         ...
 
 
 class TableLabels:
-    """The labels in a table that `vidlabel predict` has written, or in its ledger.
+    """Labels from a table that `vidlabel predict` has written, or from its ledger.
 
     Args:
         path: .csv, .json, .jsonl, .parquet or .ledger.
 
     Raises:
-        UsageError: it cannot be read, or is no such table.
+        UsageError: it cannot be read, or is not such a table.
         OutputError: the ledger cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self._rows: dict[str, Prediction] = {}
         for row in map(_prediction, read_labels(path).rows):
-            for key in _keys(row.path):
-                self._rows.setdefault(key, row)  # the first of several is of the whole video
+            for key in _names(row.path):
+                self._rows.setdefault(key, row)  # the first of several is for the whole video
 
     def key(self, item: VideoItem) -> str:
         row = self._row(item)
@@ -60,15 +60,15 @@ class TableLabels:
         return any(map(self._row, items))
 
     def _row(self, item: VideoItem) -> Prediction | None:
-        return next((self._rows[k] for k in _keys(text_path(item.path)) if k in self._rows), None)
+        return next((self._rows[k] for k in _names(text_path(item.path)) if k in self._rows), None)
 
 
 class ModelLabels:
-    """The labels that a model gives.
+    """Labels from a model.
 
     Args:
         labeller: the model.
-        top_k: classes that are wanted.
+        top_k: number of classes in a row.
     """
 
     def __init__(self, labeller: Labeller, top_k: int) -> None:
@@ -83,38 +83,40 @@ class ModelLabels:
 
 
 class Captions:
-    """What is said of each video.
+    """The captions of videos.
 
     Args:
-        labels: of the videos.
-        truth: what they are, if it is known, as `read_truth` gives it.
-        top_k: classes to name, from 1.
+        labels: where labels come from.
+        truth: true classes, as `read_truth` returns them.
+        top_k: number of classes in a caption, at least 1.
     """
 
-    def __init__(self, labels: Labels, truth: dict[str, str] | None = None, top_k: int = 1) -> None:
+    def __init__(
+        self, labels: LabelSource, truth: dict[str, str] | None = None, top_k: int = 1
+    ) -> None:
         if top_k < 1:
             raise UsageError(f"--top-k must be at least 1, got {top_k}")
         self._labels, self._truth, self._top_k = labels, truth or {}, top_k
 
     def key(self, item: VideoItem) -> str:
-        """What the caption follows from."""
+        """Text that stays the same as long as the caption does."""
         return f"{self._labels.key(item)} {self._truth_of(item)!r} {self._top_k}"
 
-    def of(self, items: Sequence[VideoItem]) -> Iterator[tuple[Caption, bool]]:
-        """The caption of each video, and whether it has a label."""
+    def of(self, items: Sequence[VideoItem]) -> Iterator[Caption]:
+        """The caption of each video, in order."""
         for item, row in zip(items, self._labels.rows(items), strict=False):
-            yield caption_of(row, self._truth_of(item), self._top_k), row is not None and row.ok
+            yield caption_of(row, self._truth_of(item), self._top_k)
 
     def _truth_of(self, item: VideoItem) -> str | None:
         return self._truth.get(_absolute(item.path))
 
 
 def read_truth(path: Path, items: Iterable[VideoItem]) -> dict[str, str]:
-    """What videos are, by their absolute path.
+    """The true classes of videos, by absolute path.
 
     Args:
         path: a folder with one sub-folder per class, or a table `path,label`.
-        items: videos of which one at least must be there.
+        items: videos, of which at least one must be there.
 
     Raises:
         UsageError: it is neither, or has none of the videos.
@@ -127,11 +129,11 @@ def read_truth(path: Path, items: Iterable[VideoItem]) -> dict[str, str]:
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(path)  # noqa: PTH100  (as it is written, links not followed)
+    return os.path.abspath(path)  # noqa: PTH100  (links are not followed)
 
 
-def _keys(path: str) -> list[str]:
-    """What a video may be called: as it is written, and absolute."""
+def _names(path: str) -> list[str]:
+    """The names of a video: as it is written, and absolute."""
     return [path, _absolute(path)]
 
 

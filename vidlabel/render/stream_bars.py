@@ -1,4 +1,4 @@
-"""What the streams of a two-stream model say, moment by moment, as bars below a video."""
+"""The probabilities of each stream of a two-stream model over time, as bars below a video."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from vidlabel.errors import UsageError
 from vidlabel.models.checkpoint import Checkpoint
 from vidlabel.models.fusion import take_stream
 from vidlabel.predict.runner import Runner
-from vidlabel.render.captions import BELOW, Caption, Line, draw_caption
+from vidlabel.render.captions import Caption, Line, draw_caption
+from vidlabel.render.layout import STRIP
 from vidlabel.specs import Limits, Precision
 from vidlabel.video.reader import open_video
-from vidlabel.video.write import Pixels
+from vidlabel.video.scale import Pixels
 
 MOMENTS_PER_S = 4.0
-"""Steps that are classified for each second of a video."""
+"""Moments that are classified for each second of a video."""
 
 MOST_MOMENTS = 1024
-"""Steps of a video at most, however long it is."""
+"""Most moments of a video, however long it is."""
 
 CLASSES_SHOWN = 5
 
@@ -37,20 +38,20 @@ COLUMN_GAP_PX = 4
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a stream says of each moment of a video."""
+class StreamProbabilities:
+    """What a stream predicts for each moment of a video."""
 
     title: str
     probabilities: NDArray[np.float32]
-    """(M, K), each row summing to 1."""
+    """(M, K); each row sums to 1."""
 
 
 class StreamPanel:
-    """Asks a two-stream model, stream by stream.
+    """Runs each stream of a two-stream model.
 
     Args:
-        checkpoint: of the model.
-        device: where it computes.
+        checkpoint: the model.
+        device: where it runs.
         precision: auto, fp32 or bf16.
 
     Raises:
@@ -77,13 +78,15 @@ class StreamPanel:
         ]
 
     def bars(self, path: str, until_s: float, width: int) -> Bars:
-        """The bars of a video's first seconds, to be drawn in a width, px. Raises VideoError."""
-        times_s, answers = self.answers(path, until_s)
-        return Bars(times_s, answers, self._classes, width)
+        """The bars for the first seconds of a video, `width` px wide. Raises VideoError."""
+        times_s, streams = self.probabilities(path, until_s)
+        return Bars(times_s, streams, self._classes, width)
 
-    def answers(self, path: str, until_s: float) -> tuple[list[float], list[Answers]]:
-        """Times (M,) of moments of a video, ascending, s, and what is said of them: by the spatial
-        stream, by the temporal one, and by both. Raises VideoError."""
+    def probabilities(
+        self, path: str, until_s: float
+    ) -> tuple[list[float], list[StreamProbabilities]]:
+        """Times (M,) of moments of a video in seconds, ascending, and the probabilities there: of
+        the spatial stream, of the temporal one, and of both. Raises VideoError."""
         clip = self._clip
         with open_video(path) as video:
             duration_s = video.duration_s
@@ -98,55 +101,55 @@ class StreamPanel:
             clips = cut(seen, clip, 1)
             parts = clips[:, :, :3], clips[:, :, 3:], clips
             titles = "spatial stream", "temporal stream", "both"
-            answers = []
+            streams = []
             for runner, part, title in zip(self._runners, parts, titles, strict=True):
                 runner.submit(np.ascontiguousarray(part))
-                answers.append(Answers(title, runner.collect().probabilities))
-        return times_s, answers
+                streams.append(StreamProbabilities(title, runner.collect().probabilities))
+        return times_s, streams
 
 
 class Bars:
-    """Draws a column of bars for each stream: always the classes that it finds likeliest in all of
-    the video, so that they stay where they are.
+    """Draws a column of bars for each stream. A column shows the classes that are most likely over
+    the whole video, so that they stay in place.
 
     Args:
         times_s: (M,) moments, ascending.
-        answers: what is said of them, by each stream.
+        streams: the probabilities of each stream.
         classes: K names.
-        width: of all columns together, px.
+        width: width of all columns together, px.
     """
 
     def __init__(
-        self, times_s: Sequence[float], answers: Sequence[Answers], classes: Sequence[str],
-        width: int,
+        self, times_s: Sequence[float], streams: Sequence[StreamProbabilities],
+        classes: Sequence[str], width: int,
     ) -> None:  # fmt: skip
         self._middles = [(a + b) / 2 for a, b in pairwise(times_s)]
-        self._answers, self._classes, self._width = answers, classes, width
+        self._streams, self._classes, self._width = streams, classes, width
         self._shown = [
             np.argsort(-each.probabilities.mean(0), kind="stable")[:CLASSES_SHOWN]
-            for each in answers
+            for each in streams
         ]
         self._drawn = cache(self._draw)
 
     def below(self, pictures: Iterable[Pixels], times_s: Iterable[float]) -> Iterator[Pixels]:
-        """The pictures with the bars of the moment that is nearest to their time below them."""
+        """The pictures with the bars of the nearest moment below them."""
         for picture, time_s in zip(pictures, times_s, strict=False):
             yield np.vstack([picture, self._drawn(bisect_left(self._middles, time_s))])
 
     def _draw(self, moment: int) -> Pixels:
-        """The bars (h, width, 3) of a moment, by its number."""
-        count = len(self._answers)
+        """The bars (h, width, 3) of a moment, given by its number."""
+        count = len(self._streams)
         column = (self._width - (count - 1) * COLUMN_GAP_PX) // count
         columns = []
-        for answers, shown in zip(self._answers, self._shown, strict=True):
-            lines = [Line(answers.title)] + [
-                Line(self._classes[k].replace("_", " "), float(answers.probabilities[moment, k]))
+        for stream, shown in zip(self._streams, self._shown, strict=True):
+            lines = [Line(stream.title)] + [
+                Line(self._classes[k].replace("_", " "), float(stream.probabilities[moment, k]))
                 for k in shown
             ]
             columns.append(draw_caption(Caption(tuple(lines)), column, 1, below=True).rgba)
         # Scripts differ in height, and so may columns.
         page = np.empty((max(map(len, columns)), self._width, 3), dtype=np.uint8)
-        page[...] = BELOW[:3]
+        page[...] = STRIP
         for number, each in enumerate(columns):
             left = number * (column + COLUMN_GAP_PX)
             page[: len(each), left : left + column] = each[..., :3]

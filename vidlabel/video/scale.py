@@ -10,6 +10,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+Pixels = NDArray[np.uint8]
+"""A picture: (H, W, 3) uint8 RGB."""
+
 PixelKind = Literal["rgb", "luma", "rgb+luma"]
 """What is wanted of a frame: C = 3, 1 or 4 channels."""
 

@@ -1,37 +1,31 @@
-"""Write video files: generated clips at a constant rate, and pictures each at its own time."""
+"""Write video files: generated clips through PyAV, previews through imageio."""
 
 from __future__ import annotations
 
+import base64
+import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
-from typing import cast
+from typing import Any, BinaryIO, cast
 
 import av
-import av.error
+import imageio.v3 as iio
 import numpy as np
-from av.filter import Graph
-from av.filter.context import FilterContext
-from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
+from imageio.plugins.pyav import PyAVPlugin
 
-Pixels = NDArray[np.uint8]
-"""A picture: (H, W, 3) uint8 RGB."""
+from vidlabel.video.scale import Pixels
 
 FORMATS = ("mp4", "gif")
-"""What `write_clip` can write; the names are the suffixes."""
+"""Formats that `write_preview` writes; the names are the suffixes."""
 
-MP4_TICKS = 90_000
-"""Ticks a second of an MP4: a whole number of them for each frame at all usual rates."""
-
-GIF_TICKS = 100
-"""Ticks a second of a GIF; the format has no others."""
-
-GIF_SHORTEST = 2
-"""Ticks for which a frame of a GIF lasts at least; browsers show shorter ones for 10."""
+GIF_FPS = 50
+"""Highest frame rate of a GIF: browsers show a picture with a shorter delay for 1/10 s."""
 
 
 def write_video(
@@ -70,200 +64,116 @@ def write_video(
 
 
 @dataclass(frozen=True)
-class Timing:
-    """When each of N pictures is shown."""
-
-    times_s: Sequence[float]
-    """(N,) seconds, ascending; the first is where the file begins."""
-    end_s: float
-    """When the last one goes."""
-
-    def ticks(self, per_s: int, shortest: int) -> dict[int, tuple[int, int]]:
-        """First tick and length in ticks of each picture, by its number.
-
-        Each begins at the tick next to its own time, so that no error adds up. A picture that
-        begins less than `shortest` ticks after the one before is left out.
-        """
-        starts: dict[int, int] = {}
-        latest = -shortest
-        for number, time_s in enumerate(self.times_s):
-            tick = round((time_s - self.times_s[0]) * per_s)
-            if tick - latest >= shortest:
-                starts[number] = latest = tick
-        end = max(round((self.end_s - self.times_s[0]) * per_s), latest + shortest)
-        ends = [*starts.values(), end][1:]
-        return {
-            number: (start, stop - start)
-            for (number, start), stop in zip(starts.items(), ends, strict=True)
-        }
-
-
-@dataclass(frozen=True)
 class Quality:
-    """How good a file is, against how large."""
+    """Quality of a preview, traded against its size."""
 
     crf: int = 20
-    """Of an MP4: 0 (loses nothing) to 51; x264's constant rate factor."""
+    """MP4: constant rate factor of x264, from 0 (lossless) to 51."""
     colours: int = 256
-    """Of a GIF: 4 to 256."""
+    """GIF: number of colours, 4 to 256."""
     loop: bool = True
-    """Whether a GIF repeats for ever, or is shown once."""
+    """GIF: whether it repeats for ever."""
 
 
-def write_clip(
+def write_preview(
     path: Path,
     pictures: Iterable[Pixels],
-    timing: Timing,
+    fps: float,
     sample: Sequence[Pixels],
     quality: Quality | None = None,
 ) -> None:
-    """Write an MP4 or a GIF, as the suffix says; see `write_mp4` and `write_gif`.
+    """Write pictures at a constant rate as an MP4 or a GIF, depending on the suffix.
+
+    An MP4 is H.264 in yuv420p, which every player and browser shows. Its index comes first, so
+    that it plays while it loads. An odd side is made even by repeating its last pixels.
+
+    All pictures of a GIF share one palette and one dither pattern, so that parts that do not change
+    do not flicker. Above GIF_FPS, pictures are left out at regular steps.
+
+    Args:
+        path: the file to write.
+        pictures: (H, W, 3) uint8 RGB, all of one size, at least one.
+        fps: pictures per second.
+        sample: pictures that together have the colours of all; used for the palette of a GIF.
+        quality: quality of the encoder; None uses the defaults.
 
     Raises:
-        OSError: the system refuses.
+        OSError: the file cannot be written.
     """
     quality = quality or Quality()
-    if path.suffix.lower() == ".gif":
-        write_gif(path, pictures, timing, sample, quality.colours, quality.loop)
-    else:
-        write_mp4(path, pictures, timing, quality.crf)
+    with path.absolute().open("wb") as file:
+        if path.suffix.lower() == ".gif":
+            step = math.ceil(fps / GIF_FPS)
+            _write_gif(file, islice(pictures, 0, None, step), fps / step, sample, quality)
+        else:
+            _write_mp4(file, pictures, fps, quality.crf)
 
 
-def write_mp4(path: Path, pictures: Iterable[Pixels], timing: Timing, crf: int = 20) -> None:
-    """Write H.264 in MP4 that every player and browser shows (yuv420p), and that plays while it is
-    loaded (its index comes first).
+def _write_mp4(file: BinaryIO, pictures: Iterable[Pixels], fps: float, crf: int) -> None:
+    # The matrix from RGB to YUV is written into the file, so that players need not guess it.
+    convert = [("scale", "out_color_matrix=bt709:out_range=tv"), ("format", "yuv420p")]
+    filters = {"filter_sequence": convert}
+    # With B-frames (bf) the file is smaller, but differs from run to run.
+    encoder = {"crf": str(crf), "bf": "0", "colorspace": "bt709", "color_range": "tv"}
+    faststart = {"movflags": "+faststart"}
+    even = map(_with_even_sides, pictures)
+    first = next(even)
+    with _writer(
+        file, ".mp4", "libx264", fps, first, "yuv420p", filters, encoder, options=faststart
+    ) as writer:
+        for picture in chain([first], even):
+            writer.write_frame(picture)
 
-    Args:
-        path: the file to write.
-        pictures: all of one size. An odd side is made even by repeating its last pixels.
-        timing: of the pictures; kept to within 1 / MP4_TICKS s.
-        crf: as in `Quality`.
+
+def _with_even_sides(picture: Pixels) -> Pixels:
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _write_gif(
+    file: BinaryIO, pictures: Iterable[Pixels], fps: float, sample: Sequence[Pixels],
+    quality: Quality,
+) -> None:  # fmt: skip
+    # An ordered pattern (bayer) stays in place; error diffusion would crawl over still parts.
+    nodes = {
+        "palette": ("movie", {"filename": _palette_url(sample, quality.colours)}),
+        "use": ("paletteuse", "dither=bayer:bayer_scale=4:diff_mode=rectangle"),
+    }
+    edges = [("video_in", "use", 0, 0), ("palette", "use", 0, 1), ("use", "video_out", 0, 0)]
+    loop = {"loop": "0" if quality.loop else "-1"}
+    graph = {"filter_graph": (nodes, edges)}
+    with _writer(file, ".gif", "gif", fps, sample[0], "pal8", graph, options=loop) as writer:
+        for picture in pictures:
+            writer.write_frame(picture)
+
+
+def _palette_url(sample: Sequence[Pixels], colours: int) -> str:
+    """The best colours for all of the pictures, by FFmpeg's palettegen: a PNG as a data URL, which
+    its filter `movie` reads like a file."""
+    png = io.BytesIO()
+    filters = {"filter_sequence": [("palettegen", f"max_colors={colours}")]}
+    with _writer(
+        png, ".png", "png", 1, sample[0], "rgba", filters, container="image2pipe"
+    ) as writer:
+        for picture in sample:
+            writer.write_frame(picture)
+    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+
+
+@contextmanager
+def _writer(
+    file: BinaryIO, suffix: str, codec: str, fps: float, like: Pixels, pix_fmt: str,
+    filters: dict[str, Any], encoder: dict[str, str] | None = None, **container: Any,
+) -> Iterator[PyAVPlugin]:  # fmt: skip
+    """imageio's PyAV writer for pictures of the size of `like`, which pass through filters.
+
+    imageio itself sets neither the size that enters the filters, nor the pixel format that leaves
+    them, nor options of the encoder; these are set on the PyAV stream that it holds.
     """
-    ticks = timing.ticks(MP4_TICKS, 1)
-    rate = Fraction(len(ticks) * MP4_TICKS, sum(length for _, length in ticks.values()))
-    lengths = dict(ticks.values())
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as out:
-        # Without B-frames (bf) the order of decoding is that of showing, and MP4, which stores
-        # lengths in the former, has the true length of the last frame.
-        options = {"crf": str(crf), "bf": "0"}
-        rate = rate.limit_denominator(1001)
-        stream = out.add_stream("libx264", rate=rate, options=options)
-        stream.codec_context.time_base = Fraction(1, MP4_TICKS)
-        stream.codec_context.colorspace = Colorspace.ITU709
-        stream.codec_context.color_range = ColorRange.MPEG
-
-        def encode(frame: VideoFrame | None) -> None:
-            for packet in stream.encode(frame):
-                assert packet.pts is not None  # it is what the frame had
-                packet.duration = lengths[packet.pts]
-                out.mux(packet)
-
-        for number, picture in enumerate(pictures):
-            if number not in ticks:
-                continue
-            height, width = picture.shape[:2]
-            if number == 0:
-                stream.height, stream.width = height + height % 2, width + width % 2
-                stream.pix_fmt = "yuv420p"
-            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            # Which matrix made yuv of RGB is written down, so that players do not have to guess.
-            yuv = _frame(picture, ticks[number][0], MP4_TICKS).reformat(
-                format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-            )
-            encode(yuv)
-        encode(None)
-
-
-def write_gif(
-    path: Path,
-    pictures: Iterable[Pixels],
-    timing: Timing,
-    sample: Sequence[Pixels],
-    colours: int = 256,
-    loop: bool = True,
-) -> None:
-    """Write a GIF.
-
-    All frames have one palette, and are dithered by a fixed pattern, so that what does not change
-    does not flicker.
-
-    Args:
-        path: the file to write.
-        pictures: all of one size.
-        timing: of the pictures; kept to within half of 1 / GIF_TICKS s. Above 50 frames a second
-            pictures are left out.
-        sample: pictures that have the colours of all; at least one.
-        colours, loop: as in `Quality`.
-    """
-    ticks = timing.ticks(GIF_TICKS, GIF_SHORTEST)
-    *_, (_, last) = ticks.values()
-    height, width = sample[0].shape[:2]
-    graph, source = _palette_filter(width, height, _palette(sample, colours))
-    options = {"loop": "0" if loop else "-1", "final_delay": str(last)}
-    with av.open(str(path), "w", format="gif", options=options) as out:
-        stream = out.add_stream("gif")
-        stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
-        stream.codec_context.time_base = Fraction(1, GIF_TICKS)
-        for number, picture in enumerate(pictures):
-            if number in ticks:
-                source.push(_frame(picture, ticks[number][0], GIF_TICKS))
-                for frame in _pulled(graph):
-                    out.mux(stream.encode(frame))
-        source.push(None)
-        for frame in _pulled(graph):
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-
-
-def _frame(picture: Pixels, tick: int, per_s: int) -> VideoFrame:
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    frame.pts, frame.time_base = tick, Fraction(1, per_s)
-    return frame
-
-
-def _palette(pictures: Sequence[Pixels], colours: int) -> VideoFrame:
-    """The colours that are best for all of the pictures, as FFmpeg's palettegen finds them."""
-    height, width = pictures[0].shape[:2]
-    graph = Graph()
-    source = _source(graph, width, height)
-    palettegen = graph.add("palettegen", f"max_colors={colours}")
-    graph.link_nodes(source, palettegen, graph.add("buffersink")).configure()
-    for number, picture in enumerate(pictures):
-        source.push(_frame(picture, number, GIF_TICKS))
-    source.push(None)
-    return graph.vpull()
-
-
-def _palette_filter(width: int, height: int, palette: VideoFrame) -> tuple[Graph, FilterContext]:
-    """A graph that gives pictures that are pushed into the source the palette's colours."""
-    graph = Graph()
-    source = _source(graph, width, height)
-    colours = graph.add_buffer(
-        width=palette.width, height=palette.height, format=palette.format,
-        time_base=Fraction(1, GIF_TICKS),
-    )  # fmt: skip
-    # An ordered pattern (bayer) stays where it is; error diffusion would crawl over still parts.
-    use = graph.add("paletteuse", "dither=bayer:bayer_scale=4:diff_mode=rectangle")
-    source.link_to(use, 0, 0)
-    colours.link_to(use, 0, 1)
-    use.link_to(graph.add("buffersink"))
-    graph.configure()
-    palette.pts, palette.time_base = 0, Fraction(1, GIF_TICKS)
-    colours.push(palette)
-    colours.push(None)
-    return graph, source
-
-
-def _source(graph: Graph, width: int, height: int) -> FilterContext:
-    rgb = av.VideoFormat("rgb24")
-    tick = Fraction(1, GIF_TICKS)
-    return graph.add_buffer(width=width, height=height, format=rgb, time_base=tick)
-
-
-def _pulled(graph: Graph) -> Iterator[VideoFrame]:
-    """The frames that the graph has ready."""
-    while True:
-        try:
-            yield graph.vpull()
-        except (av.error.BlockingIOError, av.error.EOFError):  # needs more, or has given all
-            return
+    with iio.imopen(file, "w", plugin="pyav", extension=suffix, **container) as writer:
+        writer.init_video_stream(codec, fps=fps, pixel_format="rgb24")
+        stream = writer._video_stream
+        stream.height, stream.width = like.shape[:2]
+        writer.set_video_filter(**filters)
+        stream.pix_fmt, stream.options = pix_fmt, encoder or {}
+        yield writer

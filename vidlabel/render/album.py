@@ -1,0 +1,222 @@
+"""Many videos together in one file, or several: grids in which they play, or sheets of frames."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from threading import Event
+
+from vidlabel import console
+from vidlabel.decode.pool import worker_count
+from vidlabel.errors import ExitCode, UsageError, VideoError
+from vidlabel.files.find import identity
+from vidlabel.files.lock import holding
+from vidlabel.files.metadata_tag import read_tag, write_tag
+from vidlabel.files.write import make_folder, remove_leftovers, replacing
+from vidlabel.render.captions import Caption
+from vidlabel.render.clip import hash_of, problems
+from vidlabel.render.frames import DEFAULT_WIDTH_PX, PreviewFrames
+from vidlabel.render.grid import write_grid
+from vidlabel.render.labels import Captions
+from vidlabel.render.parallel import in_threads
+from vidlabel.render.sheet import Stills, read_stills, write_sheet
+from vidlabel.render.spec import LAYOUT, RenderSpec
+from vidlabel.specs import VideoItem
+from vidlabel.video.write import FORMATS
+
+SHEET_ROWS = 50
+"""Videos on one sheet; more videos need several sheets."""
+
+
+@dataclass(frozen=True)
+class Album:
+    """What to make from many videos: grids, or sheets if `frames` is set."""
+
+    rows: int
+    columns: int = 1
+    frames: int = 0
+    """Frames of each video on a sheet."""
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.rows <= 100 and 1 <= self.columns <= 100):
+            raise UsageError("--grid must be 1x1 to 100x100, as ROWSxCOLUMNS")
+        if not 0 <= self.frames <= 100:
+            raise UsageError(f"--sheet must be 1 to 100, got {self.frames}")
+
+    @property
+    def per_page(self) -> int:
+        """Videos in one file."""
+        return self.rows * self.columns
+
+    @property
+    def kind(self) -> str:
+        """`grid` or `sheet`."""
+        return "sheet" if self.frames else "grid"
+
+
+def grid_of(text: str) -> Album:
+    """The grids for `ROWSxCOLUMNS`. Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text)
+    if match is None:
+        raise UsageError(f"--grid is ROWSxCOLUMNS, such as 2x3; got {text}")
+    return Album(int(match[1]), int(match[2]))
+
+
+def sheet_of(frames: int) -> Album:
+    """Sheets with so many frames of each video. Raises UsageError."""
+    if frames < 1:
+        raise UsageError(f"--sheet must be 1 to 100, got {frames}")
+    return Album(SHEET_ROWS, frames=frames)
+
+
+def target_of(out: Path, album: Album, fmt: str | None) -> Path:
+    """The file to write if one is enough: `out` itself, or one in the folder `out`.
+
+    Raises:
+        UsageError: the suffix of `out` does not fit the album.
+    """
+    fits = ["png"] if album.frames else list(FORMATS)
+    if album.frames and fmt:
+        raise UsageError(f"--sheet is a .png; leave out --format {fmt}")
+    suffix = out.suffix.lower().removeprefix(".")
+    if out.is_dir() or not suffix:
+        return out / f"{album.kind}.{fmt or fits[0]}"
+    if suffix not in fits or (fmt and fmt != suffix):
+        wanted = f".{fmt}" if fmt else " or ".join(f".{each}" for each in fits)
+        raise UsageError(f"--out {out}: a {album.kind} is a {wanted}, or goes into a folder")
+    return out
+
+
+def without_albums(items: Iterable[VideoItem], target: Path) -> list[VideoItem]:
+    """The videos without files that an earlier run has written."""
+    own = re.compile(rf"{re.escape(target.stem)}(-\d+)?{re.escape(target.suffix)}")
+    folder = target.parent.resolve()
+    return [
+        item
+        for item in items
+        if not (own.fullmatch(Path(item.path).name) and Path(item.path).parent.resolve() == folder)
+    ]
+
+
+def render_album(
+    items: Sequence[VideoItem],
+    album: Album,
+    spec: RenderSpec,
+    target: Path,
+    captions: Captions,
+    restart: bool = False,
+    quiet: bool = False,
+    workers: int | None = None,
+) -> ExitCode:
+    """Make a grid or sheet of the videos, or several (`NAME-1` and so on), and report it.
+
+    A video that cannot be read costs one line and is left out.
+
+    Args:
+        items: the videos.
+        album: what to make.
+        spec: how to draw; without optical flow.
+        target: the file, where one is enough.
+        captions: captions of the videos.
+        restart: make it again even if nothing has changed.
+        quiet: no progress bar and no summary.
+        workers: number of videos that are opened at a time; None is one per core.
+
+    Raises:
+        OutputError: a file cannot be written, or another process writes there.
+        RunError: nothing can be labelled any more.
+    """
+    count = math.ceil(len(items) / album.per_page)
+    names = [target.with_stem(f"{target.stem}-{number + 1}") for number in range(count)]
+    pages = names if count > 1 else [target]
+    make_folder(target.parent)
+    with holding(target):
+        each = [(item.path, identity(item.path), captions.key(item)) for item in items]
+        key = hash_of(LAYOUT, album, spec, each)
+        if not restart and all(read_tag(page) == key for page in pages):
+            if not quiet:
+                console.note(f"{_range(pages)} kept unchanged (--restart makes it again)")
+            return ExitCode.OK
+        tally: Counter[str] = Counter()
+        videos = _readable(items, captions, album, spec, tally, quiet, worker_count(workers))
+        made = list(_write_pages(pages, videos, album, spec, tally, key))
+    if not quiet:
+        read = len(items) - tally["failed"]
+        parts = [f"{read} of {len(items)} videos in {_range(made)}", *problems(tally)]
+        console.note(", ".join(parts))
+    return ExitCode.SOME_FAILED if tally.total() else ExitCode.OK
+
+
+def _write_pages(
+    pages: Sequence[Path], videos: Iterator[_Video], album: Album, spec: RenderSpec,
+    tally: Counter[str], key: str,
+) -> Iterator[Path]:  # fmt: skip
+    """Write files as long as there are videos, and return their paths."""
+    for page in pages:
+        if not (some := list(islice(videos, album.per_page))):
+            return
+        remove_leftovers(page)
+        with replacing(page) as part:
+            _write(part, some, album, spec)
+            # If a video has failed, it is made again next time.
+            write_tag(part, "" if tally.total() else key)
+        yield page
+        for path, _, source in some:
+            if source.damaged:
+                console.warn(f"{path}: {source.damaged}")
+
+
+def _write(path: Path, videos: Sequence[_Video], album: Album, spec: RenderSpec) -> None:
+    if album.frames:
+        stills = [(name, s, caption) for name, caption, s in videos if isinstance(s, Stills)]
+        write_sheet(path, stills, spec)
+    else:
+        frames = [(s, caption) for _, caption, s in videos if isinstance(s, PreviewFrames)]
+        write_grid(path, frames, album.columns, spec)
+
+
+def _readable(
+    items: Sequence[VideoItem], captions: Captions, album: Album, spec: RenderSpec,
+    tally: Counter[str], quiet: bool, threads: int,
+) -> Iterator[_Video]:  # fmt: skip
+    """The videos that can be read; the others are reported and counted in `tally`."""
+
+    def read(each: tuple[VideoItem, Caption], stop: Event) -> _Video | VideoError:
+        item, caption = each
+        try:
+            if album.frames:
+                return item.path, caption, read_stills(item, album.frames, spec)
+            return item.path, caption, PreviewFrames(item, spec.width_px or DEFAULT_WIDTH_PX, spec)
+        except VideoError as error:
+            return error
+
+    captioned = zip(items, captions.of(items), strict=False)
+    with (
+        console.Progress(len(items), quiet, doing="rendering") as progress,
+        closing(in_threads(read, captioned, threads)) as videos,
+    ):
+        for video in videos:
+            failed = isinstance(video, VideoError)
+            progress.advance(failed=failed)
+            if isinstance(video, VideoError):
+                console.error(video.detail)
+                tally["failed"] += 1
+            else:
+                tally["unlabelled"] += video[1].label is None
+                yield video
+
+
+def _range(pages: Sequence[Path]) -> str:
+    if len(pages) < 2:
+        return str(pages[0]) if pages else "no file"
+    return f"{pages[0]} to {pages[-1].name}"
+
+
+_Video = tuple[str, Caption, PreviewFrames | Stills]
+"""Path, caption and frames of a video."""

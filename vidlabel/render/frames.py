@@ -1,0 +1,151 @@
+"""The first seconds of a video as frames at a constant rate, by their true times."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from vidlabel.errors import Reason, VideoError
+from vidlabel.render.spec import MAX_FPS, SMALLEST_PX, RenderSpec
+from vidlabel.specs import VideoItem
+from vidlabel.video.reader import Video, open_video
+from vidlabel.video.scale import Pixels
+
+DEFAULT_WIDTH_PX = 320
+"""Largest width of a frame if none is given."""
+
+USUAL_FPS = 30.0
+"""Highest frame rate of a preview if none is given; a faster video shows every second frame, or
+fewer."""
+
+LOWEST_FPS = 5.0
+"""A slower video shows each frame several times, so that its length stays true."""
+
+EARLY_S = 0.005
+"""A frame counts as on screen so much before its time, since some files round times to 1/100 s."""
+
+SAMPLES = 8
+"""At least so many pairs of frames (if there are as many), and fewer than twice as many, represent
+a video when the scale of its flow and the palette of a GIF are chosen."""
+
+
+class PreviewFrames:
+    """The frames of a video that a preview shows. The video is decoded once to learn about it, and
+    again for the frames.
+
+    Args:
+        item: the video.
+        width_px: width of the frames; None uses the video's own, up to DEFAULT_WIDTH_PX.
+        spec: length and frame rate of the preview.
+
+    Attributes:
+        fps: pictures per second of the preview.
+        end_s: length of the preview.
+        times_s: (M,) when each frame first appears.
+        repeats: (M,) how many pictures in a row each frame fills.
+        pairs: (frame, next frame) at SAMPLES or more moments spread over the video; a single frame
+            is paired with itself.
+        sample_times_s: time of the first frame of each pair.
+        damaged: what could not be decoded, in words; known when the frames have been read.
+
+    Raises:
+        VideoError: by any method, if the video cannot be read.
+    """
+
+    def __init__(self, item: VideoItem, width_px: int | None, spec: RenderSpec) -> None:
+        if item.problem is not None:
+            raise VideoError(item.problem, item.detail)
+        self._path, self._max_s = item.path, spec.max_s
+        self.damaged = ""
+        self.repeats: list[int] = []
+        with open_video(item.path) as video:
+            info = video.info()
+            share = (width_px or min(info.width_px, DEFAULT_WIDTH_PX)) / info.width_px
+            self._side_px = max(SMALLEST_PX, round(min(info.width_px, info.height_px) * share))
+            self.end_s = min(video.duration_s, spec.max_s)
+            self.fps = spec.fps or _preview_fps(video, self.end_s)
+            count = max(1, math.floor(self.end_s * self.fps + 0.5))
+            self._moments_s = [number / self.fps for number in range(count)]
+            frames = _limited(video.frames(self._side_px, spec.max_s), item.path, spec.max_s)
+            self._choose_samples(self._on_screen(frames, self._moments_s))
+        starts = np.cumsum([0, *self.repeats[:-1]])
+        self.times_s: list[float] = [self._moments_s[start] for start in starts]
+        self.sample_times_s = [self.times_s[number] for number in self._samples]
+
+    def _choose_samples(self, shown: Iterable[tuple[int, Pixels]]) -> None:
+        self.pairs: list[tuple[Pixels, Pixels]] = []
+        self._samples: list[int] = []  # numbers of the first frames of the pairs
+        latest: Pixels | None = None
+        stride = 1
+        for count, pixels in shown:
+            if latest is not None and len(self.repeats) % stride == 0:
+                self.pairs.append((latest, pixels))
+                self._samples.append(len(self.repeats) - 1)
+            if len(self.pairs) == 2 * SAMPLES:  # keep half of them, twice as far apart
+                self.pairs, self._samples = self.pairs[1::2], self._samples[1::2]
+                stride *= 2
+            self.repeats.append(count)
+            latest = pixels
+        if latest is not None and not self.pairs:
+            self.pairs, self._samples = [(latest, latest)], [0]
+
+    def frames(self) -> Iterator[Pixels]:
+        """The M frames in the order of their times: (H, W, 3) uint8 RGB, upright."""
+        return (pixels for _, pixels in self.at(self._moments_s))
+
+    def at(self, moments_s: Sequence[float]) -> Iterator[tuple[int, Pixels]]:
+        """Each frame that is on screen at one of these moments (ascending), and at how many."""
+        return self._on_screen(self._decode(), moments_s)
+
+    def _decode(self) -> Iterator[_TimedFrame]:
+        with open_video(self._path) as video:
+            self.damaged = yield from video.frames(self._side_px, self._max_s)
+
+    def _on_screen(
+        self, frames: Iterable[_TimedFrame], moments_s: Sequence[float]
+    ) -> Iterator[tuple[int, Pixels]]:
+        early_s = min(EARLY_S, 0.25 / self.fps)
+        done = 0
+        shown: Pixels | None = None
+        for time_s, pixels in frames:
+            if shown is not None:
+                before = bisect_left(moments_s, time_s - early_s, done)
+                if before > done:
+                    yield before - done, shown
+                    done = before
+            shown = pixels
+        if shown is not None and done < len(moments_s):
+            yield len(moments_s) - done, shown
+
+
+def _preview_fps(video: Video, end_s: float) -> float:
+    """The video's own frame rate, divided or multiplied by a whole number where it is too high or
+    too low.
+
+    Where the rate varies, it is the one that most frames have: the mean would skip frames of a
+    burst.
+    """
+    fps = video.fps
+    if video.frame_times_s is not None:
+        times_s = np.unique(video.frame_times_s)
+        gaps_s = np.diff(times_s[times_s < end_s])
+        if gaps_s.size:
+            mean_s, median_s = float(gaps_s.mean()), float(np.median(gaps_s))
+            fps = 1 / (mean_s if mean_s < 1.1 * median_s else median_s)
+    fps *= math.ceil(LOWEST_FPS / fps)
+    # Timestamps in whole milliseconds make 30.3 of 30.
+    return min(USUAL_FPS, fps / max(1, math.ceil(fps / USUAL_FPS - 0.05)))
+
+
+def _limited(frames: Iterator[_TimedFrame], path: str, max_s: float) -> Iterator[_TimedFrame]:
+    """The frames, up to MAX_FPS of them per second: a file with more would keep us for ever."""
+    for number, frame in enumerate(frames):
+        if number > MAX_FPS * max_s:
+            raise VideoError(Reason.TOO_LARGE, f"{path}: over {MAX_FPS} frames a second")
+        yield frame
+
+
+_TimedFrame = tuple[float, Pixels]
