@@ -334,3 +334,24 @@ def test_what_it_does_not_go_with(
     assert (code, told.count("\n")) == (2, 1), told
     assert "--attention" in told
     assert others[0] in told
+
+
+def test_classes_that_captions_write_alike_are_told_apart(
+    make_video: MakeVideo, tmp_path: Path, render: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = brightest()
+    names = ("bottom right", "x", "y", "bottom_right")  # only the last one is where it says
+    named = replace(model, header=replace(model.header, classes=names))
+    path = make_video(draw=bright_right, frames=6, size=(192, 128))
+    attention = Attention(named, CPU)
+    wrong, right = (attention.look(str(path), names[k]) for k in (0, 3))
+    assert wrong is not None
+    assert right is not None
+    assert not np.array_equal(wrong.maps, right.maps)
+    pictures = []
+    for checkpoint in (named, brightest()):
+        monkeypatch.setattr(predict, "load_checkpoint", lambda name, found=checkpoint: found)
+        out = tmp_path / f"{len(pictures)}.mp4"
+        assert render(path, "--attention", "--out", out)[0] == 0
+        pictures.append(frames(out))
+    np.testing.assert_array_equal(*pictures)

@@ -594,8 +594,8 @@ def test_few_frames_of_a_long_video_are_kept(
     shown = [videos.read_barcode(first) for first, _ in long.pairs]
     after = [videos.read_barcode(second) for _, second in long.pairs]
     assert after == [number + 1 for number in shown]
-    assert SAMPLES <= len(shown) < 2 * SAMPLES
-    assert len(set(np.diff(shown))) == 1, "evenly spread"
+    assert len(shown) == SAMPLES
+    assert np.ptp(np.diff(shown)) <= 1, "evenly spread"
     assert shown[0] < 30
     assert shown[-1] > 170
     assert videos.read_barcodes(np.stack(list(long.frames()))) == list(range(200))

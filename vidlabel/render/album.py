@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from vidlabel import console
 from vidlabel.decode.pool import worker_count
@@ -25,7 +26,7 @@ from vidlabel.render.frames import DEFAULT_WIDTH_PX, PreviewFrames
 from vidlabel.render.grid import write_grid
 from vidlabel.render.labels import Captions
 from vidlabel.render.parallel import in_threads
-from vidlabel.render.sheet import Stills, read_stills, write_sheet
+from vidlabel.render.sheet import read_stills, write_sheet
 from vidlabel.render.spec import LAYOUT, RenderSpec
 from vidlabel.specs import VideoItem
 from vidlabel.video.write import FORMATS
@@ -43,36 +44,26 @@ class Album:
     frames: int = 0
     """Frames of each video on a sheet."""
 
-    def __post_init__(self) -> None:
-        if not (1 <= self.rows <= 100 and 1 <= self.columns <= 100):
-            raise UsageError("--grid must be 1x1 to 100x100, as ROWSxCOLUMNS")
-        if not 0 <= self.frames <= 100:
-            raise UsageError(f"--sheet must be 1 to 100, got {self.frames}")
-
     @property
     def per_page(self) -> int:
         """Videos in one file."""
         return self.rows * self.columns
 
-    @property
-    def kind(self) -> str:
-        """`grid` or `sheet`."""
-        return "sheet" if self.frames else "grid"
 
-
-def grid_of(text: str) -> Album:
-    """The grids for `ROWSxCOLUMNS`. Raises UsageError."""
-    match = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text)
-    if match is None:
-        raise UsageError(f"--grid is ROWSxCOLUMNS, such as 2x3; got {text}")
-    return Album(int(match[1]), int(match[2]))
-
-
-def sheet_of(frames: int) -> Album:
-    """Sheets with so many frames of each video. Raises UsageError."""
-    if frames < 1:
-        raise UsageError(f"--sheet must be 1 to 100, got {frames}")
-    return Album(SHEET_ROWS, frames=frames)
+def album_of(grid: str | None, sheet: int | None) -> Album | None:
+    """The album for --grid or --sheet; None without these. Raises UsageError."""
+    if sheet is not None:
+        if not 1 <= sheet <= 100:
+            raise UsageError(f"--sheet must be 1 to 100, got {sheet}")
+        return Album(SHEET_ROWS, frames=sheet)
+    if grid is None:
+        return None
+    if not (match := re.fullmatch(r"(\d{1,3})x(\d{1,3})", grid)):
+        raise UsageError(f"--grid is ROWSxCOLUMNS, such as 2x3; got {grid}")
+    rows, columns = map(int, match.groups())
+    if not (1 <= rows <= 100 and 1 <= columns <= 100):
+        raise UsageError("--grid must be 1x1 to 100x100, as ROWSxCOLUMNS")
+    return Album(rows, columns)
 
 
 def target_of(out: Path, album: Album, fmt: str | None) -> Path:
@@ -81,15 +72,15 @@ def target_of(out: Path, album: Album, fmt: str | None) -> Path:
     Raises:
         UsageError: the suffix of `out` does not fit the album.
     """
-    fits = ["png"] if album.frames else list(FORMATS)
+    kind, fits = ("sheet", ["png"]) if album.frames else ("grid", list(FORMATS))
     if album.frames and fmt:
         raise UsageError(f"--sheet is a .png; leave out --format {fmt}")
     suffix = out.suffix.lower().removeprefix(".")
     if out.is_dir() or not suffix:
-        return out / f"{album.kind}.{fmt or fits[0]}"
+        return out / f"{kind}.{fmt or fits[0]}"
     if suffix not in fits or (fmt and fmt != suffix):
         wanted = f".{fmt}" if fmt else " or ".join(f".{each}" for each in fits)
-        raise UsageError(f"--out {out}: a {album.kind} is a {wanted}, or goes into a folder")
+        raise UsageError(f"--out {out}: a {kind} is a {wanted}, or goes into a folder")
     return out
 
 
@@ -154,7 +145,7 @@ def render_album(
 
 
 def _write_pages(
-    pages: Sequence[Path], videos: Iterator[_Video], album: Album, spec: RenderSpec,
+    pages: Sequence[Path], videos: Iterator[Video], album: Album, spec: RenderSpec,
     tally: Counter[str], key: str,
 ) -> Iterator[Path]:  # fmt: skip
     """Write files as long as there are videos, and return their paths."""
@@ -163,7 +154,10 @@ def _write_pages(
             return
         remove_leftovers(page)
         with replacing(page) as part:
-            _write(part, some, album, spec)
+            if album.frames:
+                write_sheet(part, some, spec)
+            else:
+                write_grid(part, some, album.columns, spec)
             # If a video has failed, it is made again next time.
             write_tag(part, "" if tally.total() else key)
         yield page
@@ -172,22 +166,13 @@ def _write_pages(
                 console.warn(f"{path}: {source.damaged}")
 
 
-def _write(path: Path, videos: Sequence[_Video], album: Album, spec: RenderSpec) -> None:
-    if album.frames:
-        stills = [(name, s, caption) for name, caption, s in videos if isinstance(s, Stills)]
-        write_sheet(path, stills, spec)
-    else:
-        frames = [(s, caption) for _, caption, s in videos if isinstance(s, PreviewFrames)]
-        write_grid(path, frames, album.columns, spec)
-
-
 def _readable(
     items: Sequence[VideoItem], captions: Captions, album: Album, spec: RenderSpec,
     tally: Counter[str], quiet: bool, threads: int,
-) -> Iterator[_Video]:  # fmt: skip
+) -> Iterator[Video]:  # fmt: skip
     """The videos that can be read; the others are reported and counted in `tally`."""
 
-    def read(each: tuple[VideoItem, Caption], stop: Event) -> _Video | VideoError:
+    def read(each: tuple[VideoItem, Caption], stop: Event) -> Video | VideoError:
         item, caption = each
         try:
             if album.frames:
@@ -218,5 +203,5 @@ def _range(pages: Sequence[Path]) -> str:
     return f"{pages[0]} to {pages[-1].name}"
 
 
-_Video = tuple[str, Caption, PreviewFrames | Stills]
-"""Path, caption and frames of a video."""
+Video = tuple[str, Caption, Any]
+"""Path and caption of a video, and its PreviewFrames for a grid or Stills for a sheet."""

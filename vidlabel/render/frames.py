@@ -27,9 +27,9 @@ LOWEST_FPS = 5.0
 EARLY_S = 0.005
 """A frame counts as on screen so much before its time, since some files round times to 1/100 s."""
 
-SAMPLES = 8
-"""At least so many pairs of frames (if there are as many), and fewer than twice as many, represent
-a video when the scale of its flow and the palette of a GIF are chosen."""
+SAMPLES = 12
+"""So many pairs of frames, or fewer, represent a video when the scale of its flow and the palette
+of a GIF are chosen."""
 
 
 class PreviewFrames:
@@ -46,8 +46,8 @@ class PreviewFrames:
         end_s: length of the preview.
         times_s: (M,) when each frame first appears.
         repeats: (M,) how many pictures in a row each frame fills.
-        pairs: (frame, next frame) at SAMPLES or more moments spread over the video; a single frame
-            is paired with itself.
+        pairs: (frame, next frame) at SAMPLES moments spread over the video, each only once; a
+            single frame is paired with itself.
         sample_times_s: time of the first frame of each pair.
         damaged: what could not be decoded, in words; known when the frames have been read.
 
@@ -60,7 +60,10 @@ class PreviewFrames:
             raise VideoError(item.problem, item.detail)
         self._path, self._max_s = item.path, spec.max_s
         self.damaged = ""
+        self.times_s: list[float] = []
         self.repeats: list[int] = []
+        self.pairs: list[tuple[Pixels, Pixels]] = []
+        self.sample_times_s: list[float] = []
         with open_video(item.path) as video:
             info = video.info()
             share = (width_px or min(info.width_px, DEFAULT_WIDTH_PX)) / info.width_px
@@ -71,26 +74,20 @@ class PreviewFrames:
             self._moments_s = [number / self.fps for number in range(count)]
             frames = _limited(video.frames(self._side_px, spec.max_s), item.path, spec.max_s)
             self._choose_samples(self._on_screen(frames, self._moments_s))
-        starts = np.cumsum([0, *self.repeats[:-1]])
-        self.times_s: list[float] = [self._moments_s[start] for start in starts]
-        self.sample_times_s = [self.times_s[number] for number in self._samples]
 
     def _choose_samples(self, shown: Iterable[tuple[int, Pixels]]) -> None:
-        self.pairs: list[tuple[Pixels, Pixels]] = []
-        self._samples: list[int] = []  # numbers of the first frames of the pairs
-        latest: Pixels | None = None
-        stride = 1
+        wanted = [(number + 0.5) / SAMPLES * len(self._moments_s) for number in range(SAMPLES)]
+        done, latest, sampled = 0, None, False
         for count, pixels in shown:
-            if latest is not None and len(self.repeats) % stride == 0:
+            if latest is not None and sampled:
                 self.pairs.append((latest, pixels))
-                self._samples.append(len(self.repeats) - 1)
-            if len(self.pairs) == 2 * SAMPLES:  # keep half of them, twice as far apart
-                self.pairs, self._samples = self.pairs[1::2], self._samples[1::2]
-                stride *= 2
+                self.sample_times_s.append(self.times_s[-1])
+            sampled = bisect_left(wanted, done) < bisect_left(wanted, done + count)
+            self.times_s.append(self._moments_s[done])
             self.repeats.append(count)
-            latest = pixels
+            done, latest = done + count, pixels
         if latest is not None and not self.pairs:
-            self.pairs, self._samples = [(latest, latest)], [0]
+            self.pairs, self.sample_times_s = [(latest, latest)], self.times_s[-1:]
 
     def frames(self) -> Iterator[Pixels]:
         """The M frames in the order of their times: (H, W, 3) uint8 RGB, upright."""

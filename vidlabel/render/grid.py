@@ -20,16 +20,13 @@ from vidlabel.video.write import write_preview
 
 
 def write_grid(
-    path: Path,
-    videos: Sequence[tuple[PreviewFrames, Caption]],
-    columns: int,
-    spec: RenderSpec,
+    path: Path, videos: Sequence[tuple[str, Caption, PreviewFrames]], columns: int, spec: RenderSpec
 ) -> None:
     """Write a GIF or MP4 in which all videos play at their own speed, the shorter ones repeatedly.
 
     Args:
         path: the file to write.
-        videos: frames of one width and the caption of each video.
+        videos: path, caption and frames, of one width, of each video.
         columns: number of videos in a row.
         spec: frame rate and quality.
 
@@ -37,8 +34,8 @@ def write_grid(
         VideoError: a video cannot be read any more.
     """
     cells = _cells(videos)
-    end_s = max(frames.end_s for frames, _ in videos)
-    fps = max(frames.fps for frames, _ in videos)
+    end_s = max(frames.end_s for *_, frames in videos)
+    fps = max(frames.fps for *_, frames in videos)
     moments_s = [number / fps for number in range(max(1, round(end_s * fps)))]
     playing = zip(*(cell.at(moments_s) for cell in cells), strict=True)
     sample = [_tiled([cell.sample(n) for cell in cells], columns) for n in range(SAMPLES)]
@@ -75,18 +72,18 @@ class _Cell:
         return extended(shown, self.height + self.strip)
 
 
-def _cells(videos: Sequence[tuple[PreviewFrames, Caption]]) -> list[_Cell]:
+def _cells(videos: Sequence[tuple[str, Caption, PreviewFrames]]) -> list[_Cell]:
     """Cells of one size, with the median height of the videos."""
-    shapes = [frames.pairs[0][0].shape for frames, _ in videos]
+    shapes = [frames.pairs[0][0].shape for *_, frames in videos]
     width = max(shape[1] for shape in shapes)
     height = round(median(shape[0] for shape in shapes))
-    overlays = [draw_caption(caption, width, height) for _, caption in videos]
+    overlays = [draw_caption(caption, width, height) for _, caption, _ in videos]
     if any(overlay.below for overlay in overlays):
-        overlays = [draw_caption(caption, width, height, below=True) for _, caption in videos]
+        overlays = [draw_caption(caption, width, height, below=True) for _, caption, _ in videos]
     strip = max(overlay.below * len(overlay.rgba) for overlay in overlays)
     return [
         _Cell(frames, overlay, width, height, strip)
-        for (frames, _), overlay in zip(videos, overlays, strict=True)
+        for (*_, frames), overlay in zip(videos, overlays, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ from vidlabel.device import pick_device
 from vidlabel.errors import ExitCode, RunError, UsageError
 from vidlabel.files.find import find_videos
 from vidlabel.predict.labeller import Labeller, load_labeller
-from vidlabel.render.album import Album, grid_of, render_album, sheet_of, target_of, without_albums
+from vidlabel.render.album import Album, album_of, render_album, target_of, without_albums
 from vidlabel.render.attention import Attention
 from vidlabel.render.clip import Renderer, plan, render_videos
 from vidlabel.render.flow_colours import FlowKind
@@ -59,7 +59,7 @@ class RenderOptions:
             raise UsageError("--labels replaces --model and --stream; give one or the other")
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"--workers must be at least 1, got {self.workers}")
-        is_album = bool(self.grid) or self.sheet is not None
+        is_album = self.grid is not None or self.sheet is not None
         if self.panel and (self.labels or self.stream or is_album):
             raise UsageError("--panel shows both streams of a --model; it goes with --flow alone")
         if sum(each is not None for each in (self.flow, self.grid, self.sheet)) > 1:
@@ -73,9 +73,7 @@ class RenderOptions:
     @property
     def album(self) -> Album | None:
         """The grids or sheets to make; None for one file per video. Raises UsageError."""
-        if self.grid:
-            return grid_of(self.grid)
-        return None if self.sheet is None else sheet_of(self.sheet)
+        return album_of(self.grid, self.sheet)
 
     @property
     def captioned(self) -> bool:

@@ -43,18 +43,18 @@ def read_stills(item: VideoItem, count: int, spec: RenderSpec) -> Stills:
 
 
 def write_sheet(
-    path: Path, videos: Sequence[tuple[str, Stills, Caption]], spec: RenderSpec
+    path: Path, videos: Sequence[tuple[str, Caption, Stills]], spec: RenderSpec
 ) -> None:
     """Write a .png with a row for each video: its caption and file name, then its frames.
 
     Args:
         path: the file to write.
-        videos: path, frames and caption of each video.
+        videos: path, caption and frames of each video.
         spec: width of a frame.
     """
     text_width = round(1.6 * _size_px(spec)[0])
     rows = []
-    for name, stills, caption in videos:
+    for name, caption, stills in videos:
         lines = (*caption.lines, Line(Path(name).name))
         text = draw_caption(Caption(lines, caption.verdict), text_width, 1, below=True)
         rows.append(side_by_side([text.rgba[..., :3], *stills.pictures]))

@@ -113,8 +113,8 @@ def _write_mp4(file: BinaryIO, pictures: Iterable[Pixels], fps: float, crf: int)
     # The matrix from RGB to YUV is written into the file, so that players need not guess it.
     convert = [("scale", "out_color_matrix=bt709:out_range=tv"), ("format", "yuv420p")]
     filters = {"filter_sequence": convert}
-    # With B-frames (bf) the file is smaller, but differs from run to run.
-    encoder = {"crf": str(crf), "bf": "0", "colorspace": "bt709", "color_range": "tv"}
+    encoder = {"crf": str(crf), "colorspace": "bt709", "color_range": "tv"}
+    encoder["x264-params"] = "cpu-independent=1"  # else its rate control differs from run to run
     faststart = {"movflags": "+faststart"}
     even = map(_with_even_sides, pictures)
     first = next(even)
