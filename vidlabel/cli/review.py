@@ -1,4 +1,4 @@
-"""`vidlabel review`: a page to look at labels on."""
+"""`vidlabel review`: a page to check and correct labels."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from vidlabel.errors import ExitCode
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The page, .html; its previews go into a folder beside it.  [default: TABLE's name]",
+    help="The page (.html); its previews go into a folder beside it.  [default: TABLE's name]",
 )
 @click.option(
     "--truth",
     metavar="DATA",
-    help="Also show what is right and wrong: a folder with one sub-folder per class, a .csv table "
-    "path,label, hmdb51:ROOT or ucf101:ROOT.",
+    help="The true classes, to show what is right and wrong: a folder with one sub-folder per "
+    "class, a .csv table path,label, hmdb51:ROOT or ucf101:ROOT.",
 )
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where relative paths in TABLE begin.  [default: the current folder, then TABLE's]",
+    help="Folder of relative paths in TABLE.  [default: the current one, then TABLE's]",
 )
-@click.option("--no-clips", is_flag=True, help="Posters alone: quicker and smaller.")
+@click.option("--no-clips", is_flag=True, help="Only still posters: faster and smaller.")
 @click.option(
-    "--restart", is_flag=True, help="Also make previews again that are newer than their video."
+    "--restart", is_flag=True, help="Make all previews again, also those that are up to date."
 )
 @QUIET
 def review(
     table: Path, out: Path | None, truth: str | None, root: Path | None, no_clips: bool,
     restart: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Make a page to look through labels and correct them: one HTML file that needs no server.
+    """Make a page to check and correct labels: one HTML file that needs no server.
 
-    TABLE is what `vidlabel predict` has written: .csv, .json, .jsonl, .parquet, or its .ledger.
-    Corrections stay in the browser until they are saved as a table for `vidlabel train`. Exit
-    code 0: done; 1: done, but some videos have no preview; 2: wrong usage; 3: could not run.
+    TABLE is the output of `vidlabel predict`: .csv, .json, .jsonl, .parquet or its .ledger.
+    Corrections stay in the browser until you save them as a table for `vidlabel train`. Exit code
+    0: finished; 1: finished, but some videos have no preview; 2: wrong usage; 3: the run failed.
     """
     from vidlabel import console
     from vidlabel.review.job import ReviewSpec, review_table
@@ -55,5 +55,5 @@ def review(
         try:
             return review_table(spec, quiet)
         except KeyboardInterrupt:
-            console.warn("stopped; the same command goes on with the next preview")
+            console.warn("stopped; run the same command to resume")
             return ExitCode(stop.exit_code)

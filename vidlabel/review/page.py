@@ -1,9 +1,9 @@
 """The page itself: one HTML file with its style, its script and its data inside.
 
-It asks nobody for anything. Its Content-Security-Policy (https://www.w3.org/TR/CSP3/) allows the
-one style and the one script by their hashes, and pictures and clips from the disk or from where
-the page itself comes from. File names and class names come from elsewhere: the template escapes
-them, the data is JSON in which no `<` stands, and the script only ever sets text.
+It loads nothing from elsewhere. Its Content-Security-Policy (https://www.w3.org/TR/CSP3/) allows
+the one style and the one script by their hashes, and pictures and clips from the disk or from the
+page's own origin. File names and class names are not trusted: the template escapes them, the data
+is JSON without any `<`, and the script only sets text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vidlabel.text import safe
 from vidlabel.version import __version__
 
 SCRIPTS = ("rows.js", "view.js", "keys.js")
-"""In the order in which they build on each other; together they are one script."""
+"""Parts of the script; each uses those before it."""
 
 BINS = 20
 """Bars of the histogram of confidence."""
@@ -34,20 +34,21 @@ BINS = 20
 
 @dataclass(frozen=True)
 class PageRow:
-    """A row of the table, and what the page needs besides."""
+    """A row of the table, and what else the page needs."""
 
     record: Record
     path: str
-    """Where the video is: absolute, with surrogates for bytes that are not UTF-8."""
+    """Absolute path of the video, with surrogates for bytes that are not UTF-8."""
     given: str
-    """As the table has it, with surrogates likewise."""
+    """Path as the table has it, with such surrogates."""
     href: str
-    """The video from the page, percent-encoded."""
+    """Relative URL of the video, percent-encoded."""
     truth: str
-    """Its true class; "" where none is known."""
+    """True class; "" if it is unknown."""
     poster: str
-    """From the page, percent-encoded; "" where there is none."""
+    """Relative URL, percent-encoded; "" if there is none."""
     clip: str
+    """Like `poster`."""
     why: str
     """Why there is no poster, in words."""
 
@@ -56,8 +57,8 @@ def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]
     """The HTML text.
 
     Args:
-        name: of the table, as a title.
-        digest: of the table; what is corrected on the page is kept in the browser under it.
+        name: name of the table, for the title.
+        digest: hash of the table; the browser stores corrections under it.
         classes: names to choose from, sorted.
         rows: all videos.
     """
@@ -90,14 +91,14 @@ def _hash(text: str) -> str:
 
 
 def _json(value: object) -> Markup:
-    # Without `<`, no text can end the element or open a comment in it. ASCII, so that surrogates
-    # (bytes of a name that are not UTF-8) are written as escapes and arrive as they are.
+    # Without `<`, no text can end the element or open a comment. ASCII writes surrogates (bytes of
+    # a name that are not UTF-8) as escapes, which keeps them.
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))
 
 
 def _row(row: PageRow) -> dict[str, Any]:
-    """A row for the script; what is empty is left out."""
+    """A row for the script, without empty values."""
     values = row.record
     told = {
         "path": row.path,
@@ -127,7 +128,7 @@ def _uncertain(values: Record) -> bool:
 
 
 def _part(values: Record) -> list[float]:
-    """From and to in seconds, where the row is of a part of the video."""
+    """Start and end in seconds if the row is for a segment of the video."""
     start_s, end_s, duration_s = values["start_s"], values["end_s"], values["duration_s"]
     if start_s is None or end_s is None:
         return []
@@ -136,7 +137,7 @@ def _part(values: Record) -> list[float]:
 
 
 def _summary(rows: Sequence[PageRow]) -> dict[str, Any]:
-    """What stands above the grid; counts of the table as it is, without corrections."""
+    """The values above the grid: counts of the table, without corrections."""
     records = [row.record for row in rows]
     labelled = [row for row in rows if row.record["status"] != Status.FAILED]
     judged = [row for row in labelled if row.truth and not _uncertain(row.record)]
