@@ -27,9 +27,7 @@ from vidlabel.text import text_path
 NOT_AGAIN = (Reason.CRASHED, Reason.TIMEOUT, Reason.TOO_LARGE)
 """Videos that failed like this in a separate decoder process are not decoded in this one."""
 
-_ESCAPED = re.compile(
-    r"\\x([89a-f][0-9a-f])"
-)  # a byte that is not UTF-8, by `text.text_path`
+_ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")  # a byte that is not UTF-8, by `text.text_path`
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from vidlabel.datasets.complete import Completeness, check_complete
 from vidlabel.datasets.fetch import archives as packed
 from vidlabel.datasets.fetch.download import Expected, Patience, check_url, download, sha256
 from vidlabel.datasets.fetch.sources import SOURCES, Source
-from vidlabel.datasets.fetch.unpack import Note, Tenths, Unpacker, make_folder, megabytes
+from vidlabel.datasets.fetch.unpack import Note, Tenths, Unpacker, megabytes
 from vidlabel.errors import OutputError, RunError, UsageError
 from vidlabel.files.lock import holding
+from vidlabel.files.write import make_folder
 from vidlabel.text import first_few
 
 __all__ = ["SOURCES", "obtain"]

@@ -13,6 +13,7 @@ from vidlabel.datasets.fetch.archives import Archive, Entry, open_archive, room_
 from vidlabel.datasets.fetch.sources import Source
 from vidlabel.datasets.public import OfficialLists
 from vidlabel.errors import OutputError, RunError
+from vidlabel.files.write import make_folder
 
 Note = Callable[[str], None]
 
@@ -166,14 +167,6 @@ class Tenths:
 def megabytes(size_bytes: int) -> str:
     """A size for people."""
     return f"{size_bytes / 1e6:,.1f} MB"
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, unless it exists. Raises OutputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be created: {error.strerror}") from error
 
 
 def _move_in(stage: Path, folder: Path) -> None:
