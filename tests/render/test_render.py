@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -644,3 +645,25 @@ def test_more_frames_a_second_than_anybody_sees(make_video: MakeVideo) -> None:
     with pytest.raises(VideoError, match="over 300 frames a second") as caught:
         frames_of(path, max_s=0.02)
     assert caught.value.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("fmt", ["mp4", "gif"])
+@pytest.mark.parametrize("limit", [1, 10_000])
+def test_a_full_disk_is_an_error_of_the_system(fmt: str, limit: int, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (9, 96, 96, 3), dtype=np.uint8)
+    code = (
+        "import resource, signal, sys\n"
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from vidlabel.video.write import write_preview\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"noise = np.load({str(tmp_path / 'noise.npy')!r})\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "try:\n"
+        f"    write_preview(Path({str(tmp_path / f'x.{fmt}')!r}), noise, 10, noise)\n"
+        "except OSError as error:\n"
+        "    sys.exit(error.errno)\n"
+    )
+    np.save(tmp_path / "noise.npy", noise)
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (errno.EFBIG, "")

@@ -101,12 +101,16 @@ def write_preview(
         OSError: the file cannot be written.
     """
     quality = quality or Quality()
-    with path.absolute().open("wb") as file:
-        if path.suffix.lower() == ".gif":
-            step = math.ceil(fps / GIF_FPS)
-            _write_gif(file, islice(pictures, 0, None, step), fps / step, sample, quality)
-        else:
-            _write_mp4(file, pictures, fps, quality.crf)
+    try:
+        with path.absolute().open("wb") as file:
+            if path.suffix.lower() == ".gif":
+                step = math.ceil(fps / GIF_FPS)
+                _write_gif(file, islice(pictures, 0, None, step), fps / step, sample, quality)
+            else:
+                _write_mp4(file, pictures, fps, quality.crf)
+    except av.FFmpegError as error:  # around the error of the file
+        cause = error.__cause__ or error.__context__
+        raise cause if isinstance(cause, OSError) else OSError(str(error)) from None
 
 
 def _write_mp4(file: BinaryIO, pictures: Iterable[Pixels], fps: float, crf: int) -> None:
@@ -170,10 +174,14 @@ def _writer(
     imageio itself sets neither the size that enters the filters, nor the pixel format that leaves
     them, nor options of the encoder; these are set on the PyAV stream that it holds.
     """
-    with iio.imopen(file, "w", plugin="pyav", extension=suffix, **container) as writer:
-        writer.init_video_stream(codec, fps=fps, pixel_format="rgb24")
-        stream = writer._video_stream
-        stream.height, stream.width = like.shape[:2]
-        writer.set_video_filter(**filters)
-        stream.pix_fmt, stream.options = pix_fmt, encoder or {}
-        yield writer
+    writer = iio.imopen(file, "w", plugin="pyav", extension=suffix, **container)
+    try:
+        with writer:
+            writer.init_video_stream(codec, fps=fps, pixel_format="rgb24")
+            stream = writer._video_stream
+            stream.height, stream.width = like.shape[:2]
+            writer.set_video_filter(**filters)
+            stream.pix_fmt, stream.options = pix_fmt, encoder or {}
+            yield writer
+    finally:
+        writer._video_stream = None  # or its finaliser would flush again what has failed
