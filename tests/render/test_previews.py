@@ -28,7 +28,7 @@ from vidlabel.predict import labeller as predict
 from vidlabel.render.captions import COLOURS
 from vidlabel.render.layout import STRIP
 from vidlabel.render.stream_bars import Bars, StreamPanel, StreamProbabilities
-from vidlabel.results.ledger import LastRun, Ledger, Settings
+from vidlabel.results.ledger import LastRun, Ledger, RunSettings
 from vidlabel.results.record import TableInfo
 from vidlabel.results.tables import write_table
 from vidlabel.specs import ClipSpec, Limits, ModelSpec, Prediction, Status, VideoItem
