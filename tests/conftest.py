@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import videos
-from program import Program
+from program import Invoke, Program
 
 from vidlabel.cli.main import main
 
@@ -71,5 +72,27 @@ def render(
             main()
         assert isinstance(end.value.code, int)
         return end.value.code, capfd.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def vidlabel(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Invoke:
+    """The program's own `main`, in this process: importing torch again each time takes seconds."""
+
+    def run(
+        *arguments: object, stdin: bytes = b"", cwd: Path | None = None
+    ) -> tuple[int, str, str]:
+        capfdbinary.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["vidlabel", *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            if cwd is not None:
+                patch.chdir(cwd)
+            with pytest.raises(SystemExit) as end:
+                main()
+        out, err = capfdbinary.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, out.decode(), err.decode()
 
     return run

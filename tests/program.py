@@ -13,10 +13,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 SERVER = """
 import json, os, signal, sys
-import vidlabel.cli.main, vidlabel.evaluate.report, vidlabel.predict.job, vidlabel.train.folds
+import vidlabel.cli.main, vidlabel.evaluate.report, vidlabel.predict.job, vidlabel.train.job
 import torch
 torch.set_num_threads(1)
 
@@ -155,6 +156,14 @@ class Run:
     def decoders(self) -> list[int]:
         """The process numbers of its decoder processes."""
         return [pid for pid, (parent, _) in processes().items() if parent == self.pid]
+
+
+class Invoke(Protocol):
+    """Runs a command line; exit code, stdout, stderr."""
+
+    def __call__(
+        self, *arguments: object, stdin: bytes = b"", cwd: Path | None = None
+    ) -> tuple[int, str, str]: ...
 
 
 def processes() -> dict[int, tuple[int, str]]:

@@ -26,11 +26,11 @@ from vidlabel.datasets.samples import Sample
 from vidlabel.decode.pool import DecoderPool, worker_count
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.evaluate.evaluate import evaluate
+from vidlabel.evaluate.leak_check import leak_lines
 from vidlabel.evaluate.report import summarise
 from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.predict.labeller import Labeller, PredictSpec
 from vidlabel.specs import ClipSpec, ModelSpec, VideoItem
-from vidlabel.train.folds import leak_lines
 
 CLIP = ClipSpec(frames=4, size_px=32, resize_px=32)
 

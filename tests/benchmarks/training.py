@@ -44,7 +44,7 @@ from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.synthetic.clips import ACTIONS, describe_clip, render_clip
 from vidlabel.train.distributed import Team
 from vidlabel.train.frame_cache import FrameCache, Frames
-from vidlabel.train.observer import Watch
+from vidlabel.train.observer import TrainObserver
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.trainer import Parts, Trainer
 from vidlabel.video.write import write_video
@@ -120,7 +120,7 @@ def ours(
     paths = [path for path, _ in rows]
     cache = FrameCache(folder, CLIP)
     started = time.perf_counter()
-    cache.fill(paths, None, Watch().decoding)
+    cache.fill(paths, None, TrainObserver().decoding)
     decoding_s = time.perf_counter() - started
     frames = Frames(cache, paths, target)
     labels = [label for _, label in rows]
@@ -128,7 +128,7 @@ def ours(
     numbered = list(enumerate(labels))
     network = build_model(ModelSpec(classes=classes), CLIP).to(target)
     parts = Parts(numbered, numbered[:held])
-    trainer = Trainer(network, frames, parts, CLIP, spec, target, Team(), Watch())
+    trainer = Trainer(network, frames, parts, CLIP, spec, target, Team(), TrainObserver())
     trainer.epoch(1)  # warm
     clips = trainer.steps * min(spec.batch_size, len(rows))
 

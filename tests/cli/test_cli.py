@@ -9,45 +9,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pytest
 from fakes import COLOURS, colour_video, random_checkpoint
-
-from vidlabel.cli.main import main
+from program import Invoke as Run
 
 MODULE = [sys.executable, "-m", "vidlabel"]
-
-
-class Run(Protocol):
-    """Runs a command line; exit code, stdout, stderr."""
-
-    def __call__(
-        self, *arguments: object, stdin: bytes = b"", cwd: Path | None = None
-    ) -> tuple[int, str, str]: ...
-
-
-@pytest.fixture
-def vidlabel(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """The program's own `main`, in this process: importing torch again each time takes seconds."""
-
-    def run(
-        *arguments: object, stdin: bytes = b"", cwd: Path | None = None
-    ) -> tuple[int, str, str]:
-        capfdbinary.readouterr()
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["vidlabel", *map(str, arguments)])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-            if cwd is not None:
-                patch.chdir(cwd)
-            with pytest.raises(SystemExit) as end:
-                main()
-        out, err = capfdbinary.readouterr()
-        assert isinstance(end.value.code, int)
-        return end.value.code, out.decode(), err.decode()
-
-    return run
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -233,7 +201,7 @@ def test_train_on_a_folder(vidlabel: Run, tmp_path: Path) -> None:
     )  # fmt: skip
     assert code == 0, stderr
     assert "epoch 1/1" in stderr
-    assert stdout.startswith("held-out part, on which the epoch was chosen: ")
+    assert stdout.startswith("validation set, on which the epoch was chosen: ")
     for model in (tmp_path / "run", tmp_path / "run" / "best.safetensors"):
         code, stdout, _ = vidlabel("info", model)
         assert code == 0

@@ -25,7 +25,7 @@ from vidlabel import __version__, console
 from vidlabel.console import Counting
 from vidlabel.errors import OutputError
 from vidlabel.models.checkpoint import read_header
-from vidlabel.train.observer import Epoch, Together, Watch
+from vidlabel.train.observer import Epoch, Observers, TrainObserver
 from vidlabel.train.progress import TrainView
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.settings import SETTINGS, gather, read_config
@@ -283,7 +283,7 @@ def test_tensorboard_has_every_epoch_once_whatever_was_written_before(tmp_path: 
 def test_several_are_told_the_same(tmp_path: Path) -> None:
     told: list[tuple[object, ...]] = []
 
-    class Listener(Watch):
+    class Listener(TrainObserver):
         def __init__(self, name: str) -> None:
             self.name = name
 
@@ -320,7 +320,7 @@ def test_several_are_told_the_same(tmp_path: Path) -> None:
         def advance(self) -> None:
             told.append((self.name, "one"))
 
-    both = Together(Listener("a"), Listener("b"))
+    both = Observers(Listener("a"), Listener("b"))
     with suppress(KeyError), both.decoding(3) as counting:
         counting.advance()
         raise KeyError

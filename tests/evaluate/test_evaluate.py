@@ -17,11 +17,12 @@ from vidlabel.datasets.protocols import Fold
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import RunError, UsageError
 from vidlabel.evaluate.evaluate import Evaluation, across, check_classes, evaluate, merge
+from vidlabel.evaluate.folds import model_of
+from vidlabel.evaluate.leak_check import check_leak
 from vidlabel.evaluate.plots import plot_confusion, plot_reliability
 from vidlabel.evaluate.report import mistakes, summarise, write_report
 from vidlabel.models.checkpoint import load_checkpoint, save_checkpoint
 from vidlabel.predict.labeller import Labeller, PredictSpec
-from vidlabel.train.folds import check_leak, model_of
 
 pytestmark = pytest.mark.usefixtures("rough_intervals")
 
@@ -120,12 +121,12 @@ def test_known_clips_are_found_and_reported_apart(samples: list[Sample]) -> None
     with pytest.raises(
         UsageError,
         match=r"of 9 test clips of split-1, 2 were trained on, 1 share a source .* 1 were used .*, "
-        r"such as .*0\.mp4 \(group place0\); .*--allow-leak of eval; clips of one class and file "
-        r"name count as one: rename",
+        r"such as .*0\.mp4 \(group place0\); .*--allow-leak of eval, .* apart; clips with the same "
+        r"class and file name count as one clip",
     ):
         check_leak(header, fold, "m", allowed=False)
     siblings = replace(header, trained_on=(), selected_on=())
-    with pytest.raises(UsageError, match=r"3 share a source .* --allow-leak of eval$"):
+    with pytest.raises(UsageError, match=r"3 share a source .* --allow-leak of eval, .* apart$"):
         check_leak(siblings, fold, "m", allowed=False)
     assert check_leak(header, fold, "m", allowed=True).seen == 2
     assert check_leak(plain.header, fold, "m", allowed=False).seen == 0

@@ -21,7 +21,7 @@ from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.train.feature_cache import FeatureCache, centre_square
 from vidlabel.train.frame_cache import FrameCache, Frames, held_out_moments
 from vidlabel.train.loop import train
-from vidlabel.train.observer import Watch
+from vidlabel.train.observer import TrainObserver
 from vidlabel.train.recipes import TrainSpec
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(colour_video(folder / f"{c}.mp4", c, 14, seed=i)) for i, c in enumerate(COLOURS)]
 
 
-class _Counted(Watch):
+class _Counted(TrainObserver):
     """How many videos a trunk has seen."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def _cache(
     folder: Path, videos: list[str], network: ClipModel, clip: ClipSpec = CLIP
 ) -> tuple[FeatureCache, Frames]:
     cache = FrameCache(folder, clip)
-    cache.fill(videos, 1, Watch().decoding)
+    cache.fill(videos, 1, TrainObserver().decoding)
     frames = Frames(cache, videos, CPU)
     digests = [cache.digests[path] for path in videos]
     return FeatureCache(folder, digests, frames, network, clip, CPU), frames

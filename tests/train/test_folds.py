@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from fakes import COLOURS, colour_video
 from places import TESTS
-from test_cli import Run, vidlabel
+from program import Invoke as Run
 
-from vidlabel.cli.eval import choose_folds, report_of, say_found
 from vidlabel.datasets.leaks import find_leak
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import Fold, make_folds
 from vidlabel.errors import UsageError
+from vidlabel.evaluate.folds import choose_folds, warn_of_doubts
+from vidlabel.evaluate.job import report_of
+from vidlabel.evaluate.leak_check import check_tests
 from vidlabel.predict.labeller import PredictSpec
-from vidlabel.train.folds import check_tests
-
-__all__ = ["vidlabel"]  # the fixture
+from vidlabel.train.progress import TrainView
 
 pytestmark = pytest.mark.usefixtures("rough_intervals")
 
@@ -46,29 +46,28 @@ def trained(people: Path, rough_intervals: None, tmp_path_factory: pytest.TempPa
     from click.testing import CliRunner
 
     from vidlabel.cli.main import cli
-    from vidlabel.train import loop as train
 
     out = tmp_path_factory.mktemp("runs") / "people"
     command = ["train", people, "--protocol", "leave-one-group-out", "--out", out, *SMALL]
     arguments = [str(each) for each in command]
-    fit, calls = train._Run.fit, []
+    begin, begun = TrainView.begin, []
 
-    def stopped(self: object, *others: object) -> object:
-        calls.append(others)
-        if len(calls) == 2:
+    def stopped(self: TrainView, out: Path, *others: object) -> None:
+        begun.append(out)
+        if len(begun) == 2:
             raise KeyboardInterrupt
-        return fit(self, *others)  # type: ignore[arg-type]
+        begin(self, out, *others)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train._Run, "fit", stopped)
+        patch.setattr(TrainView, "begin", stopped)
         result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.exception is None, result.output
-    assert "the same command goes on" in result.stderr
+    assert "run the same command to resume" in result.stderr
     first = (out / "ada" / "best.safetensors").read_bytes()
     assert not (out / "bo" / "result.json").exists()
     result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.exception is None, result.output
-    assert "ada: trained before" in result.stderr
+    assert "ada: complete already" in result.stderr
     assert "bo: training" in result.stderr
     assert (out / "ada" / "best.safetensors").read_bytes() == first
     return out
@@ -167,9 +166,7 @@ def test_a_restart_that_cannot_begin_leaves_all_as_it_was(
 def test_a_restart_forgets_all_folds_at_once(
     vidlabel: Run, trained: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here it is ended in the first epoch of the first fold."""
-    from vidlabel.train import loop as train
-
+    """Here it is stopped when the first fold begins."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     (run / "old").mkdir()
@@ -181,7 +178,7 @@ def test_a_restart_forgets_all_folds_at_once(
     def stopped(*_: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_epoch", stopped)
+    monkeypatch.setattr(TrainView, "begin", stopped)
     command = ["train", people, "--protocol", "leave-one-group-out", "--out", run, *SMALL]
     _, _, stderr = vidlabel(*command, "--restart", "--lr", 0.01)
     assert "stopped" in stderr
@@ -194,7 +191,7 @@ def test_a_restart_forgets_all_folds_at_once(
     (run / "plan.restart").touch()  # as a kill would leave it between the two
     code, _, stderr = vidlabel(*command, "--lr", 0.01)
     assert code == 2
-    assert "was ended while it was begun anew; --restart does that again" in stderr
+    assert "a restart was interrupted; use --restart again" in stderr
 
 
 def test_a_folder_in_use_is_not_begun_anew(vidlabel: Run, trained: Path, people: Path) -> None:
@@ -226,7 +223,7 @@ def test_a_protocol_keeps_out_of_the_folder_of_a_plain_run(
     command = ["train", people, "--protocol", "leave-one-group-out", "--out", tmp_path, *SMALL]
     code, _, stderr = vidlabel(*command)
     assert code == 2
-    assert f"{tmp_path}: holds a run without a protocol; --restart begins anew" in stderr
+    assert f"{tmp_path}: holds a run without a protocol; use --restart to start over" in stderr
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
@@ -250,7 +247,7 @@ def test_classes_that_look_alike_are_said(
 ) -> None:
     table = tmp_path / "t.csv"
     table.write_text("path,label,group\na.mp4,red,ada\nb.mp4,Red,ada\nc.mp4,blue,bo\n")
-    say_found(open_dataset(str(table), tmp_path))
+    warn_of_doubts(open_dataset(str(table), tmp_path))
     told = capsys.readouterr().err
     assert told.startswith("warning: classes 'Red' and 'red' differ only in case or spaces")
 

@@ -295,9 +295,9 @@ import sys
 from pathlib import Path
 from fakes import CLIP
 from vidlabel.train.frame_cache import FrameCache
-from vidlabel.train.observer import Watch
+from vidlabel.train.observer import TrainObserver
 cache = FrameCache(Path(sys.argv[1]), CLIP)
-assert cache.fill(sys.argv[2:], 1, Watch().decoding) == {}
+assert cache.fill(sys.argv[2:], 1, TrainObserver().decoding) == {}
 """
 
 

@@ -31,7 +31,7 @@ from vidlabel.train.distributed import Team
 from vidlabel.train.feature_cache import FeatureCache
 from vidlabel.train.frame_cache import Frames, Where, kept_steps
 from vidlabel.train.gpu_clips import GpuClips, sent
-from vidlabel.train.observer import Watch
+from vidlabel.train.observer import TrainObserver
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.trainer import Parts, Trainer
 
@@ -209,7 +209,7 @@ def _trainer(
 ) -> Trainer:  # fmt: skip
     """A trainer whose gradients are zeros: autograd asks the driver for its threads."""
     network = build_model(model, clip).to(CUDA)
-    trainer = Trainer(network, frames, PARTS, clip, spec, CUDA, Team(), Watch(), features)
+    trainer = Trainer(network, frames, PARTS, clip, spec, CUDA, Team(), TrainObserver(), features)
 
     def backward(loss: Tensor) -> None:
         assert loss.device.type == "cuda"
@@ -304,7 +304,7 @@ def test_features_of_a_frozen_trunk_come_without_waiting(
     spec = TrainSpec(batch_size=4, freeze_trunk=True, crop=1.0, colour=0.0, noise=0.0)
     network = build_model(model, CLIP).to(CUDA)
     features = FeatureCache(tmp_path, PATHS, frames, network, CLIP, CUDA)
-    features.fill(range(len(PATHS)), Watch().describing)
+    features.fill(range(len(PATHS)), TrainObserver().describing)
     trainer = _trainer(gpu, monkeypatch, CLIP, model, spec, frames, features=features)
     assert _waits(trainer, gpu) == LOOKS
 

@@ -26,7 +26,7 @@ from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.specs import ModelSpec
 from vidlabel.train.distributed import Team
 from vidlabel.train.loop import TrainResult, train
-from vidlabel.train.observer import Epoch, Watch
+from vidlabel.train.observer import Epoch, TrainObserver
 from vidlabel.train.recipes import TrainSpec
 
 _T = TypeVar("_T")
@@ -34,7 +34,7 @@ MODEL = ModelSpec(hidden=16, features=32, dropout=0.0)
 SPEC = TrainSpec(epochs=8, batch_size=4, lr=2e-3, val_fraction=0.3)
 
 
-class _Each(Watch):
+class _Each(TrainObserver):
     """Calls a function after each epoch, and keeps the notes."""
 
     def __init__(self, call: Callable[[Epoch], object] = lambda line: None) -> None:

@@ -20,7 +20,7 @@ from vidlabel.specs import ModelSpec
 from vidlabel.train.distributed import Team
 from vidlabel.train.frame_cache import OVERSAMPLE
 from vidlabel.train.gpu_clips import Gathered, GpuClips
-from vidlabel.train.observer import Watch
+from vidlabel.train.observer import TrainObserver
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.trainer import Parts, Trainer
 
@@ -56,7 +56,7 @@ class _Frames:
         return Gathered(self.pixels.flatten(), starts, sizes)
 
 
-class _Notes(Watch):
+class _Notes(TrainObserver):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.losses: list[float] = []
@@ -71,14 +71,15 @@ class _Notes(Watch):
 def _trainer(
     spec: TrainSpec = SPEC,
     frames: _Frames | None = None,
-    watch: Watch | None = None,
+    watch: TrainObserver | None = None,
     parts: Parts = PARTS,
     device: torch.device = CPU,
 ) -> Trainer:
     torch.manual_seed(0)
     network = build_model(MODEL, CLIP).to(device)
     return Trainer(
-        network, frames or _Frames(device), parts, CLIP, spec, device, Team(), watch or Watch()  # type: ignore[arg-type]
+        network, frames or _Frames(device), parts, CLIP, spec, device, Team(),  # type: ignore[arg-type]
+        watch or TrainObserver(),
     )  # fmt: skip
 
 
@@ -272,7 +273,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     torch.manual_seed(0)
     with pytest.raises(UsageError, match="--batch-size 8: must be a multiple of 3"):
         Trainer(
-            build_model(MODEL, CLIP), _Frames(), PARTS, CLIP, SPEC, CPU, Team(0, 3), Watch()  # type: ignore[arg-type]
+            build_model(MODEL, CLIP), _Frames(), PARTS, CLIP, SPEC, CPU, Team(0, 3), TrainObserver()  # type: ignore[arg-type]
         )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ FORMAT = 1
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 MAX_CLIP_BYTES = 64 * 1024**2
 MAX_CLASS_NAME = 255  # what a folder can be called
-_BEST = "best.safetensors"
+BEST = "best.safetensors"
 _FOLDS_NAMED = 10
 _LATER = {"sources", "selected_on"}  # which the first checkpoints do not have
 
@@ -258,15 +258,15 @@ def _check_regular(path: Path) -> None:
 
 def _best_of(run: Path) -> Path:
     """The best model of a folder that `vidlabel train` has written."""
-    best = run / _BEST
+    best = run / BEST
     if best.exists():
         return best
-    folds = sorted(path.parent.name for path in run.glob(f"*/{_BEST}"))
+    folds = sorted(path.parent.name for path in run.glob(f"*/{BEST}"))
     if folds:
         each = ", ".join([*folds[:_FOLDS_NAMED], *(["..."] if len(folds) > _FOLDS_NAMED else [])])
-        _refuse(run, f"has a model for each fold; name one of them, FOLD/{_BEST} with FOLD: {each}")
+        _refuse(run, f"has a model for each fold; name one of them, FOLD/{BEST} with FOLD: {each}")
     if (run / "spec.json").is_file():
-        _refuse(run, f"a run folder without {_BEST}: no epoch is done, or it was removed")
+        _refuse(run, f"a run folder without {BEST}: no epoch is done, or it was removed")
     _refuse(run, "not a checkpoint but a folder")
 
 

@@ -1,32 +1,35 @@
-"""What the epochs of a training came to, as a table and a picture."""
+"""The tables and the picture of a run folder: log.csv, split.csv and curves.png."""
 
 from __future__ import annotations
 
-import csv
-import io
+import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
+
+from vidlabel.datasets.samples import Sample
 from vidlabel.evaluate.plots import plot_curves
 from vidlabel.files.write import write_bytes
 from vidlabel.train.observer import Epoch
 
 
 def write_log(path: Path, log: Sequence[Epoch]) -> None:
-    """Replace a CSV file by one line for each epoch. Raises OutputError."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(asdict(log[0])), lineterminator="\n")
-    writer.writeheader()
-    for line in log:
-        writer.writerow(
-            {k: v if isinstance(v, int) else f"{v:.6g}" for k, v in asdict(line).items()}
-        )
-    write_bytes(path, [text.getvalue().encode()])
+    """Replace a CSV file: a row for each epoch, six significant digits. Raises OutputError."""
+    _write(path, pd.DataFrame(log))
+
+
+def write_split(path: Path, samples: Sequence[Sample]) -> None:
+    """Replace a CSV file: which video is in which part. `vidlabel` can read it as DATA, from any
+    working folder. Raises OutputError."""
+    places = [os.path.abspath(s.path) for s in samples]  # noqa: PTH100 - links are not followed
+    rows = [(p, s.label, s.group, s.split) for p, s in zip(places, samples, strict=True)]
+    # As objects: paths that are not UTF-8 hold surrogates, which pandas' own strings refuse.
+    _write(path, pd.DataFrame(rows, columns=["path", "label", "group", "split"], dtype=object))
 
 
 def write_curves(path: Path, log: Sequence[Epoch], best: int) -> None:
-    """Draw loss and accuracy of all epochs; `best` is the place of the one that was kept.
+    """Draw loss and accuracy of all epochs; `best` is the index of the one that was kept.
 
     Raises:
         OutputError: it cannot be written.
@@ -34,11 +37,16 @@ def write_curves(path: Path, log: Sequence[Epoch], best: int) -> None:
     panels = {
         "loss": {
             "training": [each.train_loss for each in log],
-            "held out": [each.val_loss for each in log],
+            "validation": [each.val_loss for each in log],
         },
         "top-1": {
             "training": [each.train_top1 for each in log],
-            "held out": [each.val_top1 for each in log],
+            "validation": [each.val_top1 for each in log],
         },
     }
     plot_curves(path, panels, best + 1)
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    write_bytes(path, [text.encode("utf-8", "surrogateescape")])

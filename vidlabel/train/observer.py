@@ -1,4 +1,4 @@
-"""Whom a training tells how it goes, and what."""
+"""Observers of a training: they show how it goes, and never change it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vidlabel.console import Counting
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the log."""
+    """One line of the log. Accuracies are 0 to 1; `val_` is measured on the validation set."""
 
     epoch: int
     lr: float
@@ -25,86 +25,19 @@ class Epoch:
 
     @property
     def score(self) -> tuple[float, float]:
-        """What makes an epoch the best: its accuracy on the held-out part, then its loss."""
+        """The best epoch has the largest: accuracy on the validation set, then lower loss."""
         return self.val_top1, -self.val_loss
 
 
-class _Silent:
-    def __enter__(self) -> Self:
-        return self
+class _Counters:
+    """Several counters that count together, or none."""
 
-    def __exit__(self, *error: Any) -> None: ...
-
-    def advance(self) -> None: ...
-
-
-class Watch:
-    """Who is told how a training goes; this one does nothing with it."""
-
-    def decoding(self, total: int) -> Counting:
-        """So many videos are about to be decoded, each counted by `advance`."""
-        return _Silent()
-
-    def describing(self, total: int) -> Counting:
-        """A frozen trunk is about to see so many videos, each counted by `advance`."""
-        return _Silent()
-
-    def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
-        """Training in the folder `out` starts: `epochs` of `steps` each, after those in `log`."""
-
-    def step(self, loss: float, clips: int) -> None:
-        """A step is done: its loss, and how many clips it saw."""
-
-    def epoch(self, line: Epoch, best: bool) -> None:
-        """An epoch is done, and kept; `best`: it is the best so far."""
-
-    def end(self) -> None:
-        """The last call, also when the training fails."""
-
-    def note(self, line: str) -> None:
-        """Something to know, once."""
-
-
-class Together(Watch):
-    """Several who are told the same, in their order."""
-
-    def __init__(self, *watches: Watch) -> None:
-        self._watches = watches
-
-    def decoding(self, total: int) -> Counting:
-        return _Jointly([each.decoding(total) for each in self._watches])
-
-    def describing(self, total: int) -> Counting:
-        return _Jointly([each.describing(total) for each in self._watches])
-
-    def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
-        for each in self._watches:
-            each.begin(out, epochs, steps, log)
-
-    def step(self, loss: float, clips: int) -> None:
-        for each in self._watches:
-            each.step(loss, clips)
-
-    def epoch(self, line: Epoch, best: bool) -> None:
-        for each in self._watches:
-            each.epoch(line, best)
-
-    def end(self) -> None:
-        for each in self._watches:
-            each.end()
-
-    def note(self, line: str) -> None:
-        for each in self._watches:
-            each.note(line)
-
-
-class _Jointly:
-    def __init__(self, countings: Sequence[Counting]) -> None:
-        self._countings = countings
+    def __init__(self, counters: Sequence[Counting] = ()) -> None:
+        self._counters = counters
         self._entered = ExitStack()
 
     def __enter__(self) -> Self:
-        for each in self._countings:
+        for each in self._counters:
             self._entered.enter_context(each)
         return self
 
@@ -112,5 +45,66 @@ class _Jointly:
         self._entered.__exit__(*error)
 
     def advance(self) -> None:
-        for each in self._countings:
+        for each in self._counters:
             each.advance()
+
+
+class TrainObserver:
+    """Is told how a training goes; this one ignores it."""
+
+    def decoding(self, total: int) -> Counting:
+        """This number of videos will be decoded; `advance` counts them."""
+        return _Counters()
+
+    def describing(self, total: int) -> Counting:
+        """A frozen CNN will compute the features of this number of videos; `advance` counts."""
+        return _Counters()
+
+    def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
+        """Training in the folder `out` starts: `epochs` of `steps` optimizer steps each, of which
+        those in `log` are done."""
+
+    def step(self, loss: float, clips: int) -> None:
+        """An optimizer step is done: its mean loss, and how many clips it saw."""
+
+    def epoch(self, line: Epoch, best: bool) -> None:
+        """An epoch is done and saved; `best`: it is the best so far."""
+
+    def end(self) -> None:
+        """The last call, also if the training fails."""
+
+    def note(self, line: str) -> None:
+        """A message for the user."""
+
+
+class Observers(TrainObserver):
+    """Several observers, called in their order."""
+
+    def __init__(self, *observers: TrainObserver) -> None:
+        self._observers = observers
+
+    def decoding(self, total: int) -> Counting:
+        return _Counters([each.decoding(total) for each in self._observers])
+
+    def describing(self, total: int) -> Counting:
+        return _Counters([each.describing(total) for each in self._observers])
+
+    def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
+        for each in self._observers:
+            each.begin(out, epochs, steps, log)
+
+    def step(self, loss: float, clips: int) -> None:
+        for each in self._observers:
+            each.step(loss, clips)
+
+    def epoch(self, line: Epoch, best: bool) -> None:
+        for each in self._observers:
+            each.epoch(line, best)
+
+    def end(self) -> None:
+        for each in self._observers:
+            each.end()
+
+    def note(self, line: str) -> None:
+        for each in self._observers:
+            each.note(line)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from vidlabel import console
 from vidlabel.console import Counting
-from vidlabel.train.observer import Epoch, Watch
+from vidlabel.train.observer import Epoch, TrainObserver
 
 _LEAST_BAR = 10
 """Characters that figures leave to the bar."""
@@ -90,7 +90,7 @@ class Pace:
         return self._clock() - self._started
 
 
-class TrainView(Watch):
+class TrainView(TrainObserver):
     """Tells people on stderr: on a terminal a growing table over a bar, else a line per epoch."""
 
     def __init__(self, quiet: bool = False) -> None:

@@ -1,164 +1,199 @@
-"""The folder of a training: kept from others, looked at, made ready, and completed."""
+"""The folder of a run, `--out`: one training, or all folds of a protocol in folders of their own.
+
+plan.json says which data, protocol and folds it holds, run.json how and on what each start of the
+command was run, and recipe.toml with which settings.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from vidlabel.datasets.samples import Sample
-from vidlabel.errors import OutputError, UsageError
+import torch
+
+from vidlabel.device import pick_device
+from vidlabel.errors import UsageError
+from vidlabel.evaluate.plan import PLAN, read_description
 from vidlabel.files.lock import holding
 from vidlabel.files.write import write_bytes
-from vidlabel.models.checkpoint import Header, read_header
 from vidlabel.text import text_path
 from vidlabel.train.distributed import Team
-from vidlabel.train.observer import Epoch
-from vidlabel.train.state import (
-    BEST,
-    PLAN,
-    RESULT,
+from vidlabel.train.training_folder import (
+    RECIPE,
+    RUN,
     SPEC,
-    STATE,
     check_description,
     forget,
     has_begun,
-    keep_description,
-    read_description,
-    remove_torn,
+    refused,
+    write_json,
 )
+from vidlabel.version import __version__
+
+_RESTART = "plan.restart"
+"""A file that exists while `RunFolder.begin` forgets earlier folds."""
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """What training ended with: the best epoch's figures, and its checkpoint."""
-
-    checkpoint: Path
-    best: Epoch
-    unreadable: tuple[str, ...]
-    header: Header
-
-
-@dataclass(frozen=True)
 class RunFolder:
-    """The folder of one training, for all of its processes; the first of them writes."""
+    """The folder of a run, for all of its processes; only the first one writes.
 
-    path: Path
-    description: Mapping[str, Any]
-    """What decides the outcome: `state.describe`."""
-    team: Team
+    Args:
+        path: the folder.
+        team: the processes.
+        session: what run.json says of this start (`describe_session`); None writes none.
+        recipe: the text of recipe.toml.
+        plan: what plan.json says, with the names of the folds in `folds`; None for one training
+            without a protocol.
+    """
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other trainings out of the folder, which is made.
+    def __init__(
+        self,
+        path: Path,
+        team: Team,
+        session: Mapping[str, Any] | None = None,
+        recipe: str = "",
+        plan: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = path
+        self.plan = plan
+        self.begun = False
+        """Whether a training of this run has begun, so that the folder is this run's."""
+        self._team = team
+        self._session = session
+        self._recipe = recipe
+
+    def check(self) -> None:
+        """Check that a protocol with this plan may resume what the folder holds.
 
         Raises:
-            OutputError: it cannot be made, or another process holds it.
+            UsageError: the folder is for something else, or a restart was interrupted.
         """
-        if not self.team.leads:
-            yield
-            return
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._refused(error) from error
-        with holding(self.path / SPEC):
-            yield
+        if (self.path / _RESTART).exists():
+            raise UsageError(f"{self.path}: a restart was interrupted; use --restart again")
+        if self._trained_plan():
+            check_description(self.path / PLAN, self.plan or {})
+        elif not (self.path / PLAN).exists() and has_begun(self.path):
+            raise UsageError(
+                f"{self.path}: holds a run without a protocol; use --restart to start over, or "
+                "name another --out"
+            )
 
-    def look(self, *, restart: bool, fold: bool) -> TrainResult | None:
-        """See that this training may be in the folder, of which nothing is changed.
+    def begin(self, training: Path, *, restart: bool) -> None:
+        """Make the folder this run's, when its first training can begin: forget earlier runs if
+        it is to `restart`, and write plan.json, run.json and recipe.toml.
+
+        All folds are forgotten at once, so that folds of two runs never lie side by side; if the
+        process is killed meanwhile, a file remains that tells the next run to restart again.
 
         Args:
-            restart: it may take the place of what is there.
-            fold: it is one of a protocol's.
-
-        Returns:
-            What the training ended with, if it is complete.
+            training: the folder of the training that begins; the caller holds its lock.
+            restart: forget all that earlier runs have written.
 
         Raises:
-            UsageError: a protocol's folds are there, or a training with other settings.
+            UsageError: there is a run.json that cannot be read.
+            OutputError: another process trains a fold, or the folder cannot be written.
         """
-        ended = None
-        if self.team.leads:
-            if not fold and (self.path / PLAN).exists():
-                raise UsageError(
-                    f"{self.path}: holds the folds of a protocol ({PLAN}); name another --out"
-                )
-            if not restart and has_begun(self.path):
-                check_description(self.path / SPEC, self.description)
-                if (self.path / RESULT).is_file():
-                    ended = self._ended()
-                    remove_torn(self.path)
-                    self._drop_state()  # if it was ended just before
-        return self.team.share(ended)
-
-    def make_ready(self, samples: Sequence[Sample], *, restart: bool) -> None:
-        """Write what is trained, and on which videos, after what is not to stay is forgotten.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        self.team.wait()  # nothing is forgotten before all processes can begin
-        if not self.team.leads:
+        if self.begun or not self._team.leads:
             return
         try:
             if restart:
-                forget(self.path)
-            elif not has_begun(self.path):
-                (self.path / SPEC).unlink(missing_ok=True)  # of one that failed before that
-            remove_torn(self.path)
-            keep_description(self.path / SPEC, self.description)
-            _write_split(self.path / "split.csv", samples)
+                self._forget(training)
+            self._describe(restart)
+            (self.path / _RESTART).unlink(missing_ok=True)
         except OSError as error:
-            raise self._refused(error) from error
+            raise refused(self.path, error) from error
+        self.begun = True
 
-    def complete(self, best: Epoch, unreadable: Sequence[str], header: Header) -> TrainResult:
-        """Write how the training ended, and remove what only going on with it would need.
+    def _forget(self, training: Path) -> None:
+        places = {self.path, training}
+        if self.plan is not None:
+            places |= set(_places(self.path, self.plan))
+            with suppress(UsageError):  # an old plan that cannot be read
+                places |= set(_places(self.path, read_description(self.path / PLAN)))
+        found = sorted(place for place in places if place.is_dir())
+        for place in found:
+            if place != training:
+                with holding(place / SPEC):
+                    pass
+        if self.plan is not None:
+            write_bytes(self.path / _RESTART, [])
+        for place in found:
+            forget(place)
 
-        Raises:
-            OutputError: it cannot be written.
-        """
-        if self.team.leads:
-            result = {"best": asdict(best), "unreadable": list(map(text_path, unreadable))}
-            write_bytes(self.path / RESULT, [json.dumps(result).encode()])
-            self._drop_state()
-            header = read_header(self.path / BEST)
-        return TrainResult(self.path / BEST, best, tuple(unreadable), self.team.share(header))
+    def _describe(self, restart: bool) -> None:
+        if self.plan is not None and (restart or not self._trained_plan()):
+            write_json(self.path / PLAN, self.plan)
+        if self._session is not None:
+            sessions = read_description(self.path / RUN).get("sessions", [])
+            write_json(self.path / RUN, {"sessions": [*sessions, self._session]})
+            write_bytes(self.path / RECIPE, [self._recipe.encode()])
 
-    def _ended(self) -> TrainResult:
-        path = self.path / RESULT
-        values = read_description(path)
-        try:
-            best, unreadable = Epoch(**values["best"]), tuple(values["unreadable"])
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"{path}: cannot be read; --restart begins anew") from error
-        if not (self.path / BEST).is_file():
-            raise UsageError(f"{self.path}: was trained, but has no {BEST}; --restart begins anew")
-        return TrainResult(self.path / BEST, best, unreadable, read_header(self.path / BEST))
-
-    def _drop_state(self) -> None:
-        """Remove what only a training that is not complete needs; it is large."""
-        try:
-            (self.path / STATE).unlink(missing_ok=True)
-        except OSError as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: OSError) -> OutputError:
-        return OutputError(f"{self.path}: cannot be written: {error.strerror}")
+    def _trained_plan(self) -> bool:
+        """Whether there is a plan, and a fold of it has completed an epoch."""
+        return any(map(has_begun, _places(self.path, read_description(self.path / PLAN))))
 
 
-def _write_split(path: Path, samples: Sequence[Sample]) -> None:
-    """A table that `vidlabel` reads wherever it is: of which video was in which part."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "group", "split"])
-    for sample in samples:
-        place = os.path.abspath(sample.path)  # noqa: PTH100 - links are not followed
-        writer.writerow([place, sample.label, sample.group, sample.split])
-    write_bytes(path, [text.getvalue().encode("utf-8", "surrogateescape")])
+def place_of(run: Path, folds: Sequence[str], fold: str) -> Path:
+    """The folder of a fold: that of the run itself if there is only one."""
+    return run if len(folds) == 1 else run / fold
+
+
+def _places(run: Path, plan: Mapping[str, Any]) -> list[Path]:
+    """The folders of the folds that a plan names."""
+    names = list(plan.get("folds", {}))
+    return [place_of(run, names, name) for name in names]
+
+
+def describe_session(arguments: Sequence[str], device: str, seed: int) -> dict[str, Any]:
+    """One start of the command: what was asked for, when, and on what it runs.
+
+    Args:
+        arguments: the command line, beginning with the program.
+        device: as in `train`.
+        seed: the random seed.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    target = pick_device(device)
+    return {
+        "command": shlex.join(["vidlabel", *map(text_path, arguments[1:])]),
+        "argv": [text_path(each) for each in arguments],
+        "folder": text_path(str(Path.cwd())),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": versions(),
+        "platform": platform.platform(),
+        "device": str(target),
+        "device_name": _device_name(target),
+        "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "seed": seed,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the outcome of a training."""
+    return {
+        "vidlabel": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "av", "numpy")},
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    """The name of the hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vidlabel.errors import OutputError, UsageError
-from vidlabel.train.observer import Epoch, Watch
+from vidlabel.train.observer import Epoch, TrainObserver
 
 FOLDER = "tensorboard"
 
 
-class TrainBoard(Watch):
+class TrainBoard(TrainObserver):
     """Writes each epoch's figures as it ends.
 
     Raises:

@@ -26,7 +26,7 @@ from vidlabel.train.distributed import Team, reduce_gradients, share_batchnorm, 
 from vidlabel.train.feature_cache import FeatureCache, centre_square
 from vidlabel.train.frame_cache import Frames, held_out_moments, kept_steps
 from vidlabel.train.gpu_clips import GpuClips, sent
-from vidlabel.train.observer import Watch
+from vidlabel.train.observer import TrainObserver
 from vidlabel.train.optimiser import make_optimiser, moving_average, rate_over_time
 from vidlabel.train.recipes import TrainSpec
 
@@ -77,7 +77,7 @@ class Trainer:
         clip, spec: what clips look like, and how to train.
         device: where to compute.
         team: the processes that take part.
-        watch: told of each step.
+        observer: is told of each step.
         features: of all videos, where the trunk is frozen and clips' pixels do not change.
 
     Raises:
@@ -86,7 +86,8 @@ class Trainer:
 
     def __init__(
         self, network: ClipModel, frames: Frames, parts: Parts, clip: ClipSpec, spec: TrainSpec,
-        device: torch.device, team: Team, watch: Watch, features: FeatureCache | None = None,
+        device: torch.device, team: Team, observer: TrainObserver,
+        features: FeatureCache | None = None,
     ) -> None:  # fmt: skip
         self._frames = frames
         self._features = features
@@ -95,7 +96,7 @@ class Trainer:
         self._spec = spec
         self._device = device
         self._team = team
-        self._watch = watch
+        self._observer = observer
         self._augment = Augment(clip, spec, device)
         self._gpu = GpuClips(clip, spec, device) if device.type == "cuda" else None
         self._batch_size = clips_of_batch(spec, len(parts.train), team)
@@ -114,7 +115,7 @@ class Trainer:
         self._average = moving_average(network, spec.ema) if spec.ema else None
         if spec.compile:
             network.trunk.compile()
-            watch.note("the CNN is compiled in the first epoch, which takes minutes")
+            observer.note("the CNN is compiled in the first epoch, which takes minutes")
         self._optimiser = make_optimiser(network, network.trunk, spec)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimiser, rate_over_time(spec, spec.epochs * self.steps)
@@ -174,7 +175,7 @@ class Trainer:
                     loss = float(sums[0]) / self._batch_size
                     if not math.isfinite(loss):
                         raise NotFinite("the loss is no longer a finite number")
-                    self._watch.step(loss, self._batch_size)
+                    self._observer.step(loss, self._batch_size)
                     total += sums
                 pending.clear()
         loss, right = (total / (self.steps * self._batch_size)).tolist()
@@ -337,7 +338,7 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        self._watch.note(
+        self._observer.note(
             f"the device's memory does not hold a batch of {self._batch_size} clips: computed in "
             f"pieces of {self._at_once}, the weights change as before"
         )

@@ -1,0 +1,220 @@
+"""One run of `vidlabel train`: open the data, train one model or the folds of a protocol, test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vidlabel import console
+from vidlabel.datasets.open import open_dataset
+from vidlabel.datasets.protocols import Fold
+from vidlabel.datasets.samples import Dataset, Sample, hold_out
+from vidlabel.device import pick_device
+from vidlabel.errors import UsageError
+from vidlabel.evaluate.folds import choose_folds, evaluate_folds, warn_of_doubts
+from vidlabel.evaluate.job import evaluate_and_report
+from vidlabel.evaluate.leak_check import check_tests, leak_lines
+from vidlabel.evaluate.report import summarise, write_report
+from vidlabel.predict.labeller import PredictSpec
+from vidlabel.synthetic.clips import ACTIONS
+from vidlabel.text import text_path
+from vidlabel.train.distributed import join_team, speaks_first
+from vidlabel.train.folds import Plan, train_folds
+from vidlabel.train.loop import train
+from vidlabel.train.observer import Observers, TrainObserver
+from vidlabel.train.progress import TrainView
+from vidlabel.train.run_folder import RunFolder, describe_session, versions
+from vidlabel.train.settings import Settings
+from vidlabel.train.tensorboard import TrainBoard
+from vidlabel.train.training_folder import TrainResult
+
+VALIDATION_SET = "validation set, on which the epoch was chosen"
+"""The title of its report: on new clips a model is worse."""
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train and how; the fields are the options of `vidlabel train`."""
+
+    data: str
+    out: Path
+    settings: Settings
+    protocol: str | None = None
+    split: str | None = None
+    folds: int = 5
+    splits: Path | None = None
+    group_pattern: str | None = None
+    per_class: int = 100
+    cache: Path | None = None
+    tensorboard: bool = False
+    device: str = "auto"
+    workers: int | None = None
+    resume: bool = True
+    quiet: bool = False
+    arguments: Sequence[str] = ()
+    """The command line, for run.json; the program's name first."""
+
+
+def run_training(request: TrainRequest) -> bool:
+    """Train what is asked for, then test it and write a report; True if videos could not be read.
+
+    Raises:
+        UsageError: options, settings or data do not fit each other, or what the folder holds.
+        RunError, CheckpointError, OutputError: as `train.loop.train`.
+        KeyboardInterrupt: it was stopped; a warning has said how to resume.
+    """
+    job = _Job(request)
+    try:
+        return job.run()
+    except KeyboardInterrupt:
+        if job.team.leads and (job.team.size == 1 or speaks_first()):
+            console.warn(_stopped(request, begun=job.folder.begun))
+        raise
+    except UsageError as error:
+        raise UsageError(request.settings.with_origins(str(error))) from error
+
+
+def _stopped(request: TrainRequest, *, begun: bool) -> str:
+    """What to say of a run that was stopped: how to resume it."""
+    if not request.resume and not begun:
+        return "stopped before anything was trained; run the same command to start over"
+    again = "the same command" if request.resume else "the same command without --restart"
+    return f"stopped; completed epochs are saved; run {again} to resume"
+
+
+class _Job:
+    """A run; its methods return whether videos could not be read."""
+
+    def __init__(self, request: TrainRequest) -> None:
+        settings = request.settings
+        self.team = join_team(pick_device(request.device))
+        self._request = replace(request, quiet=request.quiet or not self.team.leads)
+        session = describe_session(request.arguments, request.device, settings.train.seed)
+        self.folder = RunFolder(request.out, self.team, session, settings.to_toml())
+        observers: list[TrainObserver] = [TrainView(self._request.quiet)]
+        if request.tensorboard and self.team.leads:
+            observers.append(TrainBoard())
+        self._how: dict[str, Any] = {
+            "device": request.device,
+            "workers": request.workers,
+            "restart": not request.resume,
+            "cache": request.cache,
+            "observer": Observers(*observers),
+        }
+        """What `train` and `train_folds` are given alike."""
+        self._about = {
+            "data": text_path(request.data),
+            "recipe": settings.recipe,
+            "versions": versions(),
+        }
+
+    def run(self) -> bool:
+        dataset = self._open()
+        asked = self._request
+        if asked.protocol is None and asked.split is None and not dataset.official:
+            return self._one_model(dataset)
+        return self._folds(dataset)
+
+    def _open(self) -> Dataset:
+        """Find the videos, or generate them; of several processes only the first one does that."""
+        asked = self._request
+        generated = asked.data == "synthetic"
+        if generated and not self.team.leads:
+            self.team.wait()
+        total = asked.per_class * len(ACTIONS) if generated else 0
+        with console.Progress(total, asked.quiet or not generated, doing="generating") as progress:
+            dataset = open_dataset(
+                asked.data, asked.out, group_pattern=asked.group_pattern, splits=asked.splits,
+                per_class=asked.per_class, seed=asked.settings.train.seed,
+                on_clip=progress.advance,
+            )  # fmt: skip
+        if self.team.leads:
+            warn_of_doubts(dataset)
+            if generated:
+                self.team.wait()
+        if told := asked.settings.told:
+            self._note(told)
+        return dataset
+
+    def _one_model(self, dataset: Dataset) -> bool:
+        """Train on all clips without split `test`; test on those, or if there are none, report on
+        the validation set."""
+        asked, spec = self._request, self._request.settings.train
+        learned = [sample for sample in dataset.samples if sample.split != "test"]
+        tests: list[Fold] = []
+        if len(learned) < len(dataset.samples):
+            tests, _ = choose_folds(asked.data, dataset, None, None, 0, spec.seed)
+            check_tests(tests, "", asked.data, spec.init)
+        result = train(
+            learned, asked.out, spec, asked.settings.clip, asked.settings.model,
+            about=self._about, run=self.folder, **self._how,
+        )  # fmt: skip
+        unreadable = self._tell(result)
+        if tests:
+            return self._test(tests, "") or unreadable
+        parts = hold_out(learned, spec.val_fraction, spec.seed)
+        held = {s.path: s for s in parts if s.split == "val" and s.path not in result.unreadable}
+        if self.team.leads:
+            self._report_validation(list(held.values()), result)
+        return unreadable
+
+    def _report_validation(self, held: Sequence[Sample], result: TrainResult) -> None:
+        """Write and show what the model of the best epoch predicts of the validation set."""
+        asked, report = self._request, self._request.out / "report"
+        (found,) = evaluate_folds(
+            [Fold(VALIDATION_SET, (), (), tuple(held))], "", asked.data, str(result.checkpoint),
+            PredictSpec(workers=asked.workers), allow_leak=True, device=asked.device,
+            counting=lambda total: console.Progress(total, quiet=asked.quiet, doing="reporting"),
+        )  # fmt: skip
+        values = summarise(found)
+        write_report(report, found, values)
+        if not asked.quiet:
+            console.evaluation(values, (), str(report))
+
+    def _folds(self, dataset: Dataset) -> bool:
+        """Train and test the folds of a protocol; warn first if it leaks."""
+        asked, settings = self._request, self._request.settings
+        folds, protocol = choose_folds(
+            asked.data, dataset, asked.protocol, asked.split, asked.folds, settings.train.seed
+        )
+        if self.team.leads:
+            for line in (line for fold in folds for line in leak_lines(fold, protocol)):
+                console.warn(line)
+        plan = Plan(
+            asked.data, asked.group_pattern, protocol, tuple(folds), settings.train, settings.clip,
+            settings.model,
+        )  # fmt: skip
+        unreadable = False
+        for result in train_folds(
+            plan, self.folder, self.team, about=self._about, on_fold=self._on_fold, **self._how
+        ):
+            unreadable |= self._tell(result)
+        return self._test(folds, protocol) or unreadable
+
+    def _test(self, folds: Sequence[Fold], protocol: str) -> bool:
+        """Test what was trained, in the first process only."""
+        asked = self._request
+        return self.team.leads and evaluate_and_report(
+            folds, protocol, asked.data, str(asked.out), PredictSpec(workers=asked.workers),
+            asked.out / "report", device=asked.device, quiet=asked.quiet,
+        )  # fmt: skip
+
+    def _on_fold(self, fold: Fold, complete: bool) -> None:
+        self._note(f"{fold.name}: {'complete already' if complete else 'training'}")
+
+    def _tell(self, result: TrainResult) -> bool:
+        """Name the unreadable videos and the best epoch."""
+        for path in result.unreadable if self.team.leads else ():
+            console.warn(f"cannot be read, left out of training: {path}")
+        count = result.header.metrics["held_out_videos"]
+        self._note(
+            f"best: epoch {result.best.epoch}, top-1 {result.best.val_top1:.1%} on {count} "
+            f"validation video{'' if count == 1 else 's'}; {result.checkpoint}"
+        )
+        return bool(result.unreadable)
+
+    def _note(self, line: str) -> None:
+        if not self._request.quiet:
+            console.note(line)

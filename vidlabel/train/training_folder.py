@@ -1,0 +1,220 @@
+"""The folder of one training: locked, compared with what it held, prepared, and completed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vidlabel.datasets.samples import Sample
+from vidlabel.errors import OutputError, UsageError
+from vidlabel.evaluate.plan import PLAN, read_description
+from vidlabel.files.lock import holding
+from vidlabel.files.write import remove_leftovers, write_bytes
+from vidlabel.models.checkpoint import BEST, Header, read_header
+from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.text import text_path
+from vidlabel.train.distributed import Team
+from vidlabel.train.log import write_split
+from vidlabel.train.observer import Epoch
+from vidlabel.train.recipes import TrainSpec
+from vidlabel.train.training_state import STATE
+
+SPEC = "spec.json"
+LOG = "log.csv"
+LAST = "last.safetensors"
+RESULT = "result.json"
+"""Written last: a training whose folder has it is complete."""
+RUN, RECIPE = "run.json", "recipe.toml"
+
+_MADE = (STATE, RESULT, BEST, LAST, LOG, "split.csv", "curves.png", RUN, RECIPE, SPEC)
+"""spec.json comes last: as long as any of the others exists, it says what they belong to."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The outcome of a training: the best epoch's figures and its checkpoint."""
+
+    checkpoint: Path
+    best: Epoch
+    unreadable: tuple[str, ...]
+    header: Header
+
+
+@dataclass(frozen=True)
+class TrainingFolder:
+    """The folder of one training, for all of its processes; only the first one writes."""
+
+    path: Path
+    description: Mapping[str, Any]
+    """From `describe`."""
+    team: Team
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and lock it against other trainings.
+
+        Raises:
+            OutputError: it cannot be made, or another process holds it.
+        """
+        if not self.team.leads:
+            yield
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise refused(self.path, error) from error
+        with holding(self.path / SPEC):
+            yield
+
+    def check(self, *, restart: bool, fold: bool) -> TrainResult | None:
+        """Check that this training may use the folder; nothing that it needs is changed.
+
+        Args:
+            restart: it may replace what is there.
+            fold: it is a fold of a protocol.
+
+        Returns:
+            The result of the training, if it is complete.
+
+        Raises:
+            UsageError: the folder holds the folds of a protocol, or other settings.
+        """
+        ended = None
+        if self.team.leads:
+            if not fold and (self.path / PLAN).exists():
+                raise UsageError(
+                    f"{self.path}: holds the folds of a protocol ({PLAN}); name another --out"
+                )
+            if not restart and has_begun(self.path):
+                check_description(self.path / SPEC, self.description)
+                if (self.path / RESULT).is_file():
+                    ended = self._ended()
+                    self._remove_torn()
+                    self._drop_state()  # if the training was killed just before that
+        return self.team.share(ended)
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Write what is trained, and which video is in which part.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if not self.team.leads:
+            return
+        try:
+            if not has_begun(self.path):
+                (self.path / SPEC).unlink(missing_ok=True)  # of one that failed before its epochs
+            self._remove_torn()
+            if not check_description(self.path / SPEC, self.description):
+                write_json(self.path / SPEC, self.description)
+            write_split(self.path / "split.csv", samples)
+        except OSError as error:
+            raise refused(self.path, error) from error
+
+    def complete(self, best: Epoch, unreadable: Sequence[str], header: Header) -> TrainResult:
+        """Write the result, and remove what only resuming would need.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if self.team.leads:
+            result = {"best": asdict(best), "unreadable": list(map(text_path, unreadable))}
+            write_bytes(self.path / RESULT, [json.dumps(result).encode()])
+            self._drop_state()
+            header = read_header(self.path / BEST)
+        return TrainResult(self.path / BEST, best, tuple(unreadable), self.team.share(header))
+
+    def _ended(self) -> TrainResult:
+        path = self.path / RESULT
+        values = read_description(path)
+        try:
+            best, unreadable = Epoch(**values["best"]), tuple(values["unreadable"])
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"{path}: cannot be read; --restart starts over") from error
+        if not (self.path / BEST).is_file():
+            raise UsageError(f"{self.path}: was trained, but has no {BEST}; --restart starts over")
+        return TrainResult(self.path / BEST, best, unreadable, read_header(self.path / BEST))
+
+    def _drop_state(self) -> None:
+        """Remove the state, which is large."""
+        try:
+            (self.path / STATE).unlink(missing_ok=True)
+        except OSError as error:
+            raise refused(self.path, error) from error
+
+    def _remove_torn(self) -> None:
+        """Remove temporary files of trainings that were killed while they wrote."""
+        for name in _MADE:
+            remove_leftovers(self.path / name)
+
+
+def describe(
+    spec: TrainSpec, clip: ClipSpec, model: ModelSpec, samples: Sequence[Sample]
+) -> dict[str, Any]:
+    """What decides the outcome of a training, as plain values."""
+    digest = hashlib.sha256()
+    places = [os.path.abspath(s.path) for s in samples]  # noqa: PTH100 - links are not followed
+    rows = [(p, s.label, s.group, s.split) for p, s in zip(places, samples, strict=True)]
+    for each in sorted(rows):
+        digest.update("\0".join(map(text_path, each)).encode() + b"\n")
+    return {
+        "train": asdict(spec),
+        "clip": asdict(clip),
+        "model": asdict(model),
+        "samples": {"count": len(samples), "sha256": digest.hexdigest()},
+    }
+
+
+def check_description(path: Path, now: Mapping[str, Any]) -> bool:
+    """Compare the description in a file with the present one; False if there is no file.
+
+    Raises:
+        UsageError: they differ, or the file cannot be read.
+    """
+    before = read_description(path)
+    changed = sorted(_differences(before, json.loads(json.dumps(now)))) if before else []
+    if changed:
+        raise UsageError(
+            f"{path.parent}: holds a run with other settings ({'; '.join(changed[:3])}); "
+            "use --restart to start over, or name another --out"
+        )
+    return bool(before)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Replace a file. Raises OutputError."""
+    write_bytes(path, [json.dumps(values, indent=1).encode(), b"\n"])
+
+
+def has_begun(out: Path) -> bool:
+    """Whether a training in `out` has completed an epoch, which would be lost."""
+    return any((out / name).exists() for name in (RESULT, STATE, LOG))
+
+
+def forget(out: Path) -> None:
+    """Remove what a training has written to `out`, and nothing else."""
+    for name in _MADE:
+        (out / name).unlink(missing_ok=True)
+    for events in (out / "tensorboard").glob("events.out.tfevents.*"):
+        events.unlink(missing_ok=True)
+
+
+def refused(path: Path, error: OSError) -> OutputError:
+    """The error for a folder that cannot be written."""
+    return OutputError(f"{path}: cannot be written: {error.strerror}")
+
+
+def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{name}.{key}".strip("."))
+    elif before != now and name == "samples.sha256":  # a hash would tell the user nothing
+        yield "other videos, labels, groups or parts"
+    elif before != now:
+        yield f"{name} was {before}, is {now}"
