@@ -99,12 +99,12 @@ def done(
 def test_without_a_terminal_there_is_a_line_per_epoch(done: tuple[Done, Path]) -> None:
     result, out = done
     summary, *lines = result.err.splitlines()
-    assert summary.startswith("8 videos of 2 classes: 6 to train on, 2 held out")
+    assert summary.startswith("8 videos of 2 classes: 6 for training, 2 for validation")
     number = r"[0-9]+\.[0-9]+"
     figures = rf"loss {number}  held out: loss {number}, top-1 {number}%  [0-9]+ s"
     assert re.fullmatch(rf"epoch 1/2  {figures}, 0:0[0-9] left", lines[0]), lines
     assert re.fullmatch(rf"epoch 2/2  {figures}", lines[1])
-    assert re.fullmatch(rf"best: epoch [12], top-1 {number}% on 2 held-out videos; .*", lines[2])
+    assert re.fullmatch(rf"best: epoch [12], top-1 {number}% on 2 validation videos; .*", lines[2])
     assert lines[2].endswith(str(out / "best.safetensors"))
     assert lines[3].startswith("calibration error ")
     assert lines[4:] == [f"report written to {out / 'report'}"]
@@ -115,11 +115,11 @@ def test_a_run_ends_with_a_report_on_the_part_that_chose_the_epoch(done: tuple[D
     header = read_header(out / "best.safetensors")
     title, *figures = result.out.splitlines()
     assert re.fullmatch(
-        "held-out part, on which the epoch was chosen: best@[0-9a-f]{8} on 2 videos", title
+        "validation set, on which the epoch was chosen: best@[0-9a-f]{8} on 2 videos", title
     )
     assert any(re.match("used to choose the epoch +2 ", line) for line in figures)
     values = json.loads((out / "report" / "metrics.json").read_text())
-    assert values["fold"] == "held-out part, on which the epoch was chosen"
+    assert values["fold"] == "validation set, on which the epoch was chosen"
     assert values["leak"]["selected_on"] == values["videos"] == 2
     assert list(values["by_kind"]) == ["selected"]
     assert values["video_level"]["top1"]["value"] == header.metrics["held_out_top1"]
@@ -135,11 +135,13 @@ def test_a_run_that_is_stopped_in_its_report_is_complete(
     command = small(clips, tmp_path / "run", "--epochs", 1)
     stopped = program.run(
         *command,
-        before="import os, signal, vidlabel.evaluate.report as r\n"
+        before="import os, signal, vidlabel.train.job as r\n"
         "r.write_report = lambda *given: os.kill(os.getpid(), signal.SIGINT)\n",
     )
     assert stopped.code == 130
-    assert stopped.err.endswith("stopped; what is done is kept; the same command goes on\n")
+    assert stopped.err.endswith(
+        "stopped; completed epochs are saved; run the same command to resume\n"
+    )
     best = (tmp_path / "run" / "best.safetensors").read_bytes()
     again = program.run(*command)
     assert again.code == 0, again.err
@@ -170,17 +172,17 @@ def test_a_stopped_run_says_truly_how_it_goes_on(
     program: Program, clips: Path, tmp_path: Path
 ) -> None:
     command = small(clips, tmp_path / "run")
-    before = "import os, signal, vidlabel.datasets.open as d\n"
+    before = "import os, signal, vidlabel.train.job as d\n"
     early = before + "d.open_dataset = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
     first = program.run(*command, "--restart", before=early)
     assert first.code == 130
     assert first.err == (
-        "warning: stopped before anything was trained; the same command begins anew\n"
+        "warning: stopped before anything was trained; run the same command to start over\n"
     )
     stopped = program.run(*command, "--restart", before=STOPPED)
-    assert stopped.err.endswith("the same command without --restart goes on\n")
+    assert stopped.err.endswith("run the same command without --restart to resume\n")
     again = program.run(*command)
-    assert "goes on after epoch 1" in again.err, again.err
+    assert "resuming after epoch 1" in again.err, again.err
 
 
 def test_a_second_ctrl_c_changes_no_exit_code(
@@ -237,11 +239,13 @@ def test_every_start_is_added_and_none_where_nothing_was_trained(
     command = small(clips, out, "--tensorboard")
     first = program.run(*command, before=STOPPED)
     assert first.code == 130
-    assert first.err.endswith("stopped; what is done is kept; the same command goes on\n")
+    assert first.err.endswith(
+        "stopped; completed epochs are saved; run the same command to resume\n"
+    )
     assert len(sessions(out)) == 1
     again = program.run(*command)
     assert again.code == 0, again.err
-    assert "\ngoes on after epoch 1\nepoch 2/2  " in again.err
+    assert "\nresuming after epoch 1\nepoch 2/2  " in again.err
     assert len(sessions(out)) == 2
     assert sorted(scalars(out / "tensorboard")) == [
         "loss/held_out", "loss/train", "lr", "top1/held_out", "top1/train",
@@ -252,7 +256,7 @@ def test_every_start_is_added_and_none_where_nothing_was_trained(
     assert program.run(*command).code == 0
     assert len(sessions(out)) == 2, "it was complete"
     anew = program.run(*command, "--restart")
-    assert "goes on" not in anew.err
+    assert "resuming" not in anew.err
     assert len(sessions(out)) == 1
     logged = scalars(out / "tensorboard")
     assert [step for step, _ in logged["lr"]] == [1, 2]
@@ -389,9 +393,8 @@ def test_of_several_processes_the_first_alone_speaks_and_writes(
     program: Program, clips: Path, tmp_path: Path
 ) -> None:
     second = (
-        "import vidlabel.train.loop\n"  # which has its own name for join_team
-        "import vidlabel.train.distributed as d\n"
-        "d.join_team = lambda device: d.Team(rank=1, size=1, local_rank=1)\n"
+        "import vidlabel.train.job as job, vidlabel.train.distributed as d\n"
+        "job.join_team = lambda device: d.Team(rank=1, size=1, local_rank=1)\n"
     )
     table = tmp_path / "clips.csv"
     rows = [

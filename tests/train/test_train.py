@@ -83,7 +83,11 @@ def trained(
 ) -> tuple[TrainResult, list[Epoch], Path]:
     out = tmp_path_factory.mktemp("runs") / "first"
     log: list[Epoch] = []
-    return train(samples, out, SPEC, CLIP, MODEL, device="cpu", watch=_Each(log.append)), log, out
+    return (
+        train(samples, out, SPEC, CLIP, MODEL, device="cpu", observer=_Each(log.append)),
+        log,
+        out,
+    )
 
 
 def test_it_learns_what_tells_the_classes_apart(
@@ -152,12 +156,11 @@ def test_auto_begins_with_imagenets_weights_where_they_can_be_had(
     whole = torchvision.models.mnasnet0_5().state_dict()
     first = next(key for key in whole if key.endswith("0.weight"))
     monkeypatch.setattr(trunks, "_fetched", lambda name: whole)
-    notes: list[str] = []
     spec = TrainSpec(epochs=1, batch_size=8, lr=1e-9, val_fraction=0.3, trunk_weights="auto")
-    watch = _Each(lambda line: None)
-    monkeypatch.setattr(watch, "note", notes.append)
-    result = train(samples, tmp_path / "had", spec, CLIP, MODEL, device="cpu", watch=watch)
-    assert notes[:-1] == ["the CNN begins with ImageNet's weights"]
+    observer = _Each()
+    notes = observer.notes
+    result = train(samples, tmp_path / "had", spec, CLIP, MODEL, device="cpu", observer=observer)
+    assert notes[:-1] == ["the CNN starts from ImageNet weights"]
     assert result.header.training["start"] == "imagenet"
     learned = load_checkpoint(str(result.checkpoint)).network.trunk.state_dict()
     torch.testing.assert_close(learned[first.removeprefix("layers.")], whole[first])
@@ -167,7 +170,7 @@ def test_auto_begins_with_imagenets_weights_where_they_can_be_had(
 
     monkeypatch.setattr(trunks, "_fetched", missing)
     notes.clear()
-    result = train(samples, tmp_path / "none", spec, CLIP, MODEL, device="cpu", watch=watch)
+    result = train(samples, tmp_path / "none", spec, CLIP, MODEL, device="cpu", observer=observer)
     assert len(notes) == 2
     assert notes[0].endswith("more clips to learn from: no network")
     assert result.header.training["start"] == "none"
@@ -281,7 +284,7 @@ def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
 
     out = tmp_path / "broken"
     with pytest.raises(KeyboardInterrupt):
-        train(samples, out, spec, CLIP, MODEL, device="cpu", watch=_Each(ended_after(1)))
+        train(samples, out, spec, CLIP, MODEL, device="cpu", observer=_Each(ended_after(1)))
     calls = []
     pool = CnnBiRnn.pool
 
@@ -300,7 +303,7 @@ def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
         raise OutputError("no space left")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vidlabel.train.state.write_bytes", torn)
+        patch.setattr("vidlabel.train.loop.save_state", torn)
         with pytest.raises(OutputError):
             train(samples, out, spec, CLIP, MODEL, device="cpu")
     assert len(_table(out / "log.csv")) == 2, "the epoch was done, but not its state"
@@ -318,7 +321,7 @@ def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
         assert torch.equal(values, theirs[name]), name
     assert not (out / "state.pt").exists()
     # Complete: nothing is done again.
-    again = train(samples, out, spec, CLIP, MODEL, device="cpu", watch=_Each(ended_after(1)))
+    again = train(samples, out, spec, CLIP, MODEL, device="cpu", observer=_Each(ended_after(1)))
     assert again.best == result.best
     assert again.header == result.header
 
@@ -335,7 +338,7 @@ def test_b2_53_a_state_left_beside_a_complete_training_is_removed(tmp_path: Path
     before = files()
     (out / "state.pt").write_bytes(b"of the last epoch")
     log: list[Epoch] = []
-    again = train(samples, out, spec, CLIP, MODEL, device="cpu", watch=_Each(log.append))
+    again = train(samples, out, spec, CLIP, MODEL, device="cpu", observer=_Each(log.append))
     assert again == result
     assert log == [], "nothing is done again"
     assert files() == before
@@ -361,7 +364,7 @@ def test_a_folder_with_another_training_is_left_alone(tmp_path: Path) -> None:
 def test_a_broken_state_is_one_clear_line(content: bytes, tmp_path: Path) -> None:
     samples = _samples(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        train(samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", watch=_Each(_stop))
+        train(samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu", observer=_Each(_stop))
     (tmp_path / "run" / "state.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"state\.pt: corrupt; --restart"):
         train(samples, tmp_path / "run", SPEC, CLIP, MODEL, device="cpu")
@@ -370,7 +373,7 @@ def test_a_broken_state_is_one_clear_line(content: bytes, tmp_path: Path) -> Non
 def test_a_state_of_another_shape_is_one_clear_line(samples: list[Sample], tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(samples, out, SPEC, CLIP, MODEL, device="cpu", watch=_Each(_stop))
+        train(samples, out, SPEC, CLIP, MODEL, device="cpu", observer=_Each(_stop))
     state = torch.load(out / "state.pt", weights_only=True)
     others: list[object] = [
         [], {}, state | {"trainer": {}}, state | {"trainer": 1}, state | {"log": []},
@@ -380,13 +383,13 @@ def test_a_state_of_another_shape_is_one_clear_line(samples: list[Sample], tmp_p
     ]  # fmt: skip
     for other in others:
         torch.save(other, out / "state.pt")
-        with pytest.raises(CheckpointError, match=r"state\.pt: is not .*; --restart begins anew$"):
+        with pytest.raises(CheckpointError, match=r"state\.pt: is not .*; --restart starts over$"):
             train(samples, out, SPEC, CLIP, MODEL, device="cpu")
     torch.save(state, out / "state.pt")
     result = train(samples, out, replace(SPEC), CLIP, MODEL, device="cpu")
     assert len(_table(out / "log.csv")) == SPEC.epochs
     result.checkpoint.unlink()
-    with pytest.raises(UsageError, match=r"has no best\.safetensors; --restart begins anew"):
+    with pytest.raises(UsageError, match=r"has no best\.safetensors; --restart starts over"):
         train(samples, out, SPEC, CLIP, MODEL, device="cpu")
 
 
@@ -406,9 +409,9 @@ def test_b2_54_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_model(
     monkeypatch.setattr(CnnBiRnn, "pool", fails_later)
     out = tmp_path / "run"
     with pytest.raises(RunError) as caught:
-        train(samples, out, SPEC, CLIP, MODEL, device="cpu", watch=_Each(broken.append))
+        train(samples, out, SPEC, CLIP, MODEL, device="cpu", observer=_Each(broken.append))
     assert broken[0].epoch == 1
-    what = "loss" if in_training else "held-out loss"
+    what = "loss" if in_training else "validation loss"
     assert str(caught.value) == (
         f"epoch 2: the {what} is no longer a finite number; {out} keeps best.safetensors of "
         "epoch 1 and last.safetensors of epoch 1; try a smaller --lr, with another --out"
@@ -417,7 +420,7 @@ def test_b2_54_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_model(
         assert load_checkpoint(str(out / f"{name}.safetensors")).header.training["epoch"] == 1
     assert not (out / "result.json").exists()
     assert (out / "curves.png").stat().st_size > 1000
-    with pytest.raises(RunError, match=r"^epoch 1: .*; nothing is kept yet; try a smaller --lr"):
+    with pytest.raises(RunError, match=r"^epoch 1: .*; nothing was saved; try a smaller --lr"):
         train(samples, tmp_path / "other", SPEC, CLIP, MODEL, device="cpu")
     monkeypatch.undo()
     for folder in ("other", "third"):  # what it says works, even where nothing is kept
@@ -445,13 +448,13 @@ def test_an_old_run_stays_until_a_new_one_can_begin(
     train(samples, out, spec, CLIP, MODEL, device="cpu")
     before = _files(out)
     assert len(before) == 7
-    watch = _Each()
-    monkeypatch.setattr(watch, "decoding", None)  # nothing is decoded
+    observer = _Each()
+    monkeypatch.setattr(observer, "decoding", None)  # nothing is decoded
 
     def refused(error: type[Exception], why: str, cache: Path | None = None, **new: Any) -> None:
         with pytest.raises(error, match=why):
             train(
-                samples, out, replace(spec, **new), CLIP, MODEL, device="cpu", watch=watch,
+                samples, out, replace(spec, **new), CLIP, MODEL, device="cpu", observer=observer,
                 restart=True, cache=cache,
             )  # fmt: skip
         assert _files(out) == before
@@ -466,9 +469,9 @@ def test_an_old_run_stays_until_a_new_one_can_begin(
     with monkeypatch.context() as patch:
         patch.setattr("vidlabel.train.loop.pick_device", lambda device: torch.device("mps"))
         refused(UsageError, "--precision bf16", precision="bf16")
-    train(samples, out, spec, CLIP, MODEL, device="cpu", watch=watch)
+    train(samples, out, spec, CLIP, MODEL, device="cpu", observer=observer)
     assert _files(out) == before
-    assert watch.notes == [], "nothing was about to be trained"
+    assert observer.notes == [], "nothing was about to be trained"
 
 
 def test_a_folder_in_which_nothing_was_trained_takes_other_settings(
@@ -495,7 +498,7 @@ def test_what_is_left_of_a_run_that_was_half_forgotten_is_not_gone_on_with(
     """As after a kill within the first moment of --restart."""
     out, other = tmp_path / "run", replace(SPEC, lr=1e-3)
     with pytest.raises(KeyboardInterrupt):
-        train(samples, out, SPEC, CLIP, MODEL, device="cpu", watch=_Each(_stop))
+        train(samples, out, SPEC, CLIP, MODEL, device="cpu", observer=_Each(_stop))
     forgotten: list[Path] = []
     unlink = Path.unlink
 
@@ -526,7 +529,7 @@ def test_the_curves_are_drawn_once_however_it_ends(
     monkeypatch.setattr("vidlabel.train.loop.write_curves", draw)
     spec = replace(SPEC, epochs=3)
     with pytest.raises(KeyboardInterrupt):
-        train(samples, tmp_path / "run", spec, CLIP, MODEL, device="cpu", watch=_Each(_stop))
+        train(samples, tmp_path / "run", spec, CLIP, MODEL, device="cpu", observer=_Each(_stop))
     assert drawn == [1]
     train(samples, tmp_path / "run", spec, CLIP, MODEL, device="cpu")
     assert drawn == [1, 3]
@@ -534,14 +537,14 @@ def test_the_curves_are_drawn_once_however_it_ends(
 
 def test_what_is_trained_is_said_before_it_is(samples: list[Sample], tmp_path: Path) -> None:
     def said(samples: list[Sample], out: str, model: ModelSpec = MODEL) -> str:
-        watch = _Each(_stop)
+        observer = _Each(_stop)
         with pytest.raises(KeyboardInterrupt):
-            train(samples, tmp_path / out, SPEC, CLIP, model, device="cpu", watch=watch)
-        assert len(watch.notes) == 1
-        return watch.notes[0]
+            train(samples, tmp_path / out, SPEC, CLIP, model, device="cpu", observer=observer)
+        assert len(observer.notes) == 1
+        return observer.notes[0]
 
     assert said(samples, "plain") == (
-        "16 videos of 2 classes: 12 to train on, 4 held out (2 of 8 groups); cnn-birnn on cpu in "
+        "16 videos of 2 classes: 12 for training, 4 for validation (2 of 8 groups); cnn-birnn on cpu in "
         "fp32"
     )
     table = [
@@ -549,7 +552,9 @@ def test_what_is_trained_is_said_before_it_is(samples: list[Sample], tmp_path: P
                 group=f"{s.label} {s.group}")
         for s in samples
     ]  # fmt: skip
-    assert "14 to train on, 2 held out (2 of 16 groups; none of blue); " in said(table, "table")
+    assert "14 for training, 2 for validation (2 of 16 groups; none of blue); " in said(
+        table, "table"
+    )
 
 
 def test_a_part_or_class_that_cannot_be_read_at_all_stops_it(
@@ -567,9 +572,9 @@ def test_a_part_or_class_that_cannot_be_read_at_all_stops_it(
         ]
 
     for bad, what in (
-        (spoiled("val", ("red", "blue")), "none of the held-out videos can be read: .*red/0.mp4"),
-        (spoiled("train", ("red", "blue")), "class blue: none of its videos to train on can be"),
-        (spoiled("train", ("red",)), "class red: none of its videos to .*red/2.mp4.*; [.]{3}$"),
+        (spoiled("val", ("red", "blue")), "none of the validation videos can be read: .*red/0.mp4"),
+        (spoiled("train", ("red", "blue")), "class blue: none of its training videos can be"),
+        (spoiled("train", ("red",)), "class red: none of its .*red/2.mp4.*; [.]{3}$"),
     ):
         with pytest.raises(RunError, match=f"^{what}"):
             train(bad, tmp_path / "run", spec, CLIP, MODEL, device="cpu")
@@ -591,7 +596,7 @@ def test_too_many_unreadable_videos_are_named_with_what_to_do(
     line = str(caught.value)
     assert line.startswith("7 of 23 videos cannot be read, more than --max-bad 0.01: ")
     assert [number for number in range(7) if f"broken{number}.mp4: " in line] == list(range(5))
-    assert " and 2 more; replace or remove them, or go on without them with --max-bad " in line
+    assert "; ...; replace or remove them, or train without them with --max-bad " in line
     spec = replace(spec, max_bad=float(line.split()[-1]))
     result = train([*samples, *broken], tmp_path / "run", spec, CLIP, MODEL, device="cpu")
     assert len(result.unreadable) == 7
@@ -602,12 +607,12 @@ def test_a_data_set_is_the_same_by_another_path(
 ) -> None:
     out, spec = tmp_path / "run", replace(SPEC, epochs=2)
     with pytest.raises(KeyboardInterrupt):
-        train(samples, out, spec, CLIP, MODEL, device="cpu", watch=_Each(_stop))
+        train(samples, out, spec, CLIP, MODEL, device="cpu", observer=_Each(_stop))
     root = Path(samples[0].path).parent.parent
     monkeypatch.chdir(root)
     near = [replace(s, path=os.path.relpath(s.path, root)) for s in samples]
     log: list[Epoch] = []
-    train(near, out, spec, CLIP, MODEL, device="cpu", watch=_Each(log.append))
+    train(near, out, spec, CLIP, MODEL, device="cpu", observer=_Each(log.append))
     assert [line.epoch for line in log] == [2]
     swapped = [replace(s, label={"red": "blue", "blue": "red"}[s.label]) for s in samples]
     with pytest.raises(UsageError, match=r"settings \(other videos, labels, groups or parts\); "):
@@ -622,7 +627,7 @@ def test_the_division_is_a_table_that_can_be_used(
     near = [replace(s, path=os.path.relpath(s.path, root)) for s in samples]
     spec = replace(SPEC, epochs=2)
     with pytest.raises(KeyboardInterrupt):
-        train(near, tmp_path / "run", spec, CLIP, MODEL, device="cpu", watch=_Each(_stop))
+        train(near, tmp_path / "run", spec, CLIP, MODEL, device="cpu", observer=_Each(_stop))
     monkeypatch.chdir(tmp_path)
     table = tmp_path / "run" / "split.csv"
     read = read_table(table)
@@ -662,11 +667,11 @@ def test_what_cannot_be_compiled_is_one_clear_line(
 
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: None)
     monkeypatch.setattr(CnnBiRnn, "pool", fails)
-    watch = _Each()
+    observer = _Each()
     spec = replace(SPEC, compile=True)
     with pytest.raises(RunError) as caught:
-        train(samples, tmp_path / "run", spec, CLIP, MODEL, device="cpu", watch=watch)
+        train(samples, tmp_path / "run", spec, CLIP, MODEL, device="cpu", observer=observer)
     line = str(caught.value)
     assert line.startswith("--compile failed (InvalidCxxCompiler: No working C++ compiler found")
     assert line.endswith("; it needs a C++ compiler, such as g++: leave it out")
-    assert "the CNN is compiled in the first epoch, which takes minutes" in watch.notes
+    assert "the CNN is compiled in the first epoch, which takes minutes" in observer.notes
