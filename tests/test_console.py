@@ -16,7 +16,7 @@ from rich.console import Console
 from vidlabel import console
 from vidlabel.specs import Prediction, Status
 from vidlabel.train.observer import Epoch
-from vidlabel.train.progress import Pace, TrainView
+from vidlabel.train.progress import TrainView
 
 ROWS = [
     Prediction("a.mp4", Status.OK, "wave", 0.9),
@@ -282,11 +282,11 @@ def test_a_training_is_a_table_over_a_bar(terminal: Callable[..., Terminal], wid
     train_on(TrainView())
     lines = stream.text().splitlines()
     assert all(len(line) <= width for line in lines)
-    assert not any("goes on" in line for line in lines)
+    assert not any("resuming" in line for line in lines)
     if width < 60:
         return
     wanted = """\
-                    training       held out
+                    training     validation
 epoch       lr   loss   top-1    loss   top-1    time
   1/3  5.0e-04  2.900   10.0%   2.800   12.5%    1:01  best
   2/3  2.5e-04  1.451   50.0%   1.900  100.0%  1:02:05  best
@@ -305,31 +305,24 @@ def test_the_bar_tells_how_far_it_is(terminal: Callable[..., Terminal]) -> None:
     view.begin(Path("run"), 4, 2, EPOCHS[:1])
     view.step(1.5, 16)
     view.end()
-    assert stream.text().startswith("goes on after epoch 1\n")
+    assert stream.text().startswith("resuming after epoch 1\n")
     shown = [line for line in stream.text().splitlines() if line.startswith("epoch 2/4")]
-    assert re.search(r" 3/8  loss 1\.500  [0-9.]+ clips/s  0:00  0:00 left$", shown[-1])
+    assert re.search(r" 3/8 loss 1\.500 [0-9.]+ clips/s 0:00:0[0-9] 0:00 left$", shown[-1])
 
 
-def test_what_is_left_is_told_by_the_speed_of_this_start() -> None:
+def test_the_time_left_follows_from_the_speed_of_this_start(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     now = [100.0]
-    pace = Pace(epochs=4, steps=10, done=2, clock=lambda: now[0])
-    assert (pace.place, pace.left) == ("epoch 3/4", "")
-    assert pace.figures(99) == "20/40  0.0 clips/s  0:00"
-    now[0] += 60
-    for loss in (1.0, 2.0):
-        pace.step(loss, 15)
-    whole = "22/40  loss 1.500  0.5 clips/s  1:00  9:00 left"
-    assert pace.figures(len(whole)) == whole
-    assert pace.figures(len(whole) - 1) == "22/40  loss 1.500  0.5 clips/s  9:00 left"
-    assert pace.figures(35) == "22/40  loss 1.500  9:00 left"
-    assert pace.figures(25) == "loss 1.500  9:00 left"
-    assert pace.figures(0) == "9:00 left"
-    now[0] += 90 * 60
-    pace.epoch(3)
-    assert (pace.place, pace.left) == ("epoch 4/4", "1:31:00 left")
-    assert "loss" not in pace.figures(99)
-    pace.epoch(4)
-    assert (pace.place, pace.left) == ("epoch 4/4", "")
+    view = TrainView(clock=lambda: now[0])
+    view.begin(Path("run"), 4, 10, EPOCHS[:1])
+    for number, line in enumerate(EPOCHS[1:], 2):
+        for _ in range(10):
+            view.step(1.0, 15)
+        now[0] += 30 * 60
+        view.epoch(line, best=number == 2)
+    ends = [line.rpartition(" s")[2] for line in capsys.readouterr().err.splitlines()[1:]]
+    assert ends == [", 1:00:00 left", ", 30:00 left"]
 
 
 def test_a_training_without_a_terminal_is_a_line_per_epoch(
@@ -338,9 +331,9 @@ def test_a_training_without_a_terminal_is_a_line_per_epoch(
     train_on(TrainView(), before=1)
     assert capsys.readouterr() == (
         "",
-        "goes on after epoch 1\n"
-        "epoch 2/3  loss 1.451  held out: loss 1.900, top-1 100.0%  3725 s, 0:00 left\n"
-        "epoch 3/3  loss 0.700  held out: loss 2.000, top-1 30.0%  9 s\n"
+        "resuming after epoch 1\n"
+        "epoch 2/3  loss 1.451  validation: loss 1.900, top-1 100.0%  3725 s, 0:00 left\n"
+        "epoch 3/3  loss 0.700  validation: loss 2.000, top-1 30.0%  9 s\n"
         "[/] noted\n",
     )
     train_on(TrainView(quiet=True), before=1)

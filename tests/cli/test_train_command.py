@@ -101,7 +101,7 @@ def test_without_a_terminal_there_is_a_line_per_epoch(done: tuple[Done, Path]) -
     summary, *lines = result.err.splitlines()
     assert summary.startswith("8 videos of 2 classes: 6 for training, 2 for validation")
     number = r"[0-9]+\.[0-9]+"
-    figures = rf"loss {number}  held out: loss {number}, top-1 {number}%  [0-9]+ s"
+    figures = rf"loss {number}  validation: loss {number}, top-1 {number}%  [0-9]+ s"
     assert re.fullmatch(rf"epoch 1/2  {figures}, 0:0[0-9] left", lines[0]), lines
     assert re.fullmatch(rf"epoch 2/2  {figures}", lines[1])
     assert re.fullmatch(rf"best: epoch [12], top-1 {number}% on 2 validation videos; .*", lines[2])

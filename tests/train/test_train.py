@@ -544,8 +544,8 @@ def test_what_is_trained_is_said_before_it_is(samples: list[Sample], tmp_path: P
         return observer.notes[0]
 
     assert said(samples, "plain") == (
-        "16 videos of 2 classes: 12 for training, 4 for validation (2 of 8 groups); cnn-birnn on cpu in "
-        "fp32"
+        "16 videos of 2 classes: 12 for training, 4 for validation (2 of 8 groups); cnn-birnn on "
+        "cpu in fp32"
     )
     table = [
         replace(s, split="val" if s.label == "red" and s.group in ("place0", "place1") else "train",

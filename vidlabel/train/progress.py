@@ -1,139 +1,78 @@
-"""A training as people see it: a line for each epoch, and below them what goes on now."""
+"""The progress of a training on stderr: a row or line for each epoch, and a bar below them.
+
+The rows are printed one by one, not as a table of rich's in a Live display: that one cannot be
+longer than the terminal is high, and leaves nothing to scroll back to.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from rich.progress import BarColumn, ProgressColumn, Task
-from rich.progress import Progress as RichProgress
-from rich.table import Column
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from vidlabel import console
 from vidlabel.console import Counting
 from vidlabel.train.observer import Epoch, TrainObserver
 
-_LEAST_BAR = 10
-"""Characters that figures leave to the bar."""
 
-
-class Pace:
-    """How far a training is, and how fast.
+class TrainView(TrainObserver):
+    """Shows a training: on a terminal a table that grows above a bar, else a line per epoch.
 
     Args:
-        epochs, steps: of the whole training, and of each epoch.
-        done: epochs that an earlier start has done; they count as done, but not for the speed.
+        quiet: show nothing.
         clock: seconds since any moment.
     """
 
-    def __init__(
-        self, epochs: int, steps: int, done: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.epochs = epochs
-        self.total = epochs * steps
-        self.done = self._before = done * steps
-        self._steps = steps
-        self._clock = clock
-        self._started = clock()
-        self._clips = 0
-        self._loss = 0.0
-        self._since = 0  # steps since the epoch began
-
-    def step(self, loss: float, clips: int) -> None:
-        """Count a step."""
-        self.done += 1
-        self._since += 1
-        self._loss += loss
-        self._clips += clips
-
-    def epoch(self, number: int) -> None:
-        """An epoch has ended; the next one has a mean loss of its own."""
-        self.done = number * self._steps
-        self._since, self._loss = 0, 0.0
-
-    @property
-    def place(self) -> str:
-        """The epoch that is under way, of all."""
-        return f"epoch {min(self.done // self._steps + 1, self.epochs)}/{self.epochs}"
-
-    @property
-    def left(self) -> str:
-        """Time left, as text; empty as long as it cannot be known, and at the end."""
-        now, to_come = self.done - self._before, self.total - self.done
-        if not now or not to_come:
-            return ""
-        return f"{_clock_time(self._elapsed / now * to_come)} left"
-
-    def figures(self, room: int) -> str:
-        """Steps, mean loss of the epoch, speed and time, as far as they fit in `room` characters.
-
-        The least important one gives way first.
-        """
-        parts = {
-            "steps": f"{self.done}/{self.total}",
-            "loss": f"loss {self._loss / self._since:.3f}" if self._since else "",
-            "speed": f"{self._clips / max(self._elapsed, 1e-3):.1f} clips/s",
-            "elapsed": _clock_time(self._elapsed),
-            "left": self.left,
-        }
-        for name in ("elapsed", "speed", "steps", "loss"):
-            if len(_joined(parts.values())) <= room:
-                break
-            del parts[name]
-        return _joined(parts.values())
-
-    @property
-    def _elapsed(self) -> float:
-        return self._clock() - self._started
-
-
-class TrainView(TrainObserver):
-    """Tells people on stderr: on a terminal a growing table over a bar, else a line per epoch."""
-
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._quiet = quiet
-        self._pace = Pace(1, 1, 0)
-        self._bar: RichProgress | None = None
-        self._rates = True
-        """Whether the table has a column for the learning rate."""
+        self._clock = clock
+        self._bar: Progress | None = None
         self._noted: set[str] = set()
 
     def decoding(self, total: int) -> Counting:
         return console.Progress(total, quiet=self._quiet, doing="decoding")
 
     def describing(self, total: int) -> Counting:
-        return console.Progress(total, quiet=self._quiet, doing="describing")
+        return console.Progress(total, quiet=self._quiet, doing="computing features")
 
     def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
-        self._pace = Pace(epochs, steps, len(log))
+        self._epochs, self._steps = epochs, steps
+        self._before = self._done = len(log) * steps  # optimizer steps
+        self._started = self._clock()
+        self._clips = 0
+        self._losses: list[float] = []  # of the epoch under way
         if log:
-            self.note(f"goes on after epoch {len(log)}")
+            self.note(f"resuming after epoch {len(log)}")
         if self._quiet or not console.watched() or len(log) == epochs:
             return
-        self._rates = console.width() >= _full_width(
-            epochs
-        )  # once: a terminal can be made narrower
+        # Once, for all rows: a terminal can be made narrower.
+        self._rates = console.width() >= _full_width(epochs)
         for header in _header(epochs, self._rates):
             console.line(Text(header, style="bold"))
-        self._bar = console.bar(_Place(), BarColumn(bar_width=None), _Figures(self._pace))
-        self._bar.add_task(self._pace.place, total=self._pace.total, completed=self._pace.done)
+        self._bar = self._new_bar(console.width())
         with suppress(OSError):  # a terminal that was closed must not end a training
             self._bar.start()
 
     def step(self, loss: float, clips: int) -> None:
-        self._pace.step(loss, clips)
+        self._done += 1
+        self._clips += clips
+        self._losses.append(loss)
         self._update()
 
     def epoch(self, line: Epoch, best: bool) -> None:
-        self._pace.epoch(line.epoch)
+        self._done = line.epoch * self._steps
+        self._losses.clear()
         if self._bar is not None:
-            console.line(_row(line, self._pace.epochs, best, self._rates))
+            console.line(_row(line, self._epochs, best, self._rates))
             self._update()
         elif not self._quiet:
-            console.note(_sentence(line, self._pace))
+            left = self._left()
+            console.note(_sentence(line, self._epochs) + (f", {left}" if left else ""))
 
     def end(self) -> None:
         if self._bar is not None:
@@ -142,44 +81,61 @@ class TrainView(TrainObserver):
             self._bar = None
 
     def note(self, line: str) -> None:
-        if not self._quiet and line not in self._noted:  # the folds of a protocol say the same
+        if not self._quiet and line not in self._noted:  # the folds of a protocol repeat it
             self._noted.add(line)
             console.note(line)
+
+    def _new_bar(self, width: int) -> Progress:
+        """A bar with the columns that a terminal of this width has room for."""
+        columns = {
+            TextColumn("{task.description}"): 0,
+            BarColumn(bar_width=None): 0,
+            MofNCompleteColumn(): 60,
+            TextColumn("{task.fields[loss]}"): 50,
+            TextColumn("{task.fields[speed]}"): 80,
+            TimeElapsedColumn(): 90,
+            TextColumn("{task.fields[left]}"): 0,
+        }
+        bar = console.bar(*(column for column, least in columns.items() if width >= least))
+        bar.add_task(self._place(), total=self._epochs * self._steps, **self._figures())
+        return bar
 
     def _update(self) -> None:
         if self._bar is not None:
             (task,) = self._bar.task_ids
-            self._bar.update(task, completed=self._pace.done, description=self._pace.place)
+            figures = self._figures()
+            self._bar.update(task, description=self._place(), **figures)
+
+    def _figures(self) -> dict[str, Any]:
+        mean = sum(self._losses) / max(1, len(self._losses))
+        return {
+            "completed": self._done,
+            "loss": f"loss {mean:.3f}" if self._losses else "",
+            "speed": f"{self._clips / max(self._elapsed(), 1e-3):.1f} clips/s",
+            "left": self._left(),
+        }
+
+    def _place(self) -> str:
+        return f"epoch {min(self._done // self._steps + 1, self._epochs)}/{self._epochs}"
+
+    def _left(self) -> str:
+        """Time left, at the mean speed since the start; empty if that is unknown, and at the end.
+
+        Rich's own estimate forgets what is 30 seconds old, and an epoch ends with a validation."""
+        now, to_come = self._done - self._before, self._epochs * self._steps - self._done
+        if not now or not to_come:
+            return ""
+        return f"{_clock_time(self._elapsed() / now * to_come)} left"
+
+    def _elapsed(self) -> float:
+        return self._clock() - self._started
 
 
-class _Place(ProgressColumn):
-    """The epoch."""
-
-    def __init__(self) -> None:
-        super().__init__(Column(no_wrap=True))
-
-    def render(self, task: Task) -> Text:
-        return Text(task.description)
-
-
-class _Figures(ProgressColumn):
-    """What the bar's place and the width of the terminal leave room for."""
-
-    def __init__(self, pace: Pace) -> None:
-        super().__init__(Column(no_wrap=True))
-        self._pace = pace
-
-    def render(self, task: Task) -> Text:
-        room = console.width() - len(task.description) - _LEAST_BAR - 2  # two spaces between
-        return Text(self._pace.figures(room))
-
-
-def _sentence(line: Epoch, pace: Pace) -> str:
+def _sentence(line: Epoch, epochs: int) -> str:
     """An epoch as a line of a log."""
-    left = f", {pace.left}" if pace.left else ""
     return (
-        f"epoch {line.epoch}/{pace.epochs}  loss {line.train_loss:.3f}  held out: loss "
-        f"{line.val_loss:.3f}, top-1 {line.val_top1:.1%}  {line.seconds:.0f} s{left}"
+        f"epoch {line.epoch}/{epochs}  loss {line.train_loss:.3f}  validation: loss "
+        f"{line.val_loss:.3f}, top-1 {line.val_top1:.1%}  {line.seconds:.0f} s"
     )
 
 
@@ -187,7 +143,7 @@ def _header(epochs: int, rates: bool) -> tuple[str, str]:
     """Two lines above the table."""
     gap, rate = " " * _place_width(epochs), _rate_column("lr", rates)
     return (
-        f"{gap}{' ' * len(rate)}      training       held out",
+        f"{gap}{' ' * len(rate)}      training     validation",
         f"{'epoch':>{len(gap)}}{rate}   loss   top-1    loss   top-1    time",
     )
 
@@ -204,22 +160,18 @@ def _row(line: Epoch, epochs: int, best: bool, rates: bool) -> Text:
 
 
 def _rate_column(text: str, shown: bool) -> str:
-    """The learning rate's, which gives way in a narrow terminal."""
+    """The column of the learning rate, which narrow terminals leave out."""
     return f"  {text:>7}" if shown else ""
 
 
 def _full_width(epochs: int) -> int:
-    """Characters of the longest row, with the learning rate."""
+    """Width of the longest row, with the learning rate."""
     longest = "  1.0e-03  0.123  100.0%   0.123  100.0%  123:45  best"
     return _place_width(epochs) + len(longest)
 
 
 def _place_width(epochs: int) -> int:
     return max(len("epoch"), len(f"{epochs}/{epochs}"))
-
-
-def _joined(parts: Iterable[str]) -> str:
-    return "  ".join(filter(None, parts))
 
 
 def _clock_time(seconds: float) -> str:
