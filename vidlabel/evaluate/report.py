@@ -1,16 +1,15 @@
-"""An evaluation for people and programs: figures, tables, pictures."""
+"""The report of an evaluation: figures, tables and pictures."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from torch import Tensor
 
 from vidlabel.errors import OutputError
@@ -90,8 +89,8 @@ def write_report(folder: Path, found: Evaluation, values: Mapping[str, Any]) -> 
     best = probabilities.argmax(1)
     count = len(found.classes)
     counts = confusion(best, labels, count)
-    _write_csv(folder / "per_class.csv", _class_rows(found, counts, best, labels))
-    _write_csv(folder / "predictions.csv", [_clip_row(found, each) for each in found.tested])
+    _write_csv(folder / "per_class.csv", _class_table(found, counts, best, labels))
+    _write_csv(folder / "predictions.csv", _clip_table(found))
     plot_confusion(folder / "confusion.png", counts.numpy(), found.classes, found.name)
     before = retempered(probabilities, found.temperatures(), 1.0)
     plot_reliability(
@@ -104,49 +103,49 @@ def write_report(folder: Path, found: Evaluation, values: Mapping[str, Any]) -> 
     write_bytes(folder / "metrics.json", [f"{text}\n".encode()])  # last: it says that all is there
 
 
-def _class_rows(
-    found: Evaluation, counts: Tensor, best: Tensor, labels: Tensor
-) -> list[dict[str, Any]]:
-    figures = per_class(best, labels, len(found.classes))
-    rows = []
-    for i, name in enumerate(found.classes):
-        others = counts[i].clone()
-        others[i] = 0
-        confused = found.classes[int(others.argmax())] if int(others.sum()) else ""
-        rows.append(
-            {
-                "class": name,
-                "videos": int(counts[i].sum()),
-                "right": int(counts[i, i]),
-                **{key: f"{float(value[i]):.6f}" for key, value in figures.items()},
-                "most_confused_with": confused,
-                "times": int(others.max()),
-            }
-        )
-    return rows
+def _class_table(found: Evaluation, counts: Tensor, best: Tensor, labels: Tensor) -> pd.DataFrame:
+    names = found.classes
+    times, confused = counts.clone().fill_diagonal_(0).max(1)
+    pairs = zip(times.tolist(), confused.tolist(), strict=True)
+    return pd.DataFrame(
+        {
+            "class": names,
+            "videos": counts.sum(1),
+            "right": counts.diagonal(),
+            **per_class(best, labels, len(names)),
+            "most_confused_with": [names[other] if count else "" for count, other in pairs],
+            "times": times,
+        }
+    )
 
 
-def _clip_row(found: Evaluation, each: ClipResult) -> dict[str, Any]:
-    row = {
-        "path": text_path(each.sample.path),
-        "truth": each.sample.label,
-        "right": "" if each.views is None else int(each.row.label == each.sample.label),
-        "fold_kind": each.kind,
-        "status": each.row.status.value,
+def _clip_table(found: Evaluation) -> pd.DataFrame:
+    """One row per test clip; of a clip that cannot be read, only path, truth, status and reason."""
+    tested = found.tested
+    columns: dict[str, Any] = {
+        "path": [text_path(each.sample.path) for each in tested],
+        "truth": [each.sample.label for each in tested],
+        "right": pd.array(
+            [None if e.views is None else int(e.row.label == e.sample.label) for e in tested],
+            "Int64",
+        ),
+        "fold_kind": [each.kind for each in tested],
+        "status": [each.row.status.value for each in tested],
     }
     for rank in range(min(5, len(found.classes))):
-        label, share = each.row.top[rank] if rank < len(each.row.top) else ("", math.nan)
-        row[f"top{rank + 1}_label"] = label
-        row[f"top{rank + 1}_confidence"] = "" if math.isnan(share) else f"{share:.6f}"
-    return row | {"group": each.sample.group, "reason": text_path(each.row.reason)}
+        top = [
+            each.row.top[rank] if rank < len(each.row.top) else ("", math.nan) for each in tested
+        ]
+        columns[f"top{rank + 1}_label"] = [label for label, _ in top]
+        columns[f"top{rank + 1}_confidence"] = [share for _, share in top]
+    columns["group"] = [text_path(each.sample.group) for each in tested]
+    columns["reason"] = [text_path(each.row.reason) for each in tested]
+    return pd.DataFrame(columns)
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, [text.getvalue().encode("utf-8", "backslashreplace")])
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    text = table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
+    write_bytes(path, [text.encode()])
 
 
 def _measured(probabilities: Tensor, labels: Tensor) -> dict[str, dict[str, float | None]]:
