@@ -590,7 +590,11 @@ def test_init_brings_its_clips_and_network(program: Program, clips: Path, tmp_pa
         ([], "", "DATA is missing"),
         (["data"], "", "--out FOLDER is missing"),
         (["--config", "none.toml"], "", "none.toml: there is no such file"),
-        (["--config", "x.toml"], "epoch = 1", "x.toml: epoch is no setting; the nearest is epochs"),
+        (
+            ["--config", "x.toml"],
+            "epoch = 1",
+            "x.toml: epoch is not a setting; did you mean epochs?",
+        ),
         (["--config", "x.toml"], "epochs = true", "x.toml: epochs must be a whole number"),
         (["--config", "x.toml"], "[a]", "x.toml: a is a table"),
         (["--config", "x.toml"], "a", "x.toml: cannot be read"),

@@ -143,17 +143,17 @@ def test_resize_follows_a_size_that_is_said_without_it(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 3", "epoch is no setting; the nearest is epochs"),
-        ("batch-size = 3", "the nearest is batch_size"),
-        ("classes = 3", "classes is no setting"),
+        ("epoch = 3", "epoch is not a setting; did you mean epochs?"),
+        ("batch-size = 3", "did you mean batch_size?"),
+        ("classes = 3", "classes is not a setting"),
         ("epochs = true", "epochs must be a whole number, got True"),
         ("epochs = 3.0", "epochs must be a whole number, got 3.0"),
         ("lr = '1'", "lr must be a number, got '1'"),
         ("lr = false", "lr must be a number, got False"),
         (f"lr = 1{'0' * 400}", "lr must be a number, got 1000"),
         ("compile = 1", "compile must be true or false, got 1"),
-        ("init = 1", "init must be a text, got 1"),
-        ("init = ['a']", "init must be a text"),
+        ("init = 1", "init must be a string, got 1"),
+        ("init = ['a']", "init must be a string"),
         ("input = 'RGB'", "input must be rgb or motion or flow or rgb+flow, got 'RGB'"),
         ("seed = 1979-05-27", "seed must be a whole number"),
         ("model = 'resnet'", "model must be cnn-birnn"),
@@ -164,7 +164,7 @@ def test_resize_follows_a_size_that_is_said_without_it(
         ("epochs = 3\nepochs = 4", "cannot be read"),
         ("epochs = ", "cannot be read: Invalid value"),
         ("x = " + "[" * 5000, "cannot be read"),
-        ('"a\\nb" = 1', "a\\x0ab is no setting"),
+        ('"a\\nb" = 1', "a\\x0ab is not a setting"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line_with_its_name(
@@ -185,7 +185,7 @@ def test_a_file_may_begin_with_the_mark_of_some_editors(toml: Callable[[str], Pa
 
 
 def test_kinetics_weights_are_for_video_networks(toml: Callable[[str], Path]) -> None:
-    with pytest.raises(UsageError, match="none of mnasnet0_5; imagenet is for such"):
+    with pytest.raises(UsageError, match="none for mnasnet0_5; use imagenet"):
         gather({"trunk_weights": "kinetics"})
     assert gather({"model": "video-net"}).train.trunk_weights == "kinetics"
 
@@ -225,7 +225,7 @@ def test_a_checkpoint_of_an_unknown_network_is_one_line() -> None:
     def strange(name: str) -> tuple[ClipSpec, ModelSpec]:
         return ClipSpec(), ModelSpec(arch="a\x1bb")
 
-    with pytest.raises(UsageError, match=r"--init x: there is no model a\\x1bb"):
+    with pytest.raises(UsageError, match=r"--init x: model a\\x1bb is unknown"):
         gather({"init": "x"}, checkpoint=strange)
 
 

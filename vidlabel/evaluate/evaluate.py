@@ -1,4 +1,4 @@
-"""Measure a model on labelled videos, with the decoding, sampling and model path of `predict`."""
+"""Test a model on labelled videos, with the decoding, sampling and model path of `predict`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from vidlabel.text import first_few
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One test clip: its truth, its row, the probabilities of each view, and where it was before.
+    """One test clip: its sample, its row, and what the model knew of it.
 
-    `views` is (V, K), None where the clip could not be read; `kind` is `new`, `seen` (trained on),
-    `sibling` (another clip of its source was; see `datasets.leaks`), or `selected` (it was among
-    those that the epoch was chosen on).
+    `views` are the probabilities (V, K) of each view, None if the clip could not be read. `kind` is
+    `new`, `seen` (trained on), `sibling` (another clip of its source was trained on, see
+    `datasets.leaks`), or `selected` (in the validation set that chose the epoch).
     """
 
     sample: Sample
@@ -35,12 +35,12 @@ class ClipResult:
     views: np.ndarray[Any, np.dtype[np.float32]] | None
     kind: str = "new"
     temperature: float = 1.0
-    """That of the model that predicted it."""
+    """Temperature of the model that predicted it."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model got right on a fold's test clips, in the order of the clips."""
+    """The results of a model on the test clips of a fold, in the order of the clips."""
 
     name: str
     """Of the fold, such as `split-1`."""
@@ -49,10 +49,10 @@ class Evaluation:
     tested: tuple[ClipResult, ...]
     leak: Leak
     selected: int = 0
-    """How many of the test clips were used to choose the epoch."""
+    """How many of the test clips chose the epoch."""
     notes: tuple[str, ...] = field(default=())
     strategy: Strategy = "clip"
-    """What the model looked at."""
+    """What the model saw of each video."""
 
     @property
     def read(self) -> list[ClipResult]:
@@ -61,7 +61,7 @@ class Evaluation:
 
     @property
     def unreadable(self) -> list[ClipResult]:
-        """Those that could not; they are in no figure but their own count."""
+        """The clips that could not be read; no figure includes them."""
         return [each for each in self.tested if each.views is None]
 
     def video_level(self, kind: str | None = None) -> tuple[Tensor, Tensor]:
@@ -71,7 +71,7 @@ class Evaluation:
         return _stacked(means, len(self.classes)), self._labels(chosen)
 
     def temperatures(self) -> Tensor:
-        """(N, 1), those that the probabilities of `video_level` were made with."""
+        """(N, 1), the temperatures behind the probabilities of `video_level`."""
         return torch.tensor([[each.temperature] for each in self.read])
 
     def clip_level(self) -> tuple[Tensor, Tensor]:
@@ -86,10 +86,10 @@ class Evaluation:
 
 
 def check_classes(header: Header, samples: Sequence[Sample], data: str) -> tuple[str, ...]:
-    """Notes on classes of the model that the data does not have.
+    """Notes on classes of the model without test clips.
 
     Raises:
-        UsageError: there is nothing to test, or the data has classes that the model does not know.
+        UsageError: there is nothing to test, or the model does not know a class of the data.
     """
     if not samples:
         raise UsageError(f"{data}: no clips to test")
@@ -115,7 +115,7 @@ def evaluate(
     on_clip: Callable[[], None] = lambda: None,
     stop: StopAsked = never,
 ) -> Evaluation:
-    """Predict every sample and set it against its label.
+    """Predict every sample and compare it with its label.
 
     Args:
         labeller: the model.
@@ -123,12 +123,12 @@ def evaluate(
         spec: how to predict; all classes are kept whatever its `top_k`.
         name: of the fold.
         data: the data set's name, for messages.
-        on_clip: told of each clip that is done.
+        on_clip: is called after each clip.
         stop: as in `Labeller.predict`.
 
     Raises:
         UsageError: as `check_classes`.
-        RunError: it was stopped, or not a single clip could be read.
+        RunError: it was stopped, or no clip could be read.
     """
     header = labeller.checkpoint.header
     notes = check_classes(header, samples, data)
@@ -164,7 +164,7 @@ def evaluate(
 
 
 def merge(folds: Sequence[Evaluation], name: str) -> Evaluation:
-    """The clips of several folds together; their classes must be the same.
+    """The clips of several folds together.
 
     Raises:
         UsageError: the models of the folds have different classes.
@@ -189,7 +189,7 @@ def merge(folds: Sequence[Evaluation], name: str) -> Evaluation:
 
 
 def across(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation (n - 1) over folds of the video-level figures."""
+    """Mean and standard deviation (n - 1) of the video-level figures over the folds."""
     result = {}
     for figure in summaries[0]["video_level"]:
         values = [summary["video_level"][figure]["value"] for summary in summaries]
@@ -199,7 +199,7 @@ def across(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]
 
 
 def _views(each: ClipResult) -> np.ndarray[Any, np.dtype[np.float32]]:
-    assert each.views is not None  # only of clips that could be read
+    assert each.views is not None  # only clips that could be read are asked
     return each.views
 
 

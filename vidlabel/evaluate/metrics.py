@@ -1,6 +1,6 @@
-"""How good predictions are: accuracy with its uncertainty, and calibration.
+"""Metrics of predictions: accuracy with confidence intervals, and calibration.
 
-The formulas are torchmetrics' and SciPy's; here stands which of them, and with what settings.
+The formulas are those of torchmetrics and SciPy; this module chooses them and their settings.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from torchmetrics.functional.classification import (
 )
 
 RESAMPLES = 1000
-"""Bootstrap samples behind an interval."""
+"""Bootstrap samples for an interval."""
 PRIOR_DEVIATION = 0.5
-"""Of the natural logarithm of a temperature, before any clip is seen."""
+"""Prior standard deviation of the natural logarithm of a temperature."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number and its 95 % interval; nan where one clip or none tells of none."""
+    """A measured number and its 95 % interval; nan if one clip is too few for an interval."""
 
     value: float
     low: float
@@ -99,12 +99,12 @@ def top1(scores: Tensor, labels: Tensor) -> float:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature that makes held-out probabilities most likely.
+    """The temperature with the highest likelihood on held-out clips.
 
     Temperature scaling, Guo et al. 2017, arXiv 1706.04599. One parameter and a convex problem in
-    its inverse: a fine grid between 0.2 and 10 finds it without an optimiser's moods. A weak prior
-    (its logarithm is normal around 0) keeps ten clips, all of them right by chance, from making a
-    model sure of everything; a hundred clips outweigh it.
+    its inverse: a fine grid between 0.2 and 10 is enough. A weak prior (its logarithm is normal
+    around 0) keeps ten clips that are all right by chance from making a model overconfident; a
+    hundred clips outweigh it.
 
     Args:
         logits: (N, K), of clips that were not trained on.
@@ -117,8 +117,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def retempered(probabilities: Tensor, now: Tensor, then: float) -> Tensor:
-    """What softmax(logits / now), (N, K), would have been as softmax(logits / then); `now` is
-    (N, 1).
+    """Turn softmax(logits / now), (N, K), into softmax(logits / then); `now` is (N, 1).
 
     Exact for the probabilities of single clips; of averaged views it is the same scaling applied
     to the average.
@@ -146,7 +145,7 @@ def _share(probabilities: Tensor, labels: Tensor, top_k: int) -> Figure:
 
 
 def _resampled(statistic: Callable[[Tensor], float], count: int) -> Figure:
-    """A statistic of chosen rows, of all of them and over bootstrap samples."""
+    """A statistic of all rows, with its interval over bootstrap samples of them."""
     value = statistic(torch.arange(count))
     if count < 2:
         return Figure(value, math.nan, math.nan)

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: confusion matrix and reliability diagram, as PNG."""
+"""Plots as PNG: confusion matrix, reliability diagram and training curves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DPI = 120
 def plot_confusion(
     path: Path, counts: NDArray[Any], classes: Sequence[str], title: str = ""
 ) -> None:
-    """Rows are true classes, columns predictions; shade is the share of the row.
+    """Confusion matrix: rows are true classes, columns predictions; shade is the share of the row.
 
     Args:
         path: a .png file.
@@ -64,11 +64,11 @@ def plot_confusion(
 def plot_reliability(
     path: Path, probabilities: Mapping[str, NDArray[Any]], labels: NDArray[Any], title: str = ""
 ) -> None:
-    """How often the likeliest class is right, against its confidence (Guo et al. 2017, figure 1).
+    """Reliability diagram: accuracy over confidence of the top class (Guo et al. 2017, figure 1).
 
     Args:
         path: a .png file.
-        probabilities: name -> (N, K); each gets a line, and a histogram of its confidences below.
+        probabilities: name -> (N, K); a line each, and a histogram of its confidences below.
         labels: (N,) class indices.
         title: what was tested.
 
@@ -95,12 +95,12 @@ def plot_reliability(
 
 
 def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[float]]], best: int) -> None:
-    """Values of each epoch, as they are: no running average, nothing smoothed.
+    """Values of each epoch, not smoothed.
 
     Args:
         path: a .png file.
-        panels: what a panel shows -> name of a curve -> its value for each epoch, from 1.
-        best: the epoch that was kept, marked in each panel.
+        panels: title of a panel -> name of a curve -> its value for each epoch, from 1.
+        best: the epoch whose checkpoint is best, marked in each panel.
 
     Raises:
         OutputError: it cannot be written.
@@ -111,7 +111,7 @@ def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[float]]],
     ):
         for name, values in curves.items():
             axes.plot(range(1, len(values) + 1), values, ".-", label=name)
-        axes.axvline(best, linestyle=":", color="0.4", label=f"kept: epoch {best}")
+        axes.axvline(best, linestyle=":", color="0.4", label=f"best: epoch {best}")
         axes.set(xlabel="epoch", ylabel=what)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="0.9")

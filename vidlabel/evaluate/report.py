@@ -70,7 +70,7 @@ def summarise(found: Evaluation) -> dict[str, Any]:
 
 
 def mistakes(found: Evaluation, count: int = MISTAKES_SHOWN) -> list[ClipResult]:
-    """The wrong clips that the model was surest of, surest first."""
+    """The mistakes with the highest confidence, highest first."""
     wrong = [each for each in found.read if each.row.label != each.sample.label]
     return sorted(wrong, key=lambda each: -each.row.confidence)[:count]
 
@@ -149,7 +149,7 @@ def _write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def _measured(probabilities: Tensor, labels: Tensor) -> dict[str, dict[str, float | None]]:
-    """The figures of `measure`, without those that say nothing of so few classes."""
+    """The figures of `measure`, without top5 if there are only five classes."""
     return {
         name: {"value": _number(f.value), "low": _number(f.low), "high": _number(f.high)}
         for name, f in measure(probabilities, labels).items()

@@ -1,8 +1,7 @@
-"""How to train: the settings, and what is known to work.
+"""How to train: `TrainSpec`, and recipes, which are sets of settings that work together.
 
-A recipe is a set of values for the fields of `TrainSpec`, `ClipSpec` and `ModelSpec`. Every field
-is a flag of `vidlabel train` (`batch_size` is `--batch-size`) and a key of a TOML file;
-`vidlabel.settings` puts them together.
+A recipe sets fields of `TrainSpec`, `ClipSpec` and `ModelSpec`. Every field is a flag of `vidlabel
+train` (`batch_size` is `--batch-size`) and a key of a TOML file; `train.settings` merges them.
 """
 
 from __future__ import annotations
@@ -20,66 +19,83 @@ Schedule = Literal["cosine", "constant"]
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """How to train. The defaults suit a few hundred to a few thousand clips."""
+    """How to train. The defaults suit a few hundred to a few thousand clips.
 
-    epochs: int = setting(40, "After each, the model is tried on the held-out part and kept.")
+    Raises:
+        UsageError: a value is out of range; the message names the flag.
+    """
+
+    epochs: int = setting(40, "Number of epochs; the model is validated and saved after each.")
     epoch_steps: int = setting(
-        1, "Least steps of an epoch: a set of few clips is gone through several times in one."
+        1, "Minimum optimizer steps per epoch; small training sets are repeated within an epoch."
     )
-    batch_size: int = setting(16, "Clips per step, over all processes.")
-    optimiser: Optimiser = setting("adamw", "How the weights follow the gradient.")
+    batch_size: int = setting(16, "Clips per optimizer step, over all processes.")
+    optimiser: Optimiser = setting("adamw", "Optimizer.")
     lr: float = setting(1e-3, "Peak learning rate.")
-    trunk_lr: float = setting(0.5, "The CNN's learning rate, as a share of --lr.")
-    momentum: float = setting(0.9, "Of sgd, which is Nesterov's.")
-    weight_decay: float = setting(0.05, "Of weights; biases and norms are not decayed.")
-    schedule: Schedule = setting("cosine", "How the learning rate falls from its peak.")
+    trunk_lr: float = setting(0.5, "Learning rate of the CNN, as a multiple of --lr.")
+    momentum: float = setting(0.9, "Nesterov momentum (SGD only).")
+    weight_decay: float = setting(0.05, "Weight decay; biases and normalisation layers have none.")
+    schedule: Schedule = setting("cosine", "Learning rate schedule after the warm-up.")
     warmup: float = setting(
-        0.05, "Share of all steps over which the learning rate rises to its peak."
+        0.05, "Share of all optimizer steps in which the learning rate rises to its peak."
     )
-    label_smoothing: float = setting(0.1, "Share of a label that is spread over all classes.")
-    clip_norm: float = setting(5.0, "Longest gradient; 0 leaves it as it is.")
+    label_smoothing: float = setting(
+        0.1, "Label smoothing: share of a label that is spread over all classes."
+    )
+    clip_norm: float = setting(5.0, "Clip the gradient norm at this value (0: off).")
     ema: float = setting(
-        0.98, "Decay per step of the moving average of the weights that is kept; 0 keeps the last."
+        0.98,
+        "Decay per optimizer step of the moving average of the weights, which is what is saved "
+        "(0: off, the last weights are saved).",
     )
-    mixup: float = setting(0.0, "Alpha of mixup's Beta distribution; 0 mixes nothing.")
-    cutmix: float = setting(0.0, "Alpha of CutMix's; with both, each pair of clips gets one.")
+    mixup: float = setting(0.0, "Alpha of the Beta distribution of mixup (0: off).")
+    cutmix: float = setting(
+        0.0,
+        "Alpha of the Beta distribution of CutMix (0: off); with both, each pair gets one of them.",
+    )
     crop: float = setting(
         0.7,
-        "Smallest side of the random crop, as a share of the frame's shorter side; 1: the centre.",
+        "Smallest side of the random crop, as a share of the frame's shorter side (1: centre).",
     )
     window: float = setting(
-        0.6, "Shortest stretch of a video that a clip is taken from, as a share of its length."
+        0.6, "Shortest part of a video that a clip is sampled from, as a share of its length."
     )
-    flip: float = setting(0.5, "Share of clips that are mirrored, left to right.")
-    colour: float = setting(1.0, "Strength of changes of light and colour; 0 is none.")
+    flip: float = setting(0.5, "Share of clips that are mirrored left to right.")
+    colour: float = setting(1.0, "Strength of random brightness and colour changes (0: off).")
     noise: float = setting(
-        6.0, "Largest standard deviation of pixel noise, of 255; half of the clips get some."
+        6.0,
+        "Largest standard deviation of pixel noise (pixels are 0 to 255), added to half of the "
+        "clips.",
     )
     freeze_trunk: bool = setting(
         False,
-        "Leave the CNN as it is, with the statistics of its BatchNorm layers. With --crop 1 "
-        "--colour 0 --noise 0, and nothing mixed, each frame passes through it only once.",
+        "Freeze the CNN and its BatchNorm statistics. With --crop 1 --colour 0 --noise 0 and no "
+        "mixing, its features are computed only once per frame.",
     )
-    val_fraction: float = setting(0.2, "Share of each class to hold out, by whole groups.")
+    val_fraction: float = setting(
+        0.2, "Share of each class for the validation set, in whole groups."
+    )
     max_bad: float = setting(
-        0.01, "Share of videos that may be unreadable; they are listed, and more than this stops."
+        0.01, "Share of videos that may be unreadable; with more, training stops."
     )
-    seed: int = setting(0, "Of everything random.")
+    seed: int = setting(0, "Random seed.")
     init: str = setting(
-        "", "Start from a checkpoint, with its clips and network; other classes are learned anew."
+        "",
+        "Checkpoint to start from; its clip and network settings are used. If the classes differ, "
+        "the last layer starts from random weights.",
     )
     trunk_weights: str = setting(
         "none",
-        "Start the CNN from torchvision's weights; auto takes ImageNet's where they can be had.",
+        "Weights that the CNN starts from; auto: ImageNet weights if they are available.",
     )
     precision: Precision = setting(
-        "auto", "Of the arithmetic; auto is bf16 on a GPU that has it, fp32 elsewhere."
+        "auto", "CNN precision; auto: bf16 on a GPU that supports it, otherwise fp32."
     )
     compile: bool = setting(False, "Compile the CNN with torch.compile.")
 
     @property
     def changes_pixels(self) -> bool:
-        """Whether clips differ from epoch to epoch by more than moments and mirror images."""
+        """Whether clips differ between epochs by more than their moments and mirroring."""
         return bool(self.crop < 1 or self.colour or self.noise or self.mixup or self.cutmix)
 
     def __post_init__(self) -> None:
@@ -128,16 +144,16 @@ _RANGES = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings for one network that go together. What it does not name has the field's default."""
+    """Settings for one network that work together; others have the default of their field."""
 
     values: Mapping[str, bool | int | float | str] = field(default_factory=dict)
-    """By name of the flag, with underscores; never `init`, as a recipe starts from nothing."""
+    """By name of the flag, with underscores; never `init`."""
     published: tuple[str, ...] = ()
-    """Of which settings the value was published; all others are ours."""
+    """The settings whose values were published; all others are ours."""
     source: str = ""
     """Who published them."""
     told: str = ""
-    """What was published, in a few words."""
+    """One line about what was published."""
 
 
 _PLAIN: dict[str, bool | int | float | str] = {
@@ -145,9 +161,9 @@ _PLAIN: dict[str, bool | int | float | str] = {
     "label_smoothing": 0.0, "precision": "fp32", "flip": 0.5, "colour": 0.0, "noise": 0.0,
     "trunk_lr": 1.0,
 }  # fmt: skip
-"""What systems have in common that use no more than an optimiser."""
+"""Common to systems that use nothing but an optimizer."""
 _OURS: dict[str, bool | int | float | str] = {"epoch_steps": 50}
-"""What our own recipes have in common: few clips are learned from for 2,000 steps too."""
+"""Common to our own recipes: 40 epochs are at least 2,000 optimizer steps."""
 _CONV_LSTM: dict[str, bool | int | float | str] = {
     "trunk": "resnet152", "trunk_weights": "imagenet", "freeze_trunk": True, "cell": "lstm",
     "embed": 512, "hidden": 1024, "features": 1024, "summary": "attention",
@@ -177,7 +193,7 @@ _VIDEO_NET: dict[str, bool | int | float | str] = {
     "resize": 128, "aspect": 171 / 128, "epochs": 15, "batch_size": 8, "trunk_lr": 0.1,
     "dropout": 0.5,
 }  # fmt: skip
-"""What fine-tunes from Kinetics-400; of other networks, --init brings the clips that they see."""
+"""Fine-tuning from Kinetics-400; with --init, clip settings come from the checkpoint."""
 _TWO_STREAM_SOURCE = "giocoal/hmdb51-two-stream-action-recognition"
 DEFAULT_RECIPE = "best"
 RECIPES: dict[str, dict[str, Recipe]] = {
@@ -208,7 +224,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             published=("model", *_SPATIAL, *_PLAIN),
             source=_TWO_STREAM_SOURCE,
             told="a frozen ResNet-50 from ImageNet and one layer, 17 frames squashed to squares of "
-            "224 pixels, each learned by itself, Adam at 1e-4 without a schedule, mirrored "
+            "224 pixels, each a sample of its own, Adam at 1e-4 without a schedule, mirrored "
             "frames, batches of 64 frames (4 videos have 68) and 5 epochs",
         ),
     },
@@ -221,8 +237,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             values=_TEMPORAL | _PLAIN | {"frames": 1, "crop": 0.93, "resize": 224, "aspect": 1.0},
             published=("model", "frames", *_TEMPORAL, *_PLAIN),
             source=_TWO_STREAM_SOURCE,
-            told="the network, from nothing, one stack of 10 pairs of TV-L1 flow per video, crops "
-            "of 224 pixels, SGD at 0.01 with Nesterov's momentum and without a schedule, batches "
+            told="the network, from random weights, one stack of 10 pairs of TV-L1 flow per video, "
+            "crops of 224 pixels, SGD at 0.01 with Nesterov momentum and without a schedule, batches "
             "of 128, mirrored stacks and 250 epochs (it mirrored top to bottom, ours are "
             "mirrored left to right; it cropped frames of their own shape, ours are squashed to "
             "squares first, as both do for testing)",
@@ -243,5 +259,5 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     },
     "video-net": {"best": Recipe(values=_VIDEO_NET), "original": Recipe(values=_VIDEO_NET)},
 }
-"""By network, then by name; every network has both names. `best` is what we found to work best,
-`original` what is published of the system that the network comes from."""
+"""By network, then by name; every network has both. `best` is the best that we know, `original`
+the published settings of the system that the network comes from."""

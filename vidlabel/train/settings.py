@@ -1,7 +1,7 @@
-"""The settings of a training: flags over a TOML file over a checkpoint over a recipe.
+"""The settings of a training: flags override a TOML file, a checkpoint and a recipe, in this order.
 
-Which settings there are follows from the fields of `TrainSpec`, `ClipSpec` and `ModelSpec` that
-are made by `specs.setting`; flags, help, tables and TOML keys are all made from them.
+The settings are the fields of `TrainSpec`, `ClipSpec` and `ModelSpec` that are defined by
+`specs.setting`; flags, help texts, tables and TOML keys are made from them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from vidlabel.train.recipes import DEFAULT_RECIPE, RECIPES, TrainSpec
 Value = bool | int | float | str
 Spec = TypeVar("Spec", TrainSpec, ClipSpec, ModelSpec)
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
 _AUGMENTATION = ("mixup", "cutmix", "crop", "window", "flip", "colour", "noise")
 _START = ("init", "trunk_weights", "freeze_trunk")
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
 HEADER = """\
-# All settings of a training. The same again, also with other videos:
+# All settings of a training. To train again with them, also on other videos:
 #     vidlabel train DATA --config recipe.toml --out RUN
 
 """
@@ -34,7 +34,7 @@ HEADER = """\
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: where its value goes, and what it may be."""
+    """One setting: the field that it sets, and its possible values."""
 
     key: str
     """Name in a TOML file; the flag has hyphens for underscores."""
@@ -42,18 +42,18 @@ class Setting:
     field: str
     kind: type
     choices: tuple[str, ...]
-    """What a text may be; empty for any."""
+    """Possible values of a string; empty for any."""
     default: Value
     doc: str
 
     @property
     def flag(self) -> str:
-        """What sets it on the command line."""
+        """Its flag on the command line."""
         return "--" + self.key.replace("_", "-")
 
     @property
     def section(self) -> str:
-        """The heading under which it is shown."""
+        """The heading of its group in help and files."""
         if self.key in _AUGMENTATION:
             return "Augmentation"
         if self.key in _START or self.spec is ModelSpec:
@@ -85,7 +85,7 @@ RECIPE_NAMES = tuple(dict.fromkeys(name for named in RECIPES.values() for name i
 
 @dataclass(frozen=True)
 class Settings:
-    """The value of every setting, and who said it."""
+    """The value of every setting, and its origin."""
 
     recipe: str
     values: Mapping[str, Value]
@@ -96,17 +96,17 @@ class Settings:
 
     @property
     def told(self) -> str:
-        """One line on what of the recipe is published; empty where nothing is."""
+        """One line on which settings of the recipe are published; empty if none is."""
         recipe = RECIPES[self.model.arch][self.recipe]
         if not recipe.published:
             return ""
         return (
-            f"recipe {self.recipe}: published by {recipe.source} are {recipe.told}; all other "
+            f"recipe {self.recipe}: published by {recipe.source}: {recipe.told}; all other "
             "settings are ours"
         )
 
     def with_origins(self, message: str) -> str:
-        """A message, and who has said the settings that it names, where that was no flag."""
+        """A message, with the origin of each setting that it names and no flag has set."""
         own = ("flag", "ours")
         words = message.replace(",", " ").split()
         said = [
@@ -125,7 +125,7 @@ class Settings:
         ]
 
     def to_toml(self) -> str:
-        """The text of a TOML file that gives the same settings again."""
+        """The text of a TOML file with these settings."""
         import tomli_w
 
         parts = [HEADER, tomli_w.dumps({"recipe": self.recipe})]
@@ -143,7 +143,7 @@ def by_section() -> dict[str, list[str]]:
 
 
 def show_value(value: Value) -> str:
-    """A value as in a TOML file, but for the quotes around a text that is not empty."""
+    """A value as in a TOML file, but without quotes, unless it is empty."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) or '""'
@@ -154,12 +154,12 @@ def gather(
     config: Path | None = None,
     checkpoint: Callable[[str], tuple[ClipSpec, ModelSpec]] | None = None,
 ) -> Settings:
-    """Every setting, from the first that says it: flags, file, checkpoint, recipe, the default.
+    """Every setting, from the first of these that has it: flags, file, checkpoint, recipe, default.
 
     Args:
-        said: flags by key, None where nothing was said; may hold `recipe`.
+        said: flags by key, None if not given; may hold `recipe`.
         config: a TOML file.
-        checkpoint: gives clip and network of the checkpoint that `init` names.
+        checkpoint: returns clip and network of the checkpoint that `init` names.
 
     Raises:
         UsageError: the file is wrong, or a value is out of range.
@@ -177,7 +177,7 @@ def gather(
     arch = str(_first(layers, "model") or ModelSpec.arch)
     name = str(_first(layers, "recipe") or DEFAULT_RECIPE)
     if arch not in RECIPES:  # a checkpoint can say anything
-        raise UsageError(f"--init {safe(init)}: there is no model {safe(arch)}")
+        raise UsageError(f"--init {safe(init)}: model {safe(arch)} is unknown")
     recipe = RECIPES[arch][name]
     layers.append(("ours", {"model": arch, **recipe.values}))
     layers.append(("ours", {key: each.default for key, each in SETTINGS.items()}))
@@ -190,12 +190,12 @@ def gather(
         values[key] = layer[key]
         if depth[key] >= len(layers) - 2 and key in recipe.published:
             origins[key] = f"published by {recipe.source}"
-    if depth["size"] < depth["resize"]:  # a size without a word on what it is cropped from
+    if depth["size"] < depth["resize"]:  # a size without its resize
         values["resize"], origins["resize"] = round(values["size"] * 8 / 7), "8/7 of size"
     if values["trunk_weights"] == "kinetics" and arch != "video-net":
         raise UsageError(
-            f"--trunk-weights kinetics: there are none of {safe(values['trunk'])}; imagenet is for "
-            "such networks, kinetics for those of --model video-net"
+            f"--trunk-weights kinetics: there are none for {safe(values['trunk'])}; use imagenet, "
+            "or a network of --model video-net"
         )
     return Settings(
         name,
@@ -211,7 +211,7 @@ def read_config(path: Path) -> dict[str, Value]:
     """The settings in a TOML file, and `recipe` if it names one.
 
     Raises:
-        UsageError: it cannot be read, or holds something else than settings.
+        UsageError: it cannot be read, or holds anything but settings.
     """
     import tomllib  # takes as long to import as click
 
@@ -232,10 +232,10 @@ def _checked(where: str, key: str, value: Any) -> Value:
     known = {**{name: (each.kind, each.choices) for name, each in SETTINGS.items()},
              "recipe": (str, RECIPE_NAMES)}  # fmt: skip
     if isinstance(value, dict):
-        raise UsageError(f"{where}: {safe(key)} is a table; settings stand outside of tables")
+        raise UsageError(f"{where}: {safe(key)} is a table; settings must be outside of tables")
     if key not in known:
         near = get_close_matches(key, known, 1, 0.0)
-        raise UsageError(f"{where}: {safe(key)} is no setting; the nearest is {near[0]}")
+        raise UsageError(f"{where}: {safe(key)} is not a setting; did you mean {near[0]}?")
     kind, choices = known[key]
     if kind is float and type(value) is int and abs(value) < 2**53:
         value = float(value)
@@ -260,7 +260,7 @@ def _flat(*specs: ClipSpec | ModelSpec) -> dict[str, Value]:
 
 
 def _build(spec: type[Spec], values: Mapping[str, Any], origins: Mapping[str, str]) -> Spec:
-    """A spec of the values; what is wrong with them says also where they are from."""
+    """A spec of the values; an error also names the origin of the wrong value."""
     own = [each for each in SETTINGS.values() if each.spec is spec]
     for each in own:
         text = str(values[each.key])

@@ -1,4 +1,4 @@
-"""A training's figures for TensorBoard, in the folder `tensorboard` of its run."""
+"""A TensorBoard log of a training, in the folder `tensorboard` of its run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = "tensorboard"
 
 
 class TrainBoard(TrainObserver):
-    """Writes each epoch's figures as it ends.
+    """Writes the figures of each epoch.
 
     Raises:
         UsageError: the package tensorboard is not installed.
@@ -25,18 +25,18 @@ class TrainBoard(TrainObserver):
             self._make = import_module("torch.utils.tensorboard").SummaryWriter
         except ImportError as error:
             raise UsageError(
-                "--tensorboard needs the package of that name, which is not installed; install "
+                "--tensorboard needs the package tensorboard, which is not installed; install "
                 "vidlabel[tensorboard]"
             ) from error
         self._writer: Any = None
 
     def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
-        """Raises OutputError where the folder cannot be written."""
+        """Raises OutputError if the folder cannot be written."""
         try:
-            self._writer = self._make(str(out / FOLDER), purge_step=1)  # hides what is there
+            self._writer = self._make(str(out / FOLDER), purge_step=1)  # hides older logs
         except OSError as error:
             raise OutputError(f"{out / FOLDER}: cannot be written: {error.strerror}") from error
-        for line in log:  # again: a kill may have come before the last one was written here
+        for line in log:  # again: a killed run may not have written the last one
             self.epoch(line, best=False)
 
     def epoch(self, line: Epoch, best: bool) -> None:
