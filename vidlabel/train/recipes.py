@@ -238,8 +238,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             published=("model", "frames", *_TEMPORAL, *_PLAIN),
             source=_TWO_STREAM_SOURCE,
             told="the network, from random weights, one stack of 10 pairs of TV-L1 flow per video, "
-            "crops of 224 pixels, SGD at 0.01 with Nesterov momentum and without a schedule, batches "
-            "of 128, mirrored stacks and 250 epochs (it mirrored top to bottom, ours are "
+            "crops of 224 pixels, SGD at 0.01 with Nesterov momentum and without a schedule, "
+            "batches of 128, mirrored stacks and 250 epochs (it mirrored top to bottom, ours are "
             "mirrored left to right; it cropped frames of their own shape, ours are squashed to "
             "squares first, as both do for testing)",
         ),
