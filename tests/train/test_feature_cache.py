@@ -125,7 +125,7 @@ def test_a_training_with_a_frozen_trunk_sees_each_frame_once(tmp_path: Path) -> 
     watch = _Counted()
     result = train(
         samples, tmp_path / "run", FROZEN, CLIP, MODEL, device="cpu", cache=tmp_path / "cache",
-        watch=watch,
+        observer=watch,
     )  # fmt: skip
     assert watch.described == 12
     assert result.best.val_top1 == 1.0, "colours are told apart by a random trunk"
@@ -134,7 +134,7 @@ def test_a_training_with_a_frozen_trunk_sees_each_frame_once(tmp_path: Path) -> 
     assert [row.label for row in rows] == [sample.label for sample in samples]
     plain = train(
         samples, tmp_path / "plain", replace(FROZEN, noise=0.001), CLIP, MODEL, device="cpu",
-        cache=tmp_path / "cache", watch=watch,
+        cache=tmp_path / "cache", observer=watch,
     )  # fmt: skip
     assert watch.described == 12, "with noise, every clip is another"
     trunks = [
