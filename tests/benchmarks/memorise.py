@@ -96,7 +96,7 @@ def main() -> None:
     dataset = open_dataset(f"hmdb51:{parser.parse_args().tree}", Path())
     for protocol in ("official", "leaky-123"):
         fold = make_folds(dataset, protocol)[0]
-        for line in leak_lines(fold, protocol):
+        for line in leak_lines([fold], protocol):
             console.note(line)
         console.evaluation(report(fold, dataset.classes), [])
 

@@ -17,7 +17,7 @@ from vidlabel.datasets.protocols import Fold
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import RunError, UsageError
 from vidlabel.evaluate.evaluate import Evaluation, across, check_classes, evaluate, merge
-from vidlabel.evaluate.folds import model_of
+from vidlabel.evaluate.job import model_of
 from vidlabel.evaluate.leak_check import check_leak
 from vidlabel.evaluate.plots import plot_confusion, plot_reliability
 from vidlabel.evaluate.report import mistakes, summarise, write_report
@@ -90,12 +90,6 @@ def test_unreadable_clips_are_named_and_in_no_figure(samples: list[Sample], tmp_
     assert values["video_level"]["top1"]["value"] == 0.75
     with pytest.raises(RunError, match="none of 1 test clips"):
         evaluate(Labeller(colour_checkpoint(), "cpu"), more[4:], PredictSpec(), name="x", data="d")
-
-
-def test_a_stop_is_no_result(samples: list[Sample]) -> None:
-    labeller = Labeller(colour_checkpoint(), "cpu")
-    with pytest.raises(RunError, match="stopped after"):
-        evaluate(labeller, samples, PredictSpec(), name="x", stop=lambda: True)
 
 
 def test_classes_that_differ_are_one_clear_line(samples: list[Sample]) -> None:

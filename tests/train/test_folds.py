@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import COLOURS, colour_video
@@ -15,10 +16,8 @@ from vidlabel.datasets.leaks import find_leak
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import Fold, make_folds
 from vidlabel.errors import UsageError
-from vidlabel.evaluate.folds import choose_folds, warn_of_doubts
-from vidlabel.evaluate.job import report_of
+from vidlabel.evaluate.job import EvalRequest, choose_folds, report_of, warn_of_doubts
 from vidlabel.evaluate.leak_check import check_tests
-from vidlabel.predict.labeller import PredictSpec
 from vidlabel.train.progress import TrainView
 
 pytestmark = pytest.mark.usefixtures("rough_intervals")
@@ -111,18 +110,16 @@ def test_other_tests_of_a_run_have_reports_of_other_names(tmp_path: Path) -> Non
     folds = [Fold(name, (), (), ()) for name in plan["folds"]]
 
     def name(
-        data: str = "hmdb51:x", folds: list[Fold] = folds, protocol: str = "official",
-        pattern: str | None = None, how: tuple[str, ...] = (), views: int = 1,
+        data: str = "hmdb51:x", folds: list[Fold] = folds, protocol: str = "official", **how: Any
     ) -> str:  # fmt: skip
-        spec = PredictSpec(views=views)
-        return report_of(tmp_path, data, pattern, folds, protocol, spec, how).name
+        return report_of(EvalRequest(data, str(tmp_path), **how), folds, protocol).name
 
     assert name() == "report"
     assert name(folds=folds[1:]) == "report-split-2"
-    assert name(how=("temporal",), views=3) == "report-views-3-temporal"
+    assert name(stream="temporal", views=3) == "report-views-3-temporal"
     assert name("other/set") == "report-set"
     assert name(folds=folds, protocol="group-kfold") == "report-group-kfold"
-    assert name(pattern="x") == "report-regrouped"
+    assert name(group_pattern="x") == "report-regrouped"
     (tmp_path / "plan.json").unlink()
     assert name("a/clips.csv", [Fold("clips", (), (), ())], "") == "report-clips"
 

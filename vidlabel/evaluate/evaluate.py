@@ -113,7 +113,6 @@ def evaluate(
     name: str,
     data: str = "",
     on_clip: Callable[[], None] = lambda: None,
-    stop: StopAsked = never,
 ) -> Evaluation:
     """Predict every sample and compare it with its label.
 
@@ -124,11 +123,10 @@ def evaluate(
         name: of the fold.
         data: the data set's name, for messages.
         on_clip: is called after each clip.
-        stop: as in `Labeller.predict`.
 
     Raises:
         UsageError: as `check_classes`.
-        RunError: it was stopped, or no clip could be read.
+        RunError: no clip can be read.
     """
     header = labeller.checkpoint.header
     notes = check_classes(header, samples, data)
@@ -137,7 +135,7 @@ def evaluate(
     spec = replace(spec, top_k=len(labeller.classes), min_confidence=0.0)
     items = [VideoItem(i, sample.path) for i, sample in enumerate(samples)]
     done: dict[int, ClipResult] = {}
-    for index, row, views in labeller.predict_views(items, spec, stop=stop):
+    for index, row, views in labeller.predict_views(items, spec):
         sample = samples[index]
         kept = None if views is None else np.array(views)
         kind = kinds[sample.id]
@@ -146,8 +144,6 @@ def evaluate(
         row = replace(row, embedding=())  # not needed, and large
         done[index] = ClipResult(sample, row, kept, kind, header.temperature)
         on_clip()
-    if len(done) < len(samples):
-        raise RunError(f"stopped after {len(done)} of {len(samples)} clips of {name}")
     found = Evaluation(
         name,
         labeller.checkpoint.id,

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidlabel import console
 from vidlabel.datasets.leaks import describe_leak
 from vidlabel.datasets.open import open_dataset
-from vidlabel.datasets.protocols import Fold
-from vidlabel.evaluate.evaluate import across, merge
-from vidlabel.evaluate.folds import choose_folds, evaluate_folds, warn_of_doubts
-from vidlabel.evaluate.leak_check import leak_lines
+from vidlabel.datasets.protocols import PROTOCOLS, Fold, doubt_classes, doubt_groups, make_folds
+from vidlabel.datasets.samples import Dataset
+from vidlabel.errors import UsageError
+from vidlabel.evaluate.evaluate import Evaluation, across, check_classes, evaluate, merge
+from vidlabel.evaluate.leak_check import check_leak, leak_lines
 from vidlabel.evaluate.plan import PLAN, read_description
 from vidlabel.evaluate.report import mistakes, summarise, write_report
-from vidlabel.models.checkpoint import BEST, read_header
-from vidlabel.models.fusion import StreamName
-from vidlabel.predict.labeller import PredictSpec
-from vidlabel.specs import Precision, Strategy
+from vidlabel.models.checkpoint import BEST, describe_model, read_header
+from vidlabel.predict.labeller import PredictSpec, load_labeller
+from vidlabel.specs import Precision, Strategy, StreamName
 from vidlabel.text import text_path
 
 
@@ -34,6 +34,7 @@ class EvalRequest:
     data: str
     model: str
     out: Path | None = None
+    """Folder for the report; None for that of a run folder, or for none."""
     protocol: str | None = None
     split: str | None = None
     folds: int = 5
@@ -77,40 +78,97 @@ def run_evaluation(request: EvalRequest) -> bool:
         OutputError: the report cannot be written.
     """
     request = request.as_in_run()
-    data, run = request.data, Path(request.model)
+    run = Path(request.model)
     dataset = open_dataset(
-        data, run if run.is_dir() else Path(), group_pattern=request.group_pattern,
+        request.data, run if run.is_dir() else Path(), group_pattern=request.group_pattern,
         splits=request.splits, seed=request.seed,
     )  # fmt: skip
     warn_of_doubts(dataset)
     folds, protocol = choose_folds(
-        data, dataset, request.protocol, request.split, request.folds, request.seed
+        request.data, dataset, request.protocol, request.split, request.folds, request.seed
     )
-    for line in (line for fold in folds for line in leak_lines(fold, protocol)):
+    for line in leak_lines(folds, protocol):
         console.warn(line)
-    spec = PredictSpec(
-        views=request.views, workers=request.workers, strategy=request.strategy
-    )  # fmt: skip
-    report = request.out
-    if report is None and run.is_dir():
-        how = [name for name in (request.stream, request.precision) if name not in (None, "auto")]
-        report = report_of(run, data, request.group_pattern, folds, protocol, spec, how)
-    return evaluate_and_report(
-        folds, protocol, data, request.model, spec, report, allow_leak=request.allow_leak,
-        device=request.device, precision=request.precision, stream=request.stream,
-        quiet=request.quiet,
-    )  # fmt: skip
+    if request.out is None and run.is_dir():
+        request = replace(request, out=report_of(request, folds, protocol))
+    return evaluate_and_report(folds, protocol, request)
 
 
-def report_of(
-    run: Path, data: str, group_pattern: str | None, folds: Sequence[Fold], protocol: str,
-    spec: PredictSpec, how: Sequence[str | None],
-) -> Path:  # fmt: skip
+def choose_folds(
+    data: str, dataset: Dataset, protocol: str | None, split: str | None, folds: int, seed: int
+) -> tuple[list[Fold], str]:
+    """The folds that the options ask for, and the name of the protocol.
+
+    Without a protocol the name is "" and there is one fold: its test part is what a table calls
+    `test`, or all clips if the table has no such rows.
+
+    Raises:
+        UsageError: --split does not fit, or as `make_folds`.
+    """
+    if protocol is None and (dataset.official or split is not None):
+        protocol = "official"
+    if protocol is None:
+        marked = any(s.split == "test" for s in dataset.samples)
+        test = tuple(
+            s for s in dataset.samples if s.split == "test" or not (marked or s.split == "train")
+        )
+        train = tuple(s for s in dataset.samples if marked and s.split != "test")
+        return [Fold(Path(data).stem or "all", train, (), test)], ""
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"--protocol {protocol}: not known; one of {', '.join(PROTOCOLS)}")
+    if protocol != "official" and split is not None:
+        raise UsageError(f"--split is for --protocol official, not for {protocol}")
+    if protocol == "official" and split != "all" and dataset.official:
+        wanted = {n: ids for n, ids in dataset.official.items() if str(n) == (split or "1")}
+        if not wanted:
+            there = ", ".join(map(str, sorted(dataset.official)))
+            raise UsageError(f"--split {split}: there are {there}, or all")
+        dataset = replace(dataset, official=wanted)
+    return make_folds(dataset, protocol, folds=folds, seed=seed), protocol
+
+
+def warn_of_doubts(dataset: Dataset) -> None:
+    """Warn of groups and classes that look wrong, and of clips that are on the disk or in the
+    official lists, but not in both."""
+    for doubt in filter(None, (doubt_groups(dataset), doubt_classes(dataset))):
+        console.warn(doubt)
+    for what, ids in (
+        ("clips of the official lists are missing", dataset.missing),
+        ("clips are in no official list", dataset.extra),
+    ):
+        if ids:
+            named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+            console.warn(f"{dataset.name}: {len(ids)} {what}: {named}")
+
+
+def model_of(model: str, folds: Sequence[Fold], fold: Fold) -> str:
+    """The checkpoint that tests a fold: the fold's own in a run folder, or the one named.
+
+    Raises:
+        UsageError: there is none for this fold, or one model is named for several folds.
+    """
+    run = Path(model)
+    if not run.is_dir():
+        if len(folds) > 1:
+            raise UsageError(
+                f"--model {model}: {len(folds)} folds need a model each; name the run folder of "
+                "`vidlabel train` with the same --protocol, or one --split"
+            )
+        return model
+    choices = [run / fold.name / BEST, *([run / BEST] if len(folds) == 1 else [])]
+    for choice in choices:
+        if choice.is_file():
+            return str(choice)
+    raise UsageError(f"--model {model}: has no {choices[0].relative_to(run)} for {fold.name}")
+
+
+def report_of(request: EvalRequest, folds: Sequence[Fold], protocol: str) -> Path:
     """The folder for the report of a test of a run folder.
 
     `report` is the run's own, of its own test clips, and is never replaced. A test of other clips,
     or in another way, goes to `report-` and the name of what differs.
     """
+    run, data = Path(request.model), request.data
     plan = read_description(run / PLAN)
     own = plan.get("data")
     if not plan and (run / BEST).is_file():
@@ -122,28 +180,59 @@ def report_of(
         differs.append(Path(data).stem)
     elif not plan and not protocol and not folds[0].train:  # no test part: all clips
         differs.append("all")
-    if plan and group_pattern != plan.get("group_pattern"):
+    if plan and request.group_pattern != plan.get("group_pattern"):
         differs.append("regrouped")
     if (protocol, names) != tested:
         differs.append(names[0] if len(names) == 1 else protocol)
-    differs += [f"views-{spec.views}"] if spec.views > 1 else []
-    differs += [spec.strategy] if spec.strategy != "clip" else []
-    what = re.sub(r"[^\w+.-]+", "-", "-".join([*differs, *filter(None, how)]))[:100]
+    differs += [f"views-{request.views}"] if request.views > 1 else []
+    differs += [request.strategy] if request.strategy != "clip" else []
+    differs += [request.stream] if request.stream else []
+    differs += [request.precision] if request.precision != "auto" else []
+    what = re.sub(r"[^\w+.-]+", "-", "-".join(differs))[:100]
     return run / (f"report-{what}" if what else "report")
 
 
-def evaluate_and_report(
-    folds: Sequence[Fold], protocol: str, data: str, model: str, spec: PredictSpec,
-    report: Path | None, *, allow_leak: bool = False, device: str = "auto",
-    precision: Precision = "auto", stream: StreamName | None = None, quiet: bool = False,
-) -> bool:  # fmt: skip
-    """Test the folds, write their reports, print the figures; True if clips could not be read."""
+def evaluate_folds(
+    folds: Sequence[Fold], protocol: str, request: EvalRequest, doing: str = "testing"
+) -> Iterator[Evaluation]:
+    """Test each fold with its own model.
+
+    Args:
+        folds: what to test.
+        protocol: "" for none; a leaky one may test on clips that were trained on.
+        request: the model or run folder, and how to test.
+        doing: label of the progress bar.
+
+    Raises:
+        UsageError: a model is missing, knows the test clips, or does not fit the data's classes.
+        RunError: no clip of a fold can be read.
+    """
+    allowed = request.allow_leak or (protocol != "" and PROTOCOLS[protocol].leaky)
+    models = [model_of(request.model, folds, fold) for fold in folds]
+    for fold, model in zip(folds, models, strict=True):  # before anything is decoded
+        header = describe_model(model)
+        check_classes(header, fold.test, request.data)
+        check_leak(header, fold, model, allowed=allowed)
+    spec = PredictSpec(views=request.views, workers=request.workers, strategy=request.strategy)
+    for fold, model in zip(folds, models, strict=True):
+        labeller = load_labeller(model, request.device, request.precision, request.stream)
+        with console.Progress(len(fold.test), quiet=request.quiet, doing=doing) as progress:
+            yield evaluate(
+                labeller, fold.test, spec, name=fold.name, data=request.data,
+                on_clip=progress.advance,
+            )  # fmt: skip
+
+
+def evaluate_and_report(folds: Sequence[Fold], protocol: str, request: EvalRequest) -> bool:
+    """Test the folds, write their reports, print the figures; True if clips could not be read.
+
+    Raises:
+        UsageError, RunError: as `evaluate_folds`.
+        OutputError: the report cannot be written.
+    """
+    report = request.out
     found, summaries = [], []
-    for each in evaluate_folds(
-        folds, protocol, data, model, spec, allow_leak=allow_leak, device=device,
-        precision=precision, stream=stream,
-        counting=lambda total: console.Progress(total, quiet=quiet, doing="testing"),
-    ):  # fmt: skip
+    for each in evaluate_folds(folds, protocol, request):
         found.append(each)
         summaries.append(summarise(each))
         if report is not None and len(folds) > 1:

@@ -11,19 +11,19 @@ from vidlabel.models.checkpoint import Header, describe_model
 from vidlabel.text import text_path
 
 
-def leak_lines(fold: Fold, protocol: str) -> list[str]:
-    """The warnings for a fold of a leaky protocol, one a line; none for other protocols."""
-    if not protocol or not PROTOCOLS[protocol].leaky:
-        return []
-    ids = {sample.id for sample in fold.train}
-    sources = {sample.group for sample in fold.train}
-    lines = [f"{protocol}: {PROTOCOLS[protocol].summary}"]
-    lines += describe_leak(find_leak(ids, sources, fold.test)[0], f"{fold.name} test")
-    if fold.val:
-        lines += describe_leak(find_leak(ids, sources, fold.val)[0], f"{fold.name} validation")
-    both = {sample.id for sample in fold.val} & {sample.id for sample in fold.test}
-    if both:
-        lines.append(f"{len(both)} of {len(fold.test)} test clips also choose the epoch")
+def leak_lines(folds: Sequence[Fold], protocol: str) -> list[str]:
+    """The warnings for the folds of a leaky protocol; none for other protocols."""
+    lines = []
+    for fold in folds if protocol and PROTOCOLS[protocol].leaky else ():
+        ids = {sample.id for sample in fold.train}
+        sources = {sample.group for sample in fold.train}
+        lines.append(f"{protocol}: {PROTOCOLS[protocol].summary}")
+        lines += describe_leak(find_leak(ids, sources, fold.test)[0], f"{fold.name} test")
+        if fold.val:
+            lines += describe_leak(find_leak(ids, sources, fold.val)[0], f"{fold.name} validation")
+        both = {sample.id for sample in fold.val} & {sample.id for sample in fold.test}
+        if both:
+            lines.append(f"{len(both)} of {len(fold.test)} test clips also choose the epoch")
     return lines
 
 

@@ -13,11 +13,15 @@ from vidlabel.datasets.protocols import Fold
 from vidlabel.datasets.samples import Dataset, Sample, hold_out
 from vidlabel.device import pick_device
 from vidlabel.errors import UsageError
-from vidlabel.evaluate.folds import choose_folds, evaluate_folds, warn_of_doubts
-from vidlabel.evaluate.job import evaluate_and_report
+from vidlabel.evaluate.job import (
+    EvalRequest,
+    choose_folds,
+    evaluate_and_report,
+    evaluate_folds,
+    warn_of_doubts,
+)
 from vidlabel.evaluate.leak_check import check_tests, leak_lines
 from vidlabel.evaluate.report import summarise, write_report
-from vidlabel.predict.labeller import PredictSpec
 from vidlabel.synthetic.clips import ACTIONS
 from vidlabel.text import text_path
 from vidlabel.train.distributed import join_team, speaks_first
@@ -162,15 +166,12 @@ class _Job:
 
     def _report_validation(self, held: Sequence[Sample], result: TrainResult) -> None:
         """Write and show what the model of the best epoch predicts of the validation set."""
-        asked, report = self._request, self._request.out / "report"
-        (found,) = evaluate_folds(
-            [Fold(VALIDATION_SET, (), (), tuple(held))], "", asked.data, str(result.checkpoint),
-            PredictSpec(workers=asked.workers), allow_leak=True, device=asked.device,
-            counting=lambda total: console.Progress(total, quiet=asked.quiet, doing="reporting"),
-        )  # fmt: skip
-        values = summarise(found)
+        request = replace(self._test_request(), model=str(result.checkpoint), allow_leak=True)
+        fold = Fold(VALIDATION_SET, (), (), tuple(held))
+        (found,) = evaluate_folds([fold], "", request, "reporting")
+        values, report = summarise(found), self._request.out / "report"
         write_report(report, found, values)
-        if not asked.quiet:
+        if not request.quiet:
             console.evaluation(values, (), str(report))
 
     def _folds(self, dataset: Dataset) -> bool:
@@ -180,7 +181,7 @@ class _Job:
             asked.data, dataset, asked.protocol, asked.split, asked.folds, settings.train.seed
         )
         if self.team.leads:
-            for line in (line for fold in folds for line in leak_lines(fold, protocol)):
+            for line in leak_lines(folds, protocol):
                 console.warn(line)
         plan = Plan(
             asked.data, asked.group_pattern, protocol, tuple(folds), settings.train, settings.clip,
@@ -195,10 +196,13 @@ class _Job:
 
     def _test(self, folds: Sequence[Fold], protocol: str) -> bool:
         """Test what was trained, in the first process only."""
+        return self.team.leads and evaluate_and_report(folds, protocol, self._test_request())
+
+    def _test_request(self) -> EvalRequest:
         asked = self._request
-        return self.team.leads and evaluate_and_report(
-            folds, protocol, asked.data, str(asked.out), PredictSpec(workers=asked.workers),
-            asked.out / "report", device=asked.device, quiet=asked.quiet,
+        return EvalRequest(
+            asked.data, str(asked.out), asked.out / "report", device=asked.device,
+            workers=asked.workers, quiet=asked.quiet,
         )  # fmt: skip
 
     def _on_fold(self, fold: Fold, complete: bool) -> None:

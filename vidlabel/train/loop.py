@@ -43,8 +43,16 @@ from vidlabel.train.observer import Epoch, TrainObserver
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.run_folder import RunFolder
 from vidlabel.train.trainer import NotFinite, Parts, Trainer, clips_of_batch, computes_in_bf16
-from vidlabel.train.training_folder import LAST, LOG, TrainingFolder, TrainResult, describe
-from vidlabel.train.training_state import does_not_fit, load_state, save_state
+from vidlabel.train.training_folder import (
+    LAST,
+    LOG,
+    TrainingFolder,
+    TrainResult,
+    describe,
+    does_not_fit,
+    load_state,
+    save_state,
+)
 
 
 def train(

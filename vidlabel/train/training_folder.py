@@ -1,18 +1,22 @@
-"""The folder of one training: locked, compared with what it held, prepared, and completed."""
+"""The folder of one training: its lock, its description, its state after each epoch, its result."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vidlabel.datasets.samples import Sample
-from vidlabel.errors import OutputError, UsageError
+from vidlabel.errors import CheckpointError, OutputError, UsageError
 from vidlabel.evaluate.plan import PLAN, read_description
 from vidlabel.files.lock import holding
 from vidlabel.files.write import remove_leftovers, write_bytes
@@ -23,15 +27,16 @@ from vidlabel.train.distributed import Team
 from vidlabel.train.log import write_split
 from vidlabel.train.observer import Epoch
 from vidlabel.train.recipes import TrainSpec
-from vidlabel.train.training_state import STATE
 
 SPEC = "spec.json"
+STATE = "state.pt"
 LOG = "log.csv"
 LAST = "last.safetensors"
 RESULT = "result.json"
 """Written last: a training whose folder has it is complete."""
 RUN, RECIPE = "run.json", "recipe.toml"
 
+_STATE_KEYS = {"trainer", "log", "best"}
 _MADE = (STATE, RESULT, BEST, LAST, LOG, "split.csv", "curves.png", RUN, RECIPE, SPEC)
 """spec.json comes last: as long as any of the others exists, it says what they belong to."""
 
@@ -218,3 +223,45 @@ def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
         yield "other videos, labels, groups or parts"
     elif before != now:
         yield f"{name} was {before}, is {now}"
+
+
+def save_state(out: Path, values: Mapping[str, Any]) -> None:
+    """Save the state of the training in the folder `out`, completely or not at all.
+
+    Args:
+        values: `trainer` is `Trainer.state()`, `log` the epochs as plain values, `best` the index
+            of the best one in the log.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    data = io.BytesIO()
+    torch.save(dict(values), data)
+    write_bytes(out / STATE, [data.getvalue()])
+
+
+def load_state(out: Path, device: torch.device) -> dict[str, Any] | None:
+    """The state saved in `out`, or None. Code in the file is never run.
+
+    Raises:
+        CheckpointError: it cannot be read, or is not what `save_state` writes.
+    """
+    path = out / STATE
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            values = torch.load(file, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: corrupt; --restart starts over") from error
+    if not isinstance(values, dict) or not values.keys() >= _STATE_KEYS:
+        raise does_not_fit(out)
+    return values
+
+
+def does_not_fit(out: Path) -> CheckpointError:
+    """The error for a state that can be read, but not used."""
+    return CheckpointError(
+        f"{out / STATE}: is not the state of this training, or was saved by another version; "
+        "--restart starts over"
+    )
