@@ -286,11 +286,11 @@ def test_a_training_is_a_table_over_a_bar(terminal: Callable[..., Terminal], wid
     if width < 60:
         return
     wanted = """\
-                    training     validation
-epoch       lr   loss   top-1    loss   top-1    time
-  1/3  5.0e-04  2.900   10.0%   2.800   12.5%    1:01  best
-  2/3  2.5e-04  1.451   50.0%   1.900  100.0%  1:02:05  best
-  3/3  0.0e+00  0.700   90.0%   2.000   30.0%    0:09
+           training     validation
+epoch   loss   top-1    loss   top-1     time             lr
+  1/3  2.900   10.0%   2.800   12.5%     1:01  best  5.0e-04
+  2/3  1.451   50.0%   1.900  100.0%  1:02:05  best  2.5e-04
+  3/3  0.700   90.0%   2.000   30.0%     0:09        0.0e+00
 [/] noted
 """
     shown = [line.rstrip() for line in lines]

@@ -28,6 +28,7 @@ from vidlabel.train.distributed import Team
 from vidlabel.train.loop import TrainResult, train
 from vidlabel.train.observer import Epoch, TrainObserver
 from vidlabel.train.recipes import TrainSpec
+from vidlabel.train.training_folder import TrainingFolder
 
 _T = TypeVar("_T")
 MODEL = ModelSpec(hidden=16, features=32, dropout=0.0)
@@ -303,7 +304,7 @@ def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
         raise OutputError("no space left")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vidlabel.train.loop.save_state", torn)
+        patch.setattr(TrainingFolder, "save_state", torn)
         with pytest.raises(OutputError):
             train(samples, out, spec, CLIP, MODEL, device="cpu")
     assert len(_table(out / "log.csv")) == 2, "the epoch was done, but not its state"

@@ -106,14 +106,9 @@ def check_classes(header: Header, samples: Sequence[Sample], data: str) -> tuple
 
 
 def evaluate(
-    labeller: Labeller,
-    samples: Sequence[Sample],
-    spec: PredictSpec,
-    *,
-    name: str,
-    data: str = "",
+    labeller: Labeller, samples: Sequence[Sample], spec: PredictSpec, *, name: str, data: str = "",
     on_clip: Callable[[], None] = lambda: None,
-) -> Evaluation:
+) -> Evaluation:  # fmt: skip
     """Predict every sample and compare it with its label.
 
     Args:
@@ -144,16 +139,11 @@ def evaluate(
         row = replace(row, embedding=())  # not needed, and large
         done[index] = ClipResult(sample, row, kept, kind, header.temperature)
         on_clip()
+    tested = tuple(done[i] for i in range(len(samples)))
     found = Evaluation(
-        name,
-        labeller.checkpoint.id,
-        labeller.classes,
-        tuple(done[i] for i in range(len(samples))),
-        leak,
-        len(chosen_on),
-        notes,
+        name, labeller.checkpoint.id, labeller.classes, tested, leak, len(chosen_on), notes,
         spec.strategy,
-    )
+    )  # fmt: skip
     if not found.read:
         raise RunError(f"{data}: none of {len(samples)} test clips can be read")
     return found

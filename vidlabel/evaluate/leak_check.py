@@ -83,12 +83,9 @@ class _Overlap:
     are ids of clips, `sources` are groups."""
 
     def __init__(
-        self,
-        trained_on: Collection[str],
-        sources: Collection[str],
-        selected_on: Collection[str],
+        self, trained_on: Collection[str], sources: Collection[str], selected_on: Collection[str],
         fold: Fold,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._fold = fold
         self.leak, kinds = find_leak(trained_on, sources, fold.test)
         self._selected = known_among(selected_on, fold.test)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from vidlabel.datasets.protocols import PROTOCOLS, Fold
 from vidlabel.datasets.samples import Sample
 from vidlabel.evaluate.leak_check import check_tests
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.text import text_path
 from vidlabel.train.distributed import Team
 from vidlabel.train.loop import train
-from vidlabel.train.observer import TrainObserver
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.run_folder import RunFolder, place_of
 from vidlabel.train.training_folder import RESULT, TrainResult
@@ -48,28 +45,19 @@ class Plan:
 
 
 def train_folds(
-    plan: Plan,
-    run: RunFolder,
-    team: Team,
-    *,
-    device: str = "auto",
-    workers: int | None = None,
-    about: Mapping[str, Any] | None = None,
-    restart: bool = False,
-    cache: Path | None = None,
-    observer: TrainObserver | None = None,
-    on_fold: Callable[[Fold, bool], None],
-) -> Iterator[TrainResult]:
+    plan: Plan, run: RunFolder, team: Team, *, about: Mapping[str, Any], restart: bool = False,
+    on_fold: Callable[[Fold, bool], None], **how: Any,
+) -> Iterator[TrainResult]:  # fmt: skip
     """Train every fold; one that is complete is not repeated.
 
     Args:
         plan: what to train.
         run: the run folder; its plan is set.
         team: the processes that take part.
-        device, workers, cache, observer: as in `train`.
-        about: what every checkpoint says of its data, besides data set, protocol and fold.
+        about: what every checkpoint says of its data, besides protocol and fold.
         restart: start over; when the first fold begins, the run folder forgets all earlier folds.
         on_fold: is told of each fold, and whether it was complete before.
+        how: device, workers, cache and observer, as in `train`.
 
     Raises:
         UsageError: the run folder holds something else, or as `check_tests`.
@@ -80,26 +68,15 @@ def train_folds(
     if team.leads and not restart:
         run.check()
     team.wait()
-    about = {**(about or {}), "data": text_path(plan.data), "protocol": plan.protocol}
     names = [fold.name for fold in plan.folds]
     for fold in plan.folds:
         place = place_of(run.path, names, fold.name)
         on_fold(fold, (place / RESULT).is_file() and not restart)
         yield train(
-            parts_of(fold),
-            place,
-            plan.spec,
-            plan.clip,
-            plan.model,
-            device=device,
-            workers=workers,
-            about={**about, "fold": fold.name},
-            restart=restart,
-            leaky=PROTOCOLS[plan.protocol].leaky and bool(fold.val),
-            cache=cache,
-            run=run,
-            observer=observer,
-        )
+            parts_of(fold), place, plan.spec, plan.clip, plan.model,
+            about={**about, "protocol": plan.protocol, "fold": fold.name}, restart=restart,
+            leaky=PROTOCOLS[plan.protocol].leaky and bool(fold.val), run=run, **how,
+        )  # fmt: skip
 
 
 def parts_of(fold: Fold) -> list[Sample]:

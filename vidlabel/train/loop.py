@@ -43,16 +43,7 @@ from vidlabel.train.observer import Epoch, TrainObserver
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.run_folder import RunFolder
 from vidlabel.train.trainer import NotFinite, Parts, Trainer, clips_of_batch, computes_in_bf16
-from vidlabel.train.training_folder import (
-    LAST,
-    LOG,
-    TrainingFolder,
-    TrainResult,
-    describe,
-    does_not_fit,
-    load_state,
-    save_state,
-)
+from vidlabel.train.training_folder import LAST, LOG, TrainingFolder, TrainResult, describe
 
 
 def train(
@@ -229,6 +220,7 @@ class _Epochs:
     def __init__(
         self, folder: TrainingFolder, header: Header, spec: TrainSpec, observer: TrainObserver
     ) -> None:
+        self._folder = folder
         self._out = folder.path
         self._writes = folder.team.leads
         self._header = header
@@ -244,7 +236,7 @@ class _Epochs:
             RunError: the loss is no longer finite.
             CheckpointError, OutputError: the state cannot be loaded, or not be saved.
         """
-        if state := load_state(self._out, device):
+        if state := self._folder.load_state(device):
             self._restore(trainer, state)
         self._observer.begin(self._out, self._epochs, trainer.steps, tuple(self._log))
         try:
@@ -278,7 +270,7 @@ class _Epochs:
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
-            raise does_not_fit(self._out) from error
+            raise self._folder.state_does_not_fit() from error
 
     def _what_is_kept(self, number: int, error: NotFinite) -> str:
         """The message for an epoch that has spoiled the weights."""
@@ -299,7 +291,7 @@ class _Epochs:
         if self._best == len(self._log) - 1:
             save_checkpoint(self._out / BEST, header, trainer.kept)
         lines = [asdict(line) for line in self._log]
-        save_state(self._out, {"trainer": trainer.state(), "log": lines, "best": self._best})
+        self._folder.save_state({"trainer": trainer.state(), "log": lines, "best": self._best})
 
 
 def _epoch(trainer: Trainer, number: int) -> tuple[Epoch, Tensor, Tensor]:

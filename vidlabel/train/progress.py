@@ -50,9 +50,7 @@ class TrainView(TrainObserver):
             self.note(f"resuming after epoch {len(log)}")
         if self._quiet or not console.watched() or len(log) == epochs:
             return
-        # Once, for all rows: a terminal can be made narrower.
-        self._rates = console.width() >= _full_width(epochs)
-        for header in _header(epochs, self._rates):
+        for header in _header(epochs):
             console.line(Text(header, style="bold"))
         self._bar = self._new_bar(console.width())
         with suppress(OSError):  # a terminal that was closed must not end a training
@@ -68,7 +66,7 @@ class TrainView(TrainObserver):
         self._done = line.epoch * self._steps
         self._losses.clear()
         if self._bar is not None:
-            console.line(_row(line, self._epochs, best, self._rates))
+            console.line(_row(line, self._epochs, best))
             self._update()
         elif not self._quiet:
             left = self._left()
@@ -139,35 +137,24 @@ def _sentence(line: Epoch, epochs: int) -> str:
     )
 
 
-def _header(epochs: int, rates: bool) -> tuple[str, str]:
+def _header(epochs: int) -> tuple[str, str]:
     """Two lines above the table."""
-    gap, rate = " " * _place_width(epochs), _rate_column("lr", rates)
+    width = _place_width(epochs)
     return (
-        f"{gap}{' ' * len(rate)}      training     validation",
-        f"{'epoch':>{len(gap)}}{rate}   loss   top-1    loss   top-1    time",
+        f"{'':{width}}      training     validation",
+        f"{'epoch':>{width}}   loss   top-1    loss   top-1     time             lr",
     )
 
 
-def _row(line: Epoch, epochs: int, best: bool, rates: bool) -> Text:
-    """An epoch as a line of the table."""
+def _row(line: Epoch, epochs: int, best: bool) -> Text:
+    """An epoch as a row of the table; what matters least is last, where narrow terminals cut."""
     text = (
         f"{f'{line.epoch}/{epochs}':>{_place_width(epochs)}}"
-        f"{_rate_column(f'{line.lr:.1e}', rates)}"
-        f"  {line.train_loss:5.3f}  {line.train_top1:6.1%}"
-        f"   {line.val_loss:5.3f}  {line.val_top1:6.1%}  {_clock_time(line.seconds):>6}"
+        f"  {line.train_loss:5.3f}  {line.train_top1:6.1%}   {line.val_loss:5.3f}"
+        f"  {line.val_top1:6.1%}  {_clock_time(line.seconds):>7}  {'best' if best else '':4}"
+        f"  {line.lr:7.1e}"
     )
-    return Text(f"{text}  best", style="green") if best else Text(text)
-
-
-def _rate_column(text: str, shown: bool) -> str:
-    """The column of the learning rate, which narrow terminals leave out."""
-    return f"  {text:>7}" if shown else ""
-
-
-def _full_width(epochs: int) -> int:
-    """Width of the longest row, with the learning rate."""
-    longest = "  1.0e-03  0.123  100.0%   0.123  100.0%  123:45  best"
-    return _place_width(epochs) + len(longest)
+    return Text(text, style="green" if best else "")
 
 
 def _place_width(epochs: int) -> int:

@@ -49,20 +49,14 @@ class RunFolder:
         team: the processes.
         session: what run.json says of this start (`describe_session`); None writes none.
         recipe: the text of recipe.toml.
-        plan: what plan.json says, with the names of the folds in `folds`; None for one training
-            without a protocol.
     """
 
     def __init__(
-        self,
-        path: Path,
-        team: Team,
-        session: Mapping[str, Any] | None = None,
-        recipe: str = "",
-        plan: Mapping[str, Any] | None = None,
+        self, path: Path, team: Team, session: Mapping[str, Any] | None = None, recipe: str = ""
     ) -> None:
         self.path = path
-        self.plan = plan
+        self.plan: Mapping[str, Any] | None = None
+        """What plan.json says, with the names of the folds in `folds`; None without a protocol."""
         self.begun = False
         """Whether a training of this run has begun, so that the folder is this run's."""
         self._team = team

@@ -122,6 +122,47 @@ class TrainingFolder:
         except OSError as error:
             raise refused(self.path, error) from error
 
+    def save_state(self, values: Mapping[str, Any]) -> None:
+        """Save the state of the training after an epoch, completely or not at all.
+
+        Args:
+            values: `trainer` is `Trainer.state()`, `log` the epochs as plain values, `best` the
+                index of the best one in the log.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        data = io.BytesIO()
+        torch.save(dict(values), data)
+        write_bytes(self.path / STATE, [data.getvalue()])
+
+    def load_state(self, device: torch.device) -> dict[str, Any] | None:
+        """The saved state, or None. Code in the file is never run.
+
+        Raises:
+            CheckpointError: it cannot be read, or is not what `save_state` writes.
+        """
+        path = self.path / STATE
+        if not path.is_file():
+            return None
+        try:
+            with path.open("rb") as file:
+                values = torch.load(file, map_location=device, weights_only=True)
+        except (
+            OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError
+        ) as error:  # fmt: skip
+            raise CheckpointError(f"{path}: corrupt; --restart starts over") from error
+        if not isinstance(values, dict) or not values.keys() >= _STATE_KEYS:
+            raise self.state_does_not_fit()
+        return values
+
+    def state_does_not_fit(self) -> CheckpointError:
+        """The error for a state that can be read, but not used."""
+        return CheckpointError(
+            f"{self.path / STATE}: is not the state of this training, or was saved by another "
+            "version; --restart starts over"
+        )
+
     def complete(self, best: Epoch, unreadable: Sequence[str], header: Header) -> TrainResult:
         """Write the result, and remove what only resuming would need.
 
@@ -223,45 +264,3 @@ def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
         yield "other videos, labels, groups or parts"
     elif before != now:
         yield f"{name} was {before}, is {now}"
-
-
-def save_state(out: Path, values: Mapping[str, Any]) -> None:
-    """Save the state of the training in the folder `out`, completely or not at all.
-
-    Args:
-        values: `trainer` is `Trainer.state()`, `log` the epochs as plain values, `best` the index
-            of the best one in the log.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    data = io.BytesIO()
-    torch.save(dict(values), data)
-    write_bytes(out / STATE, [data.getvalue()])
-
-
-def load_state(out: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state saved in `out`, or None. Code in the file is never run.
-
-    Raises:
-        CheckpointError: it cannot be read, or is not what `save_state` writes.
-    """
-    path = out / STATE
-    if not path.is_file():
-        return None
-    try:
-        with path.open("rb") as file:
-            values = torch.load(file, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: corrupt; --restart starts over") from error
-    if not isinstance(values, dict) or not values.keys() >= _STATE_KEYS:
-        raise does_not_fit(out)
-    return values
-
-
-def does_not_fit(out: Path) -> CheckpointError:
-    """The error for a state that can be read, but not used."""
-    return CheckpointError(
-        f"{out / STATE}: is not the state of this training, or was saved by another version; "
-        "--restart starts over"
-    )
