@@ -25,12 +25,7 @@ from vidlabel.errors import RunError
 from vidlabel.evaluate.metrics import calibration_error, fit_temperature, top1
 from vidlabel.machine import keep_freed_memory
 from vidlabel.models.base import ClipModel
-from vidlabel.models.checkpoint import (
-    BEST,
-    Header,
-    describe_model,
-    save_checkpoint,
-)
+from vidlabel.models.checkpoint import BEST, Header, describe_model, save_checkpoint
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.text import first_few
 from vidlabel.train.cache_folder import default_folder
