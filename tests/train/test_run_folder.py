@@ -57,5 +57,5 @@ def test_a_run_begins_once(tmp_path: Path) -> None:
     (tmp_path / "a" / "result.json").touch()  # of its first fold, when the second one begins
     run.begin(tmp_path / "b", restart=True)
     assert (tmp_path / "a" / "result.json").exists()
-    with pytest.raises(UsageError, match="other settings .seed was 1, is 2.; use --restart"):
+    with pytest.raises(UsageError, match=r"other settings \(seed was 1, is 2\); use --restart"):
         run_folder(tmp_path, 2).check()
