@@ -69,7 +69,7 @@ def run_training(request: TrainRequest) -> bool:
         RunError, CheckpointError, OutputError: as `train.loop.train`.
         KeyboardInterrupt: it was stopped; a warning has said how to resume.
     """
-    job = _Job(request)
+    job = _TrainJob(request)
     try:
         return job.run()
     except KeyboardInterrupt:
@@ -88,7 +88,7 @@ def _stopped(request: TrainRequest, *, begun: bool) -> str:
     return f"stopped; completed epochs are saved; run {again} to resume"
 
 
-class _Job:
+class _TrainJob:
     """A run; its methods return whether videos could not be read."""
 
     def __init__(self, request: TrainRequest) -> None:
