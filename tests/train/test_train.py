@@ -575,7 +575,7 @@ def test_a_part_or_class_that_cannot_be_read_at_all_stops_it(
     for bad, what in (
         (spoiled("val", ("red", "blue")), "none of the validation videos can be read: .*red/0.mp4"),
         (spoiled("train", ("red", "blue")), "class blue: none of its training videos can be"),
-        (spoiled("train", ("red",)), "class red: none of its .*red/2.mp4.*; [.]{3}$"),
+        (spoiled("train", ("red",)), "class red: none of its .*red/2.mp4.* more$"),
     ):
         with pytest.raises(RunError, match=f"^{what}"):
             train(bad, tmp_path / "run", spec, CLIP, MODEL, device="cpu")
@@ -597,7 +597,7 @@ def test_too_many_unreadable_videos_are_named_with_what_to_do(
     line = str(caught.value)
     assert line.startswith("7 of 23 videos cannot be read, more than --max-bad 0.01: ")
     assert [number for number in range(7) if f"broken{number}.mp4: " in line] == list(range(5))
-    assert "; ...; replace or remove them, or train without them with --max-bad " in line
+    assert " and 2 more; replace or remove them, or train without them with --max-bad " in line
     spec = replace(spec, max_bad=float(line.split()[-1]))
     result = train([*samples, *broken], tmp_path / "run", spec, CLIP, MODEL, device="cpu")
     assert len(result.unreadable) == 7

@@ -24,7 +24,7 @@ from vidlabel.evaluate.report import mistakes, summarise, write_report
 from vidlabel.models.checkpoint import BEST, describe_model, read_header
 from vidlabel.predict.labeller import PredictSpec, load_labeller
 from vidlabel.specs import Precision, Strategy, StreamName
-from vidlabel.text import text_path
+from vidlabel.text import first_few, text_path
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,7 @@ def warn_of_doubts(dataset: Dataset) -> None:
         ("clips are in no official list", dataset.extra),
     ):
         if ids:
-            named = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
-            console.warn(f"{dataset.name}: {len(ids)} {what}: {named}")
+            console.warn(f"{dataset.name}: {len(ids)} {what}: {first_few(ids, 3)}")
 
 
 def model_of(model: str, folds: Sequence[Fold], fold: Fold) -> str:

@@ -124,11 +124,6 @@ def _summary(
     )
 
 
-def _few(words: Sequence[str], mark: str) -> str:
-    """The first few words, on one line."""
-    return mark.join([*words[:_NAMED], *(["..."] if len(words) > _NAMED else [])])
-
-
 def _decode(
     cache: FrameCache, samples: Sequence[Sample], max_bad: float, workers: int | None, team: Team,
     observer: TrainObserver,
@@ -340,17 +335,16 @@ def _check_unreadable(
     learned, left = ({s.label for s in part if s.split == "train"} for part in (samples, usable))
     if lost := sorted(learned - left):
         why = [unreadable[s.path] for s in samples if s.label == lost[0] and s.split == "train"]
-        raise RunError(
-            f"class {lost[0]}: none of its training videos can be read: {_few(why, '; ')}"
-        )
+        few = first_few(why, mark="; ")
+        raise RunError(f"class {lost[0]}: none of its training videos can be read: {few}")
     if not any(sample.split == "val" for sample in usable):
         why = [unreadable[s.path] for s in samples if s.split == "val"]
-        raise RunError(f"none of the validation videos can be read: {_few(why, '; ')}")
+        raise RunError(f"none of the validation videos can be read: {first_few(why, mark='; ')}")
     total = len({sample.path for sample in samples})
     if len(unreadable) > share * total:
         enough = math.floor(100 * len(unreadable) / total + 1) / 100
         raise RunError(
             f"{len(unreadable)} of {total} videos cannot be read, more than --max-bad {share:g}: "
-            f"{_few(list(unreadable.values()), '; ')}; replace or remove them, or train "
+            f"{first_few(list(unreadable.values()), mark='; ')}; replace or remove them, or train "
             f"without them with --max-bad {enough:g}"
         )
