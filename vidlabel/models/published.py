@@ -1,6 +1,7 @@
-"""The reimplemented systems: what each network costs, and the published accuracy with its protocol.
+"""Reimplemented systems: the size of each network, its published accuracy, and how that was
+measured.
 
-Plain data, read without torch; tests measure what can be measured.
+This is plain data that needs no torch; tests measure what can be measured.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ class System:
     """A network with the settings of `--recipe original`, and its published accuracy."""
 
     parameters: int
-    """Number of parameters, with `classes` classes."""
+    """With `classes`."""
     classes: int
     gflops: float
     """Multiply-adds of one clip, in billions."""
@@ -22,7 +23,7 @@ class System:
     published: str
     """Top-1 accuracy, as published."""
     protocol: str
-    """How it was measured."""
+    """How the published accuracy was measured."""
 
 
 SYSTEMS: dict[str, System] = {
@@ -72,4 +73,4 @@ SYSTEMS: dict[str, System] = {
         "first 1408 of 1530 test clips: none of throw, turn, walk and wave",
     ),
 }
-"""By network. `video-net` is not from such a system: see `models.kinetics`."""
+"""By network. For `video-net`, which is no such system, see `models.kinetics`."""
