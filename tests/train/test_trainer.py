@@ -93,7 +93,7 @@ def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def test_an_epoch_shows_every_clip_and_fills_the_last_batch_with_the_first_ones() -> None:
     frames, watch = _Frames(), _Notes()
-    trainer = _trainer(frames=frames, observer=watch)
+    trainer = _trainer(frames=frames, watch=watch)
     loss, accuracy = trainer.epoch(1)
     assert trainer.steps == 2
     assert set(frames.taken) == set(range(10)), "no held-out clip is trained on"
@@ -241,7 +241,7 @@ def test_out_of_memory_computes_a_batch_in_pieces_and_says_so_once(
     whole.epoch(1)
     watch = _Notes()
     seen = _limit(monkeypatch, 4)
-    pieces = _trainer(spec, observer=watch)
+    pieces = _trainer(spec, watch=watch)
     pieces.epoch(1)
     assert seen == [8, 4, 4, 4, 4]
     assert len(watch.notes) == 1
@@ -256,7 +256,7 @@ def test_out_of_memory_with_the_smallest_piece_is_one_clear_line(
     _limit(monkeypatch, 1)
     watch = _Notes()
     with pytest.raises(RunError, match="not even two clips fit"):
-        _trainer(observer=watch).epoch(1)
+        _trainer(watch=watch).epoch(1)
     assert len(watch.notes) == 2, "pieces of 4, of 2"
 
 
@@ -288,7 +288,7 @@ def test_a_gpu_trains_as_the_cpu_does(spec: TrainSpec) -> None:
     for name in ("cpu", "cuda"):
         watch = _Notes()
         plain = replace(spec, compile=False, precision="fp32") if name == "cpu" else spec
-        trainer = _trainer(plain, observer=watch, device=torch.device(name))
+        trainer = _trainer(plain, watch=watch, device=torch.device(name))
         trainer.epoch(1)
         trainer.settle(1)
         trainer.logits()
@@ -302,7 +302,7 @@ def test_a_gpu_without_memory_computes_in_pieces() -> None:
     cuda = torch.device("cuda")
     parts = Parts([(i % 10, i % 2) for i in range(256)], PARTS.val)
     watch = _Notes()
-    trainer = _trainer(replace(SPEC, batch_size=256), observer=watch, parts=parts, device=cuda)
+    trainer = _trainer(replace(SPEC, batch_size=256), watch=watch, parts=parts, device=cuda)
     total = torch.cuda.get_device_properties(cuda).total_memory
     room = torch.cuda.memory_reserved(cuda) + 200 * 2**20
     torch.cuda.set_per_process_memory_fraction(room / total, cuda)
