@@ -20,6 +20,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 Strategy = Literal["clip", "one-frame", "whole-video"]
 StreamName = Literal["spatial", "temporal"]
 
+UNCERTAIN = "uncertain"
+"""The label of a video whose best class is less probable than --min-confidence."""
+
 
 SHIPPED = {
     "starter": "starter.safetensors",

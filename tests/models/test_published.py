@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
-from places import ROOT
-from test_docs import README
+from test_docs import DOCUMENTS
 
-from vidlabel.datasets.protocols import PROTOCOLS
 from vidlabel.models.build import MODELS
 from vidlabel.models.cost import cost_of
 from vidlabel.models.published import SYSTEMS
@@ -42,10 +39,3 @@ def test_every_network_of_a_system_is_in_the_table() -> None:
     for name, system in SYSTEMS.items():
         row = next(line for line in lines if line.startswith(f"| `{name}` |"))
         assert system.published in row
-
-
-@pytest.mark.parametrize("file", ["README.md", "examples/README.md", "tests/README.md"])
-def test_commands_name_protocols_that_exist(file: str) -> None:
-    text = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).is_file() else ""
-    named = set(re.findall(r"--protocol ([a-z0-9]+-[a-z0-9-]+)", text)) - {"leave-one-group-out"}
-    assert named <= PROTOCOLS.keys()

@@ -16,7 +16,6 @@ from vidlabel.datasets.samples import Sample
 from vidlabel.errors import RunError, UsageError
 from vidlabel.models.checkpoint import Header
 from vidlabel.predict.labeller import Labeller, PredictSpec
-from vidlabel.signals import StopAsked, never
 from vidlabel.specs import Prediction, Strategy, VideoItem
 from vidlabel.text import first_few
 

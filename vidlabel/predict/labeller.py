@@ -19,19 +19,13 @@ from vidlabel.device import beside_decoders, pick_device
 from vidlabel.errors import CheckpointError, Reason, UsageError
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.models.fusion import take_stream
-from vidlabel.predict.clip_batch import Batch, Labelled, Parts
-from vidlabel.predict.runner import Output, Runner
-from vidlabel.results.topk import UNCERTAIN, ranked, shown
-from vidlabel.specs import (
-    ClipSpec,
-    Limits,
-    Precision,
-    Prediction,
-    Status,
-    Strategy,
-    StreamName,
-    VideoItem,
-)
+from vidlabel.predict.clip_batch import ClipBatch, Member, VideoOutput, join_parts, unread
+from vidlabel.predict.runner import ClipOutput, Runner
+from vidlabel.predict.spec import PredictSpec
+from vidlabel.results.predictions import Predictions
+from vidlabel.results.topk import ranked, shown
+from vidlabel.signals import StopAsked, never
+from vidlabel.specs import ClipSpec, Precision, Prediction, Status, StreamName, VideoItem
 
 GPU_BATCH, CPU_BATCH = 64, 8
 """Clips per batch by default; 8 also on a GPU for networks that see whole clips, since each clip is
