@@ -22,8 +22,7 @@ from vidlabel.evaluate.leak_check import check_leak, leak_lines
 from vidlabel.evaluate.plan import PLAN, read_description
 from vidlabel.evaluate.report import mistakes, summarise, write_report
 from vidlabel.models.checkpoint import BEST, describe_model, read_header
-from vidlabel.predict.labeller import load_labeller
-from vidlabel.predict.spec import PredictSpec
+from vidlabel.predict.labeller import PredictSpec, load_labeller
 from vidlabel.specs import Precision, Strategy, StreamName
 from vidlabel.text import first_few, text_path
 
