@@ -27,7 +27,7 @@ CLIP = ClipSpec(frames=4, size_px=32, resize_px=36)
 class MeanColour(nn.Module):
     """Labels a clip by its strongest colour; has the parts that `Runner` uses."""
 
-    any_steps = fixed_steps = False
+    any_time_steps = fixed_time_steps = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,13 +11,13 @@ import numpy as np
 
 from vidlabel.clips.read import ClipData
 from vidlabel.decode.worker import DecodeJob
-from vidlabel.video.stream import OnPacket, ignore
+from vidlabel.specs import OnPacket
 
 
 class FaultyJob(DecodeJob):
     """Does to a decoder process what the file's name says, before reading it."""
 
-    def read(self, path: str, on_packet: OnPacket = ignore, part: int = 0) -> ClipData:
+    def read(self, path: str, on_packet: OnPacket = None, part: int = 0) -> ClipData:
         match Path(path).stem.split("_")[0]:
             case "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)

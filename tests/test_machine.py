@@ -1,12 +1,16 @@
-"""Memory that is freed is kept for its next use."""
+"""Cores, memory, and freed memory that is kept for reuse."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
+
+from vidlabel.machine import free_memory, usable_cores, worker_count
 
 _COUNT = """
 import resource
@@ -33,3 +37,19 @@ def test_large_blocks_are_mapped_once() -> None:
     )
     before, after = map(int, done.stdout.split())
     assert after < before / 4, (before, after)
+
+
+def test_a_container_has_no_more_memory_than_its_limit(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    files = (limit, tmp_path / "none")
+    available = psutil.virtual_memory().available
+    assert free_memory(files) > available / 2
+    limit.write_text("max\n")
+    assert free_memory(files) > available / 2
+    limit.write_text("4096\n")
+    assert free_memory(files) == 4096
+
+
+def test_worker_count() -> None:
+    assert worker_count(3) == 3
+    assert worker_count(None) == min(16, usable_cores()) >= 1

@@ -1,4 +1,4 @@
-"""The device that a network computes on: which there are, what they can do, how they fail."""
+"""The device that a network runs on: which exist, what they can do, how they fail."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vidlabel.errors import DeviceError, UsageError
 
-# Memory that the driver or a library cannot get comes as another error than what torch's own
-# allocator cannot get; all that is left to do is the same.
+# A failed allocation of the driver or of a library raises another error than one of torch's own
+# allocator; both are handled alike.
 _OUT_OF_MEMORY = re.compile(
     r"(CUDA|HIP)( driver)? error: out of memory|MPS backend out of memory|STATUS_ALLOC_FAILED"
 )
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a name means; `auto` is the first GPU, else the CPU.
+    """The device of a name; `auto` is the first GPU, or the CPU if there is none.
 
     Raises:
-        UsageError: the name is not a device's.
-        DeviceError: there is no such device here.
+        UsageError: the name is not that of a device.
+        DeviceError: this machine has no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -40,7 +41,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware, so that it is worth using."""
+    """Whether the device multiplies bfloat16 in hardware, so that using it saves time."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -54,10 +55,10 @@ def has_bf16(device: torch.device) -> bool:
 
 @contextmanager
 def beside_decoders(device: torch.device) -> Iterator[None]:
-    """Compute with fewer threads while decoder processes keep the cores busy.
+    """Use a quarter of the threads on the CPU while decoder processes keep the cores busy.
 
-    The threads of a matrix kernel wait for the slowest of them. If they outnumber the free cores,
-    that one has yet to be scheduled, and the waiting costs far more than the threads bring.
+    The threads of a matrix kernel wait for the slowest one. If there are more threads than free
+    cores, one of them is not even running, and waiting for it costs more than the threads save.
     """
     if device.type != "cpu":
         yield
@@ -71,7 +72,7 @@ def beside_decoders(device: torch.device) -> Iterator[None]:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that a device has too little memory left."""
+    """Whether an error says that a device is out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
@@ -85,3 +86,11 @@ def device_errors(device: torch.device) -> Iterator[None]:
             raise
         why = str(error).strip().partition("\n")[0]
         raise DeviceError(f"{device} failed ({why}); try --device cpu") from error
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor copied to the device without waiting for it: a GPU copies in the background,
+    but only from pinned memory."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

@@ -7,9 +7,10 @@ validates itself when it is made; the error names the command-line flag that set
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from vidlabel.errors import Reason, UsageError
 
@@ -19,6 +20,10 @@ Summary = Literal["attention", "last", "committee"]
 Precision = Literal["auto", "fp32", "bf16"]
 Strategy = Literal["clip", "one-frame", "whole-video"]
 StreamName = Literal["spatial", "temporal"]
+PixelKind = Literal["rgb", "luma", "rgb+luma"]
+"""Channels of a decoded frame: C = 3, 1 or 4."""
+OnPacket: TypeAlias = Callable[[], None] | None
+"""Called for each packet read and each packet decoded, as a sign of progress."""
 
 UNCERTAIN = "uncertain"
 """The label of a video whose best class is less probable than --min-confidence."""

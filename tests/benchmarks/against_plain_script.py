@@ -24,7 +24,7 @@ import torch
 from torch.nn import functional as F
 
 from vidlabel import load_labeller
-from vidlabel.clips.sample import step_times
+from vidlabel.clips.sample import sample_times
 from vidlabel.files.find import find_videos
 from vidlabel.predict.labeller import Labeller, PredictSpec
 from vidlabel.synthetic.clips import ACTIONS, describe_clip, render_clip
@@ -44,7 +44,7 @@ def plain_script(paths: list[str], labeller: Labeller, device: str) -> list[str]
                 frames.append(frame.to_ndarray(format="rgb24"))
                 times.append(float(frame.pts * stream.time_base) if frame.pts is not None else 0.0)
         length_s = times[-1] - times[0] + 1 / float(stream.average_rate)
-        moments = step_times(length_s, clip.frames)[0]
+        moments = sample_times(length_s, clip.frames)[0]
         offsets = (0.0,) if clip.input == "rgb" else (-clip.step_s, 0.0, clip.step_s)
         steps = []
         for moment in moments:

@@ -23,11 +23,12 @@ from vidlabel import console
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import Fold, make_folds
 from vidlabel.datasets.samples import Sample
-from vidlabel.decode.pool import DecoderPool, worker_count
+from vidlabel.decode.pool import DecoderPool
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.evaluate.evaluate import evaluate
 from vidlabel.evaluate.leak_check import leak_lines
 from vidlabel.evaluate.report import summarise
+from vidlabel.machine import worker_count
 from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.predict.labeller import Labeller, PredictSpec
 from vidlabel.specs import ClipSpec, ModelSpec, VideoItem
@@ -44,7 +45,7 @@ class Memory(nn.Module):
         classes: how many there are.
     """
 
-    any_steps = fixed_steps = False
+    any_time_steps = fixed_time_steps = False
 
     def __init__(self, clips: Tensor, labels: Tensor, classes: int) -> None:
         super().__init__()

@@ -43,10 +43,11 @@ from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.synthetic.clips import ACTIONS, describe_clip, render_clip
 from vidlabel.train.distributed import Team
-from vidlabel.train.frame_cache import FrameCache, Frames
+from vidlabel.train.frame_cache import FrameCache
 from vidlabel.train.observer import TrainObserver
 from vidlabel.train.recipes import TrainSpec
-from vidlabel.train.trainer import Parts, Trainer
+from vidlabel.train.trainer import DataSplit, Trainer
+from vidlabel.train.training_frames import TrainingFrames
 from vidlabel.video.write import write_video
 
 CLIP = ClipSpec()
@@ -122,12 +123,12 @@ def ours(
     started = time.perf_counter()
     cache.fill(paths, None, TrainObserver().decoding)
     decoding_s = time.perf_counter() - started
-    frames = Frames(cache, paths, target)
+    frames = TrainingFrames(cache, paths, target)
     labels = [label for _, label in rows]
     held = max(1, len(rows) // 5)
     numbered = list(enumerate(labels))
     network = build_model(ModelSpec(classes=classes), CLIP).to(target)
-    parts = Parts(numbered, numbered[:held])
+    parts = DataSplit(numbered, numbered[:held])
     trainer = Trainer(network, frames, parts, CLIP, spec, target, Team(), TrainObserver())
     trainer.epoch(1)  # warm
     clips = trainer.steps * min(spec.batch_size, len(rows))
@@ -168,7 +169,7 @@ def ours(
             "take frames and augment": making_s,
             "forward and backward": statistics.median(bare_s),
             "everything of the steps": statistics.median(epochs),
-            "settle BatchNorm": timed(lambda: trainer.settle(1)),
+            "recompute BatchNorm": timed(lambda: trainer.recompute_batchnorm(1)),
             "held-out part (a fifth)": timed(trainer.logits),
             "write checkpoint": timed(
                 lambda: save_checkpoint(folder / "x.safetensors", header, trainer.kept)

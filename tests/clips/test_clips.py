@@ -14,8 +14,8 @@ import videos
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vidlabel.clips.read import ClipData, crop, read_clip, read_run, read_steps, to_channels
-from vidlabel.clips.sample import clip_times, step_times
+from vidlabel.clips.read import ClipData, crop, read_clip, read_run, read_time_steps, to_channels
+from vidlabel.clips.sample import clip_times, sample_times
 from vidlabel.clips.sample import view_count as count_of
 from vidlabel.errors import UsageError, VideoError
 from vidlabel.specs import ClipSpec, Limits
@@ -47,7 +47,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(durations, counts, st.integers(1, 8))
 def test_steps_cover_the_whole_video_evenly(duration_s: float, steps: int, stretches: int) -> None:
-    times = step_times(duration_s, steps, stretches)
+    times = sample_times(duration_s, steps, stretches)
     assert times.shape == (stretches, steps)
     flat = times.ravel()
     part = duration_s / flat.size
@@ -110,16 +110,16 @@ def test_steps_at_a_rate_are_so_far_apart_around_the_middle_of_each_stretch(
 
 def test_steps_at_a_rate_are_those_of_the_video(make_video: MakeVideo) -> None:
     spec = ClipSpec(frames=4, size_px=32, resize_px=48, fps=5)
-    data = read_steps(str(make_video()), spec, 1, Limits())
+    data = read_time_steps(str(make_video()), spec, 1, Limits())
     assert shown(data.clips[0]) == [9, 11, 13, 15]
     assert (data.padded, data.frames_used) == (False, 4)
-    views = read_steps(str(make_video()), spec, 3, Limits())
+    views = read_time_steps(str(make_video()), spec, 3, Limits())
     assert [shown(clip) for clip in views.clips] == [
         [1, 3, 5, 7],
         [9, 11, 13, 15],
         [17, 19, 21, 23],
     ]
-    looped = read_steps(str(make_video()), replace(spec, frames=8, fps=2), 1, Limits())
+    looped = read_time_steps(str(make_video()), replace(spec, frames=8, fps=2), 1, Limits())
     assert shown(looped.clips[0]) == [18, 23, 4, 9, 14, 19, 0, 5]
     assert looped.padded
 
@@ -130,7 +130,7 @@ def test_a_clip_as_long_as_the_video_is_not_torn_at_its_ends(
 ) -> None:
     """16 steps of 1/15 s span a second: the first moment is that of a video, the last its end."""
     spec = ClipSpec(frames=16, size_px=32, resize_px=48, fps=15)
-    data = read_steps(str(make_video(frames=frames, fps=30)), spec, 1, Limits())
+    data = read_time_steps(str(make_video(frames=frames, fps=30)), spec, 1, Limits())
     numbers = shown(data.clips[0])
     assert numbers == sorted(numbers)
     assert (numbers[0], numbers[-1]) == (0, frames - 1)
@@ -174,7 +174,7 @@ def test_flow_at_a_step_is_so_far_apart_or_moved_inside(
     if (pairs + 1) * step_s < last:
         assert np.diff(times, axis=-1) == pytest.approx(step_s, rel=1e-3, abs=1e-8)
     middles = times[0, :, (pairs + 1) // 2]
-    wanted = step_times(duration_s, frames)[0]
+    wanted = sample_times(duration_s, frames)[0]
     before, after = (pairs + 1) // 2 * step_s, pairs // 2 * step_s
     free = (wanted >= before) & (wanted <= last - after)
     assert middles[free] == pytest.approx(wanted[free])
@@ -275,7 +275,7 @@ def shown(clip: np.ndarray) -> list[int]:
 
 def test_steps_show_the_middles_of_equal_parts(make_video: MakeVideo) -> None:
     spec = ClipSpec(frames=6, size_px=32, resize_px=48)
-    data = read_steps(str(make_video()), spec, 2, Limits())
+    data = read_time_steps(str(make_video()), spec, 2, Limits())
     assert data.clips.shape == (2, 6, 3, 48, 64)
     assert [shown(clip) for clip in data.clips] == [[1, 3, 5, 7, 9, 11], [13, 15, 17, 19, 21, 23]]
     assert data.frames_used == 12
@@ -283,7 +283,7 @@ def test_steps_show_the_middles_of_equal_parts(make_video: MakeVideo) -> None:
 
 def test_motion_steps_show_three_moments(make_video: MakeVideo) -> None:
     spec = ClipSpec(frames=3, size_px=32, resize_px=48, input="motion", step_s=0.2)
-    data = read_steps(str(make_video()), spec, 1, Limits())
+    data = read_time_steps(str(make_video()), spec, 1, Limits())
     numbers = [[videos.read_barcode(luma[..., None]) for luma in step] for step in data.clips[0]]
     assert numbers == [[2, 4, 6], [10, 12, 14], [18, 20, 22]]
     assert data.frames_used == 9
@@ -297,7 +297,7 @@ def lumas(step: np.ndarray) -> list[int]:
 @pytest.mark.parametrize("kind", ["flow", "rgb+flow"])
 def test_flow_is_made_of_frames_in_a_row(kind: Any, make_video: MakeVideo) -> None:
     spec = replace(FLOW, frames=4, input=kind)
-    data = read_steps(str(make_video()), spec, 1, Limits())
+    data = read_time_steps(str(make_video()), spec, 1, Limits())
     assert data.clips.shape == (1, 4, spec.decoded_channels, 48, 64)
     expected = [[1, 2, 3, 4, 5], [7, 8, 9, 10, 11], [13, 14, 15, 16, 17], [19, 20, 21, 22, 23]]
     assert [lumas(step[-5:]) for step in data.clips[0]] == expected
@@ -310,7 +310,7 @@ def test_colours_are_of_the_frame_shown_then_also_where_its_stack_is_moved_insid
     make_video: MakeVideo,
 ) -> None:
     spec = replace(FLOW, frames=12, input="rgb+flow")
-    data = read_steps(str(make_video()), spec, 1, Limits())
+    data = read_time_steps(str(make_video()), spec, 1, Limits())
     assert shown(data.clips[0][:, :3]) == list(range(1, 24, 2)), "as with input rgb"
     stacks = [lumas(step[3:]) for step in data.clips[0]]
     assert [stacks[0], stacks[1], stacks[-1]] == [[0, 1, 2, 3, 4], [1, 2, 3, 4, 5],
@@ -324,7 +324,7 @@ def test_flow_of_a_large_file_is_made_of_frames_in_a_row(
 ) -> None:
     """Also where a step is so near to an end that its frames are moved inside."""
     path = make_video(fps=fps, suffix=suffix, frames=48)
-    data = read_steps(str(path), replace(FLOW, frames=24), 1, Limits())
+    data = read_time_steps(str(path), replace(FLOW, frames=24), 1, Limits())
     numbers = [lumas(step) for step in data.clips[0]]
     starts = [min(max(0, 1 + 2 * i - 2), 43) for i in range(24)]
     assert numbers == [list(range(start, start + 5)) for start in starts]
@@ -332,7 +332,7 @@ def test_flow_of_a_large_file_is_made_of_frames_in_a_row(
 
 def test_flow_at_a_step_leaves_frames_out(make_video: MakeVideo) -> None:
     spec = replace(FLOW, frames=2, pairs=2, step_s=0.3)
-    data = read_steps(str(make_video()), spec, 1, Limits())
+    data = read_time_steps(str(make_video()), spec, 1, Limits())
     assert [lumas(step) for step in data.clips[0]] == [[3, 6, 9], [15, 18, 21]]
 
 
@@ -354,7 +354,7 @@ def test_frames_are_squashed_to_an_aspect(
         frames=4, codec="libx264",
     )  # fmt: skip
     spec = ClipSpec(frames=2, size_px=32, resize_px=side, aspect=aspect)
-    data = read_steps(str(path), spec, 1, Limits())
+    data = read_time_steps(str(path), spec, 1, Limits())
     assert data.clips.shape == (1, 2, 3, *expected)
     pixels = np.moveaxis(data.clips[0, 0], 0, -1)
     assert videos.corners(pixels) == ("BRWG" if turn else "RGBW"), "all of it, upright"
@@ -366,9 +366,9 @@ def test_frames_are_squashed_to_an_aspect(
 def test_colour_and_luma_together_are_as_apart(aspect: float, make_video: MakeVideo) -> None:
     path = str(make_video(draw=videos.corner_frame, pix_fmt="yuv444p", rotation=(90, False, True)))
     both = replace(FLOW, frames=4, pairs=2, input="rgb+flow", aspect=aspect)
-    together = read_steps(path, both, 2, Limits()).clips
-    rgb = read_steps(path, replace(both, input="rgb", step_s=0.1), 2, Limits()).clips
-    luma = read_steps(path, replace(both, input="flow"), 2, Limits()).clips
+    together = read_time_steps(path, both, 2, Limits()).clips
+    rgb = read_time_steps(path, replace(both, input="rgb", step_s=0.1), 2, Limits()).clips
+    luma = read_time_steps(path, replace(both, input="flow"), 2, Limits()).clips
     assert np.array_equal(together[:, :, :3], rgb)
     assert np.array_equal(together[:, :, 3:], luma)
     assert rgb.max() > 200 > 50 > luma.min()
@@ -440,7 +440,7 @@ def test_a_video_shorter_than_a_stack_of_flow_is_padded(
     (part,) = parts_of(path, replace(FLOW, frames=1, pairs=3))
     assert lumas(part.clips[0, :, 0]) == [*range(frames), *[frames - 1] * (4 - frames)]
     assert (part.padded, part.frames_used) == (True, frames)
-    steps = read_steps(str(path), replace(FLOW, frames=1, pairs=3), 1, Limits())
+    steps = read_time_steps(str(path), replace(FLOW, frames=1, pairs=3), 1, Limits())
     assert np.array_equal(steps.clips[0, 0], part.clips[0, :, 0]), "as a clip is"
 
 
@@ -458,7 +458,7 @@ def test_short_video_is_padded_with_its_last_frame(
     frames: int, suffix: str, make_video: MakeVideo
 ) -> None:
     spec = ClipSpec(frames=5, size_px=32, resize_px=48)
-    data = read_steps(str(make_video(frames=frames, suffix=suffix)), spec, 1, Limits())
+    data = read_time_steps(str(make_video(frames=frames, suffix=suffix)), spec, 1, Limits())
     assert data.padded
     assert data.frames_used == frames
     last = frames - 1

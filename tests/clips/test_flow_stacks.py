@@ -15,9 +15,9 @@ from fakes import CLIP
 from torch import Tensor
 
 from vidlabel.clips import flow_stacks as stacks
-from vidlabel.clips.flow_stacks import BOUND, mirror, run_steps, with_flow
-from vidlabel.clips.read import read_run, read_steps
-from vidlabel.clips.tvl1 import from_bytes, optical_flow, to_bytes
+from vidlabel.clips.flow_stacks import BOUND, mirror, run_time_steps, with_flow
+from vidlabel.clips.read import read_run, read_time_steps
+from vidlabel.clips.tvl1 import optical_flow, to_bytes
 from vidlabel.specs import ClipSpec, Limits
 
 MakeVideo = Callable[..., Path]
@@ -57,7 +57,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def decoded(path: str, clip: ClipSpec) -> Tensor:
     """(T, c, H, W) of a clip, before its flow is computed."""
-    return torch.from_numpy(read_steps(path, clip, 1, Limits()).clips[0])
+    return torch.from_numpy(read_time_steps(path, clip, 1, Limits()).clips[0])
 
 
 def flow_of(before: Tensor, after: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def test_colours_are_those_of_the_frame_in_the_middle(path: str) -> None:
 
 
 def test_what_moves_to_the_right_and_up_is_told_so_in_this_order(path: str) -> None:
-    flow = from_bytes(with_flow(decoded(path, FLOW), FLOW, CPU), BOUND_PX)
+    flow = with_flow(decoded(path, FLOW), FLOW, CPU) * (2 * BOUND_PX / 255) - BOUND_PX
     across, down = flow[:, ::2, 8:-8, 8:-8], flow[:, 1::2, 8:-8, 8:-8]
     assert across.mean() == pytest.approx(1, abs=0.1)
     assert down.mean() == pytest.approx(-0.5, abs=0.1)
@@ -112,7 +112,7 @@ def test_steps_without_flow_are_left_alone() -> None:
     steps = torch.randint(256, (2, 3, 36, 40), dtype=torch.uint8)
     for kind in ("rgb", "motion"):
         assert with_flow(steps, replace(CLIP, input=kind), CPU) is steps
-        assert run_steps(steps, replace(CLIP, input=kind), CPU) is steps
+        assert run_time_steps(steps, replace(CLIP, input=kind), CPU) is steps
 
 
 @pytest.mark.parametrize("clip", [FLOW, BOTH, replace(FLOW, pairs=2), replace(BOTH, pairs=8)])
@@ -120,7 +120,7 @@ def test_the_steps_of_a_run_are_those_of_the_same_moments(
     clip: ClipSpec, path: str, counted: list[int]
 ) -> None:
     run = torch.from_numpy(read_run(path, clip, 0, Limits()).clips[0])
-    found = run_steps(run, clip, CPU)
+    found = run_time_steps(run, clip, CPU)
     assert found.shape == (9 - clip.pairs, clip.channels, 36, 48)
     assert sum(counted) == 8, "each pair once"
     count = clip.pairs + 1
@@ -175,7 +175,7 @@ def test_flow_is_the_same_in_groups_of_any_size(path: str, monkeypatch: pytest.M
     whole = with_flow(steps, FLOW, CPU)
     for size, cores in ((1, 1), (2 * 36 * 48, 3), (10**9, 2)):
         monkeypatch.setattr(stacks, "CPU_PIXELS_AT_ONCE", size)
-        monkeypatch.setattr(stacks, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(stacks, "usable_cores", lambda cores=cores: cores)
         assert torch.equal(with_flow(steps, FLOW, CPU), whole)
 
 

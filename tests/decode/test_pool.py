@@ -14,8 +14,8 @@ from fakes import CLIP, colour_video
 from faulty import FaultyJob
 from places import TESTS
 
-from vidlabel.clips.read import RUN, read_clip, read_run, read_steps
-from vidlabel.decode.pool import DEPTH, DecoderPool, slot_count, worker_count
+from vidlabel.clips.read import RUN, read_clip, read_run, read_time_steps
+from vidlabel.decode.pool import DEPTH, DecoderPool, slot_count
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.errors import Reason, RunError
 from vidlabel.specs import Limits, VideoItem
@@ -51,7 +51,7 @@ def test_frames_for_flow_arrive_whole(kind: Any, tmp_path: Path) -> None:
     """It is computed before they are cropped, of each view's stretch."""
     clip = replace(FLOW, input=kind)
     (item,) = _items(tmp_path, ["v"])
-    expected = read_steps(item.path, clip, 2, Limits())
+    expected = read_time_steps(item.path, clip, 2, Limits())
     with DecoderPool(DecodeJob(clip, views=2), 1) as pool:
         (done,) = pool.run([item])
         assert done.data is not None
@@ -138,11 +138,6 @@ def test_leaving_the_pool_leaves_no_process(tmp_path: Path) -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-
-
-def test_worker_count() -> None:
-    assert worker_count(3) == 3
-    assert worker_count(None) >= 1
 
 
 def test_a_stop_is_noticed_while_waiting(tmp_path: Path) -> None:

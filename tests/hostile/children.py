@@ -165,9 +165,9 @@ def _read_one(
 ) -> Iterator[Row]:
     """Read a file once for each of `walk_bytes` (the value of `reader.WALK_BYTES`).
 
-    `views` 0 takes `clips.read.read_steps`, as training does; more take `clips.read.read_clip`.
+    `views` 0 takes `clips.read.read_time_steps`, as training does; more take `read_clip`.
     """
-    from vidlabel.clips.read import read_clip, read_steps
+    from vidlabel.clips.read import read_clip, read_time_steps
     from vidlabel.errors import VideoError
     from vidlabel.specs import ClipSpec, Limits
     from vidlabel.video import reader as video
@@ -181,7 +181,7 @@ def _read_one(
             if views:
                 clip = read_clip(name, spec, views, limits)
             else:
-                clip = read_steps(name, spec, 1, limits)
+                clip = read_time_steps(name, spec, 1, limits)
         except VideoError as error:
             yield {"frames": 0, "reason": error.reason, "detail": error.detail}
             continue

@@ -19,7 +19,7 @@ CYCLES = 2000
 
 READER = """
 import json, os, sys
-from vidlabel.clips.read import read_steps
+from vidlabel.clips.read import read_time_steps
 from vidlabel.errors import VideoError
 from vidlabel.specs import ClipSpec, Limits
 
@@ -37,7 +37,7 @@ for i in range(int(cycles)):
     if i % (int(cycles) // 4) == int(cycles) // 8:
         states.append(state())
     try:
-        read_steps(paths[i % len(paths)], ClipSpec(frames=4), 1, Limits())
+        read_time_steps(paths[i % len(paths)], ClipSpec(frames=4), 1, Limits())
         labelled += 1
     except VideoError:
         failed += 1

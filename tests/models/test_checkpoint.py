@@ -43,7 +43,7 @@ def test_round_trip(path: Path, tmp_path: Path) -> None:
 
 def test_foreign_safetensors_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "x.safetensors")
-    with pytest.raises(CheckpointError, match="not one of vidlabel's"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of vidlabel"):
         load_checkpoint(str(tmp_path / "x.safetensors"))
 
 
@@ -55,10 +55,10 @@ def test_unknown_name_lists_the_known_ones() -> None:
 def test_a_run_folder_is_its_best_model(path: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    with pytest.raises(CheckpointError, match="not a checkpoint but a folder"):
+    with pytest.raises(CheckpointError, match="a folder, not a checkpoint"):
         find_checkpoint(str(run))
     (run / "spec.json").touch()
-    with pytest.raises(CheckpointError, match="no epoch is done"):
+    with pytest.raises(CheckpointError, match="no epoch is finished"):
         find_checkpoint(str(run))
     best = path.rename(run / "best.safetensors")
     assert find_checkpoint(str(run)) == best
@@ -69,7 +69,9 @@ def test_a_folder_of_folds_names_them(path: Path, tmp_path: Path) -> None:
     for fold in ("fold-2", "fold-1"):
         (tmp_path / fold).mkdir()
         (tmp_path / fold / "best.safetensors").write_bytes(path.read_bytes())
-    with pytest.raises(CheckpointError, match=r"FOLD/best\.safetensors with FOLD: fold-1, fold-2$"):
+    with pytest.raises(
+        CheckpointError, match=r"FOLD/best\.safetensors, of the folds fold-1, fold-2$"
+    ):
         load_checkpoint(str(tmp_path))
 
 

@@ -27,7 +27,7 @@ def stream(name: str, clip: ClipSpec, seed: int, temperature: float = 1.0) -> Ch
     torch.manual_seed(seed)
     spec = ModelSpec(arch=name, classes=3, trunk="mnasnet0_5")
     network = build_model(spec, clip).eval()
-    with torch.no_grad():  # answers that differ from clip to clip, and from stream to stream
+    with torch.no_grad():  # outputs that differ from clip to clip, and from stream to stream
         features = network.frame_features(clips(8, clip)).flatten(0, 1)
         network.classify.weight.data /= features.std(0).mean() * 3  # type: ignore[operator]
     header = Header(spec, clip, CLASSES, temperature, trained_on=(f"{name}/1", "both/1"))
@@ -54,7 +54,7 @@ def test_fused_probabilities_are_the_weighted_mean(weight: float) -> None:
     with torch.no_grad():
         found = network(seen).softmax(1)
         first = spatial.network(seen[:, :, :3]).softmax(1)
-        steps = temporal.network.answers(temporal.network.frame_features(seen[:, :, 3:]))
+        steps = temporal.network.step_logits(temporal.network.frame_features(seen[:, :, 3:]))
         second = (steps / 2.0).softmax(2).mean(1)
     torch.testing.assert_close(found, (1 - weight) * first + weight * second)
     assert (first - second).abs().max() > 0.05, "the streams say the same"
@@ -84,9 +84,9 @@ def test_streams_have_digests_of_their_own() -> None:
     ("change", "line"),
     [
         ({"classes": ("a", "b", "d")}, "do not have the same classes"),
-        ({"clip": replace(FLOW, resize_px=40)}, "--resize 36, temporal 40; both must see"),
-        ({"clip": replace(FLOW, aspect=1.0)}, "--aspect 0, temporal 1; both must see"),
-        ({"clip": RGB}, "temporal is temporal with input rgb; the temporal stream is made by"),
+        ({"clip": replace(FLOW, resize_px=40)}, "--resize 36, temporal 40; both streams must have"),
+        ({"clip": replace(FLOW, aspect=1.0)}, "--aspect 0, temporal 1; both streams must have"),
+        ({"clip": RGB}, "temporal is temporal with input rgb; train the temporal stream with"),
     ],
 )
 def test_streams_that_do_not_fit_are_refused(change: dict[str, object], line: str) -> None:

@@ -332,9 +332,11 @@ def test_r3d_labels_a_video_with_what_torchvision_says(
     assert row.model == f"r3d_18@{digest[:8]}" == path.stem.replace("-", "@")
     assert labeller.checkpoint.digest == digest
     clips = torch.from_numpy(read_clip(video, KINETICS["r3d_18"].clip, 1, Limits()).clips)
-    chances = _theirs(theirs, clips, "r3d_18").softmax(1)[0]
-    assert row.label == get_model_weights("r3d_18").DEFAULT.meta["categories"][chances.argmax()]
-    assert row.confidence == pytest.approx(float(chances.max()), rel=1e-3)
+    probabilities = _theirs(theirs, clips, "r3d_18").softmax(1)[0]
+    assert (
+        row.label == get_model_weights("r3d_18").DEFAULT.meta["categories"][probabilities.argmax()]
+    )
+    assert row.confidence == pytest.approx(float(probabilities.max()), rel=1e-3)
     assert len(row.embedding) == 512
 
 
@@ -376,7 +378,7 @@ def test_a_trunk_starts_from_kinetics_or_a_file(
         assert torch.equal(network.classify.weight, before)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"--trunk-weights imagenet.*--init mc3_18"):
         network.load_pretrained("imagenet")
-    with pytest.raises(CheckpointError, match="not those of r3d_18"):
+    with pytest.raises(CheckpointError, match="do not fit r3d_18"):
         build_model(_spec("r3d_18", 3), SMALL).load_pretrained(str(path))
 
 

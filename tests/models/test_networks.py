@@ -137,7 +137,7 @@ def test_a_committee_takes_the_majority_for_every_clip_of_a_batch() -> None:
     torch.testing.assert_close(found.exp().sum(1), torch.ones(3))
     assert found[0].exp()[0] == pytest.approx(0.6, abs=0.01), "three votes of five"
     network.train()  # each of them has to be right
-    torch.testing.assert_close(network.answers(torch.zeros(3, 5, 1)), logits)
+    torch.testing.assert_close(network.step_logits(torch.zeros(3, 5, 1)), logits)
 
 
 @pytest.mark.parametrize("arch", ["cnn-birnn", "conv-lstm"])
@@ -164,6 +164,6 @@ def test_a_trunk_that_is_unknown_or_takes_no_such_frames_is_one_clear_line() -> 
     for name in ("resnet", "../x", "vgg16", "r3d_18"):
         with pytest.raises(UsageError, match="--trunk"):
             make_trunk(name, 112)
-    with pytest.raises(UsageError, match=r"--trunk vit_b_16: takes no frames of 112 pixels"):
+    with pytest.raises(UsageError, match=r"--trunk vit_b_16: does not accept frames of 112 pixels"):
         make_trunk("vit_b_16", 112)
     assert make_trunk("vit_b_16", 224)[1] == 768

@@ -1,4 +1,4 @@
-"""Two-stream networks: sizes as published, answers step by step, trunks for more channels."""
+"""Two-stream networks: sizes as published, logits of each time step, trunks for more channels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.models.base import ClipModel, Normalise
 from vidlabel.models.build import build_model
-from vidlabel.models.streams import SideBySide, Stream, TwoStream
+from vidlabel.models.streams import SideBySide, SingleStream, TwoStream
 from vidlabel.models.trunks import CNN_M, load_trunk, make_trunk, trunk_names
 from vidlabel.predict.runner import fold_batchnorm
 from vidlabel.specs import ClipSpec, ModelSpec
@@ -83,28 +83,28 @@ def test_the_published_temporal_network_takes_other_sizes(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "clip", "answers", "width"),
+    ("arch", "clip", "count", "width"),
     [
         ("spatial", CLIP, 4, 1280), ("temporal", FLOW, 4, 1280), ("two-stream", BOTH, 8, 2560),
         ("spatial", replace(CLIP, input="motion"), 4, 1280), ("spatial", BOTH, 4, 1280),
     ],
 )  # fmt: skip
-def test_each_step_has_an_answer_of_each_stream(
-    arch: str, clip: ClipSpec, answers: int, width: int
+def test_each_time_step_has_logits_of_each_stream(
+    arch: str, clip: ClipSpec, count: int, width: int
 ) -> None:
     network = _network(arch, clip).eval()
-    assert network.any_steps
+    assert network.any_time_steps
     with torch.no_grad():
         frames = network.frame_features(torch.randint(256, (2, *clip.shape), dtype=torch.uint8))
         assert frames.shape == (2, 4, width)
-        found = network.answers(frames)
-        assert found.shape == (2, answers, 4)
+        found = network.step_logits(frames)
+        assert found.shape == (2, count, 4)
         features, logits = network.read(frames)
     torch.testing.assert_close(features, frames.mean(1))
     torch.testing.assert_close(logits.softmax(1), logits.exp(), msg="logarithms of probabilities")
     if arch != "two-stream":
         torch.testing.assert_close(logits.exp(), found.softmax(2).mean(1))
-        one_by_one = [network.answers(frames[:, i : i + 1]) for i in range(4)]
+        one_by_one = [network.step_logits(frames[:, i : i + 1]) for i in range(4)]
         torch.testing.assert_close(torch.cat(one_by_one, 1), found)
 
 
@@ -181,9 +181,9 @@ def test_training_steps_lower_the_loss(arch: str, clip: ClipSpec, trunks: dict[s
     labels = torch.tensor([0, 1, 2, 1])
     losses = []
     for _ in range(6):
-        answers = network.answers(network.frame_features(clips))
-        wanted = labels[:, None].expand(answers.shape[:2])
-        loss = nn.functional.cross_entropy(answers.flatten(0, 1), wanted.flatten())
+        step_logits = network.step_logits(network.frame_features(clips))
+        wanted = labels[:, None].expand(step_logits.shape[:2])
+        loss = nn.functional.cross_entropy(step_logits.flatten(0, 1), wanted.flatten())
         optimiser.zero_grad()
         loss.backward()
         grown = [p.grad is not None and bool(p.grad.any()) for p in network.classify.parameters()]
@@ -260,13 +260,13 @@ def test_weights_go_to_the_streams_that_they_fit(flow_trunk: str, tmp_path: Path
 def test_weights_of_another_network_are_one_clear_line(tmp_path: Path) -> None:
     path, _ = _random_weights(tmp_path, "mnasnet0_5")
     trunk, _ = make_trunk("resnet18", 64, 20)
-    with pytest.raises(CheckpointError, match=r"--trunk-weights .*: not those of resnet18"):
+    with pytest.raises(CheckpointError, match=r"--trunk-weights .*do not fit resnet18"):
         load_trunk(trunk, "resnet18", path)
     assert CNN_M in trunk_names()
     trunk, _ = make_trunk(CNN_M, 64, 20)
     with pytest.raises(CheckpointError, match=f"--trunk-weights imagenet: .* {CNN_M}"):
         load_trunk(trunk, CNN_M, "imagenet")
-    with pytest.raises(CheckpointError, match=f"not those of {CNN_M}"):
+    with pytest.raises(CheckpointError, match=f"do not fit {CNN_M}"):
         load_trunk(trunk, CNN_M, path)
 
 
@@ -310,6 +310,6 @@ def test_norms_after_an_activation_are_not_folded() -> None:
 
 
 def test_streams_are_what_they_are_called() -> None:
-    assert isinstance(_network("spatial", CLIP), Stream)
-    assert isinstance(_network("temporal", FLOW), Stream)
-    assert not _network("cnn-birnn", CLIP).any_steps
+    assert isinstance(_network("spatial", CLIP), SingleStream)
+    assert isinstance(_network("temporal", FLOW), SingleStream)
+    assert not _network("cnn-birnn", CLIP).any_time_steps

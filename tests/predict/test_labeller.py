@@ -24,8 +24,8 @@ from fakes import (
 from torch import Tensor, nn
 
 from vidlabel import load_labeller
-from vidlabel.clips.flow_stacks import run_steps, with_flow
-from vidlabel.clips.read import cut, read_steps
+from vidlabel.clips.flow_stacks import run_time_steps, with_flow
+from vidlabel.clips.read import cut, read_time_steps
 from vidlabel.decode.pool import Decoded, DecoderPool
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.errors import Reason, UsageError, VideoError
@@ -163,8 +163,8 @@ def test_numbers_that_are_not_finite_never_become_a_label(colours: list[Path]) -
 class AnySteps(MeanColour):
     """Labels each frame by itself."""
 
-    any_steps = True
-    fixed_steps = False
+    any_time_steps = True
+    fixed_time_steps = False
 
 
 def frame_by_frame() -> Labeller:
@@ -205,7 +205,7 @@ def every_step(path: str, clip: ClipSpec) -> Tensor:
         pixels = video.frames_at(video.frame_times_s.tolist(), clip.resize_px, kind).pixels  # type: ignore[arg-type]
     if clip.has_flow and len(pixels) <= clip.pairs:  # not even one stack: the last one stays
         pixels = pixels[np.minimum(np.arange(clip.pairs + 1), len(pixels) - 1)]
-    steps = run_steps(torch.from_numpy(np.moveaxis(pixels, -1, 1).copy()), clip, CPU)
+    steps = run_time_steps(torch.from_numpy(np.moveaxis(pixels, -1, 1).copy()), clip, CPU)
     return torch.from_numpy(cut(steps[:, None].numpy(), clip, 1))
 
 
@@ -439,7 +439,7 @@ def test_flow_is_predicted_as_it_is_computed(
     path = make_video(size=(128, 64), frames=12, draw=gliding)
     labeller = streams(clip)
     (found,) = by_view(labeller, [path], PredictSpec(views=views, workers=1))
-    steps = torch.from_numpy(read_steps(str(path), clip, views, Limits()).clips)
+    steps = torch.from_numpy(read_time_steps(str(path), clip, views, Limits()).clips)
     seen = with_flow(steps.flatten(0, 1), clip, CPU).unflatten(0, (views, 2))
     expected = plainly(labeller, torch.from_numpy(cut(seen.numpy(), clip, views)))
     assert found.shape == (1 if views == 1 else 6, 3)

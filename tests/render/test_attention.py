@@ -44,7 +44,7 @@ class Cells(nn.Module):
 class Brightest(ClipModel):
     """Labels a clip by its brightest quarter."""
 
-    any_steps = True
+    any_time_steps = True
 
     def __init__(self) -> None:
         normalise = Normalise(CLIP, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -20,7 +20,7 @@ from torch import nn
 from vidlabel import __version__
 from vidlabel.cli.main import main
 from vidlabel.clips.flow_stacks import with_flow
-from vidlabel.clips.read import cut, read_steps
+from vidlabel.clips.read import cut, read_time_steps
 from vidlabel.files.metadata_tag import read_tag, write_tag
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Checkpoint, Header
@@ -589,7 +589,9 @@ def test_the_panel_says_what_each_stream_says(
     assert np.abs(np.diff(spatial, axis=0)).max() > 0.01, "moments differ"
     # A clip of 8 steps over all of the video has the moments of 4 a second.
     clip = replace(STREAMS, frames=8)
-    steps = with_flow(torch.from_numpy(read_steps(path, clip, 1, Limits()).clips[0]), clip, CPU)
+    steps = with_flow(
+        torch.from_numpy(read_time_steps(path, clip, 1, Limits()).clips[0]), clip, CPU
+    )
     with torch.no_grad():
         plain = two_streams.network(torch.from_numpy(cut(steps[:, None].numpy(), clip, 1)))
     np.testing.assert_allclose(both, plain.softmax(1).numpy()[:5], atol=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import pytest
@@ -10,11 +11,15 @@ from torch.nn import functional as F
 
 from vidlabel.clips.flow_stacks import mirror
 from vidlabel.specs import ClipSpec
-from vidlabel.train import gpu_clips as gpuclips
-from vidlabel.train.augment import Augment, Draw
-from vidlabel.train.feature_cache import centre_square
-from vidlabel.train.gpu_clips import Gathered, GpuClips
+from vidlabel.train.augment import Augmentation, Draw
 from vidlabel.train.recipes import TrainSpec
+from vidlabel.train.training_clips import (
+    PIXELS_AT_ONCE,
+    Batched,
+    ClipByClip,
+    centre_square,
+)
+from vidlabel.train.training_frames import Gathered
 
 CPU = torch.device("cpu")
 CLIP = ClipSpec(frames=4, size_px=32, resize_px=40)
@@ -32,14 +37,44 @@ def _videos(count: int, clip: ClipSpec = CLIP) -> list[torch.Tensor]:
     return list(torch.randint(0, 256, shape, dtype=torch.uint8, generator=_random()))
 
 
+class _Frames:
+    """Videos whose frames are all taken, whatever the moments."""
+
+    def __init__(self, videos: list[torch.Tensor], device: torch.device = CPU) -> None:
+        self._videos = videos
+        self._device = device
+
+    def take(self, number: int, moments: torch.Tensor) -> torch.Tensor:
+        return self._videos[number]
+
+    def gather(self, numbers: Sequence[int], moments: torch.Tensor) -> Gathered:
+        return _gathered([self._videos[number] for number in numbers], self._device)
+
+
+def _one_by_one(
+    videos: list[torch.Tensor], draw: Draw, spec: TrainSpec, clip: ClipSpec = CLIP
+) -> torch.Tensor:
+    maker = ClipByClip(clip, spec, CPU)
+    return maker.augmented(_Frames(videos), range(len(videos)), draw)  # type: ignore[arg-type]
+
+
+def _batched(
+    videos: list[torch.Tensor], draw: Draw, spec: TrainSpec, clip: ClipSpec = CLIP,
+    device: torch.device = CPU, at_once: int = PIXELS_AT_ONCE,
+) -> torch.Tensor:  # fmt: skip
+    maker = Batched(clip, spec, device, at_once)
+    frames = _Frames(videos, device)
+    return maker.augmented(frames, range(len(videos)), draw)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", ["rgb", "motion"])
 def test_clips_keep_shape_range_and_stillness(kind: str) -> None:
     clip = replace(CLIP, input=kind)
     spec = TrainSpec()
-    augment = Augment(clip, spec, CPU)
+    augment = Augmentation(clip, spec)
     draw = augment.draw(20, 8, _random())
     still = [video[:1, :1].expand(4, 3, -1, -1) for video in _videos(20, clip)]
-    clips = augment(still, draw)
+    clips = _one_by_one(still, draw, spec, clip)
     assert clips.shape == (20, *clip.shape)
     assert clips.min() >= 0
     assert clips.max() <= 255
@@ -51,28 +86,28 @@ def test_clips_keep_shape_range_and_stillness(kind: str) -> None:
 
 
 def test_with_nothing_to_change_a_clip_is_the_resized_square_of_its_frames() -> None:
-    augment = Augment(CLIP, PLAIN, CPU)
+    augment = Augmentation(CLIP, PLAIN)
     draw = replace(augment.draw(1, 8, _random()), box=torch.tensor([[0.8, 0.8, 0.5, 0.5]]))
     (video,) = _videos(1)
-    assert torch.equal(augment([video], draw)[0], video[..., 4:36, 14:46].float())
+    assert torch.equal(_one_by_one([video], draw, PLAIN)[0], video[..., 4:36, 14:46].float())
 
 
 def test_a_flip_mirrors_left_and_right_of_all_frames() -> None:
-    augment = Augment(CLIP, PLAIN, CPU)
+    augment = Augmentation(CLIP, PLAIN)
     draw = augment.draw(1, 8, _random())
     (video,) = _videos(1)
-    plain = augment([video], draw)
-    mirrored = augment([video], replace(draw, flip=torch.tensor([True])))
+    plain = _one_by_one([video], draw, PLAIN)
+    mirrored = _one_by_one([video], replace(draw, flip=torch.tensor([True])), PLAIN)
     assert torch.equal(mirrored, plain.flip(-1))
 
 
 @pytest.mark.parametrize("clip", [FLOW, BOTH])
 def test_a_flip_turns_flow_across_round_and_leaves_flow_down(clip: ClipSpec) -> None:
-    augment = Augment(clip, PLAIN, CPU)
+    augment = Augmentation(clip, PLAIN)
     draw = augment.draw(1, 8, _random())
     (video,) = _videos(1, clip)
-    plain = augment([video], draw)
-    mirrored = augment([video], replace(draw, flip=torch.tensor([True])))
+    plain = _one_by_one([video], draw, PLAIN, clip)
+    mirrored = _one_by_one([video], replace(draw, flip=torch.tensor([True])), PLAIN, clip)
     assert torch.equal(mirrored, mirror(plain, clip))
     flow, turned = plain[:, :, -4:].flip(-1), mirrored[:, :, -4:]
     assert torch.equal(turned[:, :, 1::2], flow[:, :, 1::2])
@@ -82,39 +117,39 @@ def test_a_flip_turns_flow_across_round_and_leaves_flow_down(clip: ClipSpec) -> 
 @pytest.mark.parametrize("clip", [FLOW, BOTH])
 def test_light_and_noise_leave_flow_alone(clip: ClipSpec) -> None:
     spec = TrainSpec(colour=2.0, noise=50.0)
-    augment = Augment(clip, spec, CPU)
+    augment = Augmentation(clip, spec)
     draw = augment.draw(6, 8, _random())
     assert draw.noise[:, 0].max() > 5
     videos = _videos(6, clip)
-    plain = Augment(clip, replace(spec, colour=0.0, noise=0.0), CPU)(videos, draw)
-    clips = augment(videos, draw)
+    plain = _one_by_one(videos, draw, replace(spec, colour=0.0, noise=0.0), clip)
+    clips = _one_by_one(videos, draw, spec, clip)
     assert torch.equal(clips[:, :, -4:], plain[:, :, -4:])
     if clip.has_rgb:
         changed = (clips[:, :, :3] - plain[:, :, :3]).abs().mean((1, 2, 3, 4))
         assert changed.min() > 1, "every frame's colours are others"
         frames = [video[:, :3] for video in videos]  # and as those of frames alone
-        assert torch.equal(clips[:, :, :3], Augment(CLIP, spec, CPU)(frames, draw))
+        assert torch.equal(clips[:, :, :3], _one_by_one(frames, draw, spec))
 
 
 def test_steps_at_a_rate_stay_next_to_each_other() -> None:
-    augment = Augment(replace(CLIP, frames=6, fps=8.0), TrainSpec(window=0.5), CPU)
+    augment = Augmentation(replace(CLIP, frames=6, fps=8.0), TrainSpec(window=0.5))
     moments = augment.draw(300, 12, _random()).moments
     assert (moments.diff(dim=1) == 1).all()
     assert set(moments[:, 0].tolist()) == set(range(7)), "anywhere among the twelve"
 
 
 def test_flow_is_mixed_as_frames_are() -> None:
-    augment = Augment(BOTH, replace(PLAIN, mixup=0.4), CPU)
+    augment = Augmentation(BOTH, replace(PLAIN, mixup=0.4))
     draw = replace(augment.draw(2, 8, _random()), own=torch.tensor([0.7, 0.7]))
     videos = _videos(2, BOTH)
-    plain = Augment(BOTH, PLAIN, CPU)(videos, draw)
-    mixed = augment(videos, draw)
+    plain = _one_by_one(videos, draw, PLAIN, BOTH)
+    mixed = _one_by_one(videos, draw, replace(PLAIN, mixup=0.4), BOTH)
     torch.testing.assert_close(mixed[0], 0.7 * plain[0] + 0.3 * plain[1])
 
 
 def test_light_keeps_black_white_and_order_apart_from_contrast() -> None:
     """The curve alone moves neither black nor white, and brighter stays brighter."""
-    augment = Augment(CLIP, replace(PLAIN, colour=1.0), CPU)
+    augment = Augmentation(CLIP, replace(PLAIN, colour=1.0))
     draw = augment.draw(1, 8, _random())
     draw = replace(
         draw, light=torch.tensor([[0.35, 0.0, 0.0]]), cast=torch.ones(1, 3),
@@ -122,7 +157,7 @@ def test_light_keeps_black_white_and_order_apart_from_contrast() -> None:
     )  # fmt: skip
     ramp = torch.linspace(0, 255, 32).to(torch.uint8).expand(4, 3, 32, 32)
     draw = replace(draw, box=torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
-    row = augment([ramp], draw)[0, 0, 0, 0]
+    row = _one_by_one([ramp], draw, replace(PLAIN, colour=1.0))[0, 0, 0, 0]
     assert row[0] == pytest.approx(0, abs=1e-3)
     assert row[-1] == pytest.approx(255, abs=1e-3)
     assert (row.diff() > 0).all()
@@ -130,7 +165,7 @@ def test_light_keeps_black_white_and_order_apart_from_contrast() -> None:
 
 
 def test_moments_are_in_order_within_the_video_and_within_their_window() -> None:
-    augment = Augment(replace(CLIP, frames=6), TrainSpec(window=0.5), CPU)
+    augment = Augmentation(replace(CLIP, frames=6), TrainSpec(window=0.5))
     moments = augment.draw(500, 12, _random()).moments
     assert (moments.diff(dim=1) >= 0).all()
     assert moments.min() == 0
@@ -140,7 +175,7 @@ def test_moments_are_in_order_within_the_video_and_within_their_window() -> None
 
 def test_what_is_drawn_depends_on_the_seed_and_the_place_in_the_batch_only() -> None:
     spec = TrainSpec(mixup=0.4, cutmix=1.0)
-    augment = Augment(CLIP, spec, CPU)
+    augment = Augmentation(CLIP, spec)
     videos = _videos(8)
     draw = augment.draw(8, 8, _random(3))
     again = augment.draw(8, 8, _random(3))
@@ -148,28 +183,28 @@ def test_what_is_drawn_depends_on_the_seed_and_the_place_in_the_batch_only() -> 
     for field in fields(Draw):
         assert torch.equal(getattr(draw, field.name), getattr(again, field.name))
     assert not torch.equal(draw.moments, other.moments)
-    whole = augment(videos, draw)
-    halves = [augment(videos[:4], draw[:4]), augment(videos[4:], draw[4:])]
+    whole = _one_by_one(videos, draw, spec)
+    halves = [_one_by_one(videos[:4], draw[:4], spec), _one_by_one(videos[4:], draw[4:], spec)]
     assert torch.equal(whole, torch.cat(halves))
 
 
 def test_mixup_shares_the_pixels_of_partners() -> None:
-    augment = Augment(CLIP, replace(PLAIN, mixup=0.4), CPU)
+    augment = Augmentation(CLIP, replace(PLAIN, mixup=0.4))
     draw = augment.draw(2, 8, _random())
     draw = replace(draw, own=torch.tensor([0.7, 0.7]))
     videos = _videos(2)
-    plain = Augment(CLIP, PLAIN, CPU)(videos, draw)
-    mixed = augment(videos, draw)
+    plain = _one_by_one(videos, draw, PLAIN)
+    mixed = _one_by_one(videos, draw, replace(PLAIN, mixup=0.4))
     torch.testing.assert_close(mixed[0], 0.7 * plain[0] + 0.3 * plain[1])
     torch.testing.assert_close(mixed[1], 0.7 * plain[1] + 0.3 * plain[0])
 
 
 def test_cutmix_takes_a_box_from_the_partner_and_counts_its_pixels() -> None:
-    augment = Augment(CLIP, replace(PLAIN, cutmix=1.0), CPU)
+    augment = Augmentation(CLIP, replace(PLAIN, cutmix=1.0))
     draw = augment.draw(40, 8, _random())
     videos = _videos(40)
-    plain = Augment(CLIP, PLAIN, CPU)(videos, draw)
-    mixed = augment(videos, draw)
+    plain = _one_by_one(videos, draw, PLAIN)
+    mixed = _one_by_one(videos, draw, replace(PLAIN, cutmix=1.0))
     partner = plain.reshape(20, 2, *CLIP.shape).flip(1).reshape(plain.shape)
     own = (mixed == plain).all(2).float().mean((1, 2, 3))
     foreign = (mixed == partner).all(2).float().mean((1, 2, 3))
@@ -180,7 +215,7 @@ def test_cutmix_takes_a_box_from_the_partner_and_counts_its_pixels() -> None:
 
 
 def test_with_mixup_and_cutmix_each_pair_gets_one_of_them() -> None:
-    draw = Augment(CLIP, TrainSpec(mixup=0.4, cutmix=1.0), CPU).draw(400, 8, _random())
+    draw = Augmentation(CLIP, TrainSpec(mixup=0.4, cutmix=1.0)).draw(400, 8, _random())
     cut = draw.cut.any(1)
     assert 0.3 < cut.float().mean() < 0.7
     assert torch.equal(draw.own[::2], draw.own[1::2])
@@ -223,40 +258,43 @@ def test_clips_made_all_at_once_are_those_made_one_by_one(kind: str, spec: Train
     can make up to twice as much of that."""
     clip = replace(CLIP, input=kind, pairs=2)
     videos = _uneven(clip)
-    augment = Augment(clip, spec, CPU)
-    draw = augment.draw(8, 4, _random(3))
-    ours, theirs = (
-        augment(videos, draw),
-        GpuClips(clip, spec, CPU).augmented(_gathered(videos), draw),
-    )
+    draw = Augmentation(clip, spec).draw(8, 4, _random(3))
+    ours = _one_by_one(videos, draw, spec, clip)
+    theirs = _batched(videos, draw, spec, clip)
     assert theirs.shape == ours.shape
+    assert theirs.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(theirs, ours, atol=2, rtol=0)
     assert (theirs - ours).abs().mean() < 0.4
 
 
 def test_a_box_of_the_clips_own_size_is_taken_pixel_by_pixel() -> None:
     draw = replace(
-        Augment(CLIP, PLAIN, CPU).draw(1, 8, _random()), box=torch.tensor([[0.8, 0.8, 0.5, 0.5]])
+        Augmentation(CLIP, PLAIN).draw(1, 8, _random()), box=torch.tensor([[0.8, 0.8, 0.5, 0.5]])
     )
     (video,) = _videos(1)
-    made = GpuClips(CLIP, PLAIN, CPU).augmented(_gathered([video]), draw)
+    made = _batched([video], draw, PLAIN)
     assert torch.equal(made[0], video[..., 4:36, 14:46].float())
 
 
-def test_little_memory_at_once_makes_the_same_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_memory_at_once_makes_the_same_clips() -> None:
     spec = TrainSpec(mixup=0.4, cutmix=1.0)
-    frames = _gathered(_uneven(CLIP))
-    draw = Augment(CLIP, spec, CPU).draw(8, 4, _random())
-    whole = GpuClips(CLIP, spec, CPU).augmented(frames, draw)
+    videos = _uneven(CLIP)
+    draw = Augmentation(CLIP, spec).draw(8, 4, _random())
+    whole = _batched(videos, draw, spec)
     for least in (1, 3):  # clips at once
-        monkeypatch.setattr(gpuclips, "AT_ONCE", least * CLIP.frames * 3 * CLIP.size_px**2)
-        assert torch.equal(GpuClips(CLIP, spec, CPU).augmented(frames, draw), whole)
+        at_once = least * CLIP.frames * 3 * CLIP.size_px**2
+        assert torch.equal(_batched(videos, draw, spec, at_once=at_once), whole)
 
 
+@pytest.mark.parametrize("maker", [Batched, ClipByClip])
 @pytest.mark.parametrize("clip", [CLIP, BOTH])
-def test_centred_squares_are_those_that_predict_sees(clip: ClipSpec) -> None:
+def test_centred_squares_are_those_that_predict_sees(
+    clip: ClipSpec, maker: type[Batched] | type[ClipByClip]
+) -> None:
     videos = _uneven(clip)
-    squares = GpuClips(clip, PLAIN, CPU).centred(_gathered(videos))
+    frames = _Frames(videos)
+    moments = torch.arange(clip.frames)
+    squares = maker(clip, PLAIN, CPU).centred(frames, range(len(videos)), moments)  # type: ignore[arg-type]
     assert squares.dtype == torch.uint8
     for square, video in zip(squares, videos, strict=True):
         assert torch.equal(square, centre_square(video, clip.size_px))
@@ -268,9 +306,8 @@ def test_centred_squares_are_those_that_predict_sees(clip: ClipSpec) -> None:
 def test_a_gpu_makes_the_same_clips(kind: str) -> None:
     clip, cuda = replace(CLIP, input=kind, pairs=2), torch.device("cuda")
     spec = TrainSpec(mixup=0.4, cutmix=1.0)
-    draw = Augment(clip, spec, CPU).draw(8, 4, _random())
+    draw = Augmentation(clip, spec).draw(8, 4, _random())
     videos = _uneven(clip)
-    theirs = GpuClips(clip, spec, cuda).augmented(_gathered(videos, cuda), draw).cpu()
-    torch.testing.assert_close(theirs, Augment(clip, spec, CPU)(videos, draw), atol=2, rtol=0)
-    ours = GpuClips(clip, spec, CPU).augmented(_gathered(videos), draw)
-    torch.testing.assert_close(theirs, ours, atol=0.01, rtol=0)
+    theirs = _batched(videos, draw, spec, clip, cuda).cpu()
+    torch.testing.assert_close(theirs, _one_by_one(videos, draw, spec, clip), atol=2, rtol=0)
+    torch.testing.assert_close(theirs, _batched(videos, draw, spec, clip), atol=0.01, rtol=0)

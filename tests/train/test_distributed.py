@@ -86,11 +86,11 @@ def losses(team):
     network = build_model(replace(one.MODEL, dropout=0.4), one.CLIP).double()
     watch = one._Notes()
     trainer = Trainer(
-        network, one._Frames(), one.PARTS, one.CLIP, spec, one.CPU, team, watch
+        network, one._Frames(), one.SPLIT, one.CLIP, spec, one.CPU, team, watch
     )
     for number in range(1, 4):
         watch.losses += trainer.epoch(number)
-        trainer.settle(number)
+        trainer.recompute_batchnorm(number)
         logits, labels = trainer.logits()
         assert labels.tolist() == [0, 1]
         watch.losses += logits.flatten().tolist()

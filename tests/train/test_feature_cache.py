@@ -18,11 +18,13 @@ from vidlabel.models.base import ClipModel
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import load_checkpoint
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.train.feature_cache import FeatureCache, centre_square
-from vidlabel.train.frame_cache import FrameCache, Frames, held_out_moments
+from vidlabel.train.feature_cache import FeatureCache
+from vidlabel.train.frame_cache import FrameCache, held_out_moments
 from vidlabel.train.loop import train
 from vidlabel.train.observer import TrainObserver
 from vidlabel.train.recipes import TrainSpec
+from vidlabel.train.training_clips import centre_square
+from vidlabel.train.training_frames import TrainingFrames
 
 CPU = torch.device("cpu")
 MODEL = ModelSpec(arch="conv-lstm", trunk="resnet18", embed=16, hidden=8, features=16, dropout=0.0)
@@ -56,10 +58,10 @@ def _network(seed: int, arch: str = "conv-lstm", clip: ClipSpec = CLIP) -> ClipM
 
 def _cache(
     folder: Path, videos: list[str], network: ClipModel, clip: ClipSpec = CLIP
-) -> tuple[FeatureCache, Frames]:
+) -> tuple[FeatureCache, TrainingFrames]:
     cache = FrameCache(folder, clip)
     cache.fill(videos, 1, TrainObserver().decoding)
-    frames = Frames(cache, videos, CPU)
+    frames = TrainingFrames(cache, videos, CPU)
     digests = [cache.digests[path] for path in videos]
     return FeatureCache(folder, digests, frames, network, clip, CPU), frames
 
@@ -77,7 +79,7 @@ def test_features_are_those_of_the_network_and_computed_once(
     for mirrored, shown in ((False, clip), (True, clip.flip(-1))):
         with torch.no_grad():
             expected = network.frame_features(shown)[0]
-        found = features.take(1, moments, mirrored)
+        found = features.gather([1], [moments], [mirrored])[0]
         torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
     again, _ = _cache(tmp_path, videos, network)
     again.fill(range(3), watch.describing)
@@ -107,10 +109,12 @@ def test_features_of_flow_are_those_of_what_predict_sees_and_of_its_mirror_image
     for mirrored, clips in ((False, shown), (True, mirror(shown, clip))):
         with torch.no_grad():
             expected = network.frame_features(clips)[0]
-        found = features.take(0, moments, mirrored)
+        found = features.gather([0], [moments], [mirrored])[0]
         torch.testing.assert_close(found, expected, atol=4e-3, rtol=4e-3)
     flipped = network.frame_features(shown.flip(-1))[0].detach()
-    assert (features.take(0, moments, True) - flipped).abs().max() > 0.05, "flow turns round"
+    assert (features.gather([0], [moments], [True])[0] - flipped).abs().max() > 0.05, (
+        "flow turns round"
+    )
     again, _ = _cache(tmp_path, videos[:1], network, clip)
     again.fill([0], watch.describing)
     assert watch.described == 1

@@ -24,25 +24,21 @@ from places import TESTS
 from program import Program
 from torch import Tensor
 
-from vidlabel.clips.read import read_steps
+from vidlabel.clips.read import read_time_steps
 from vidlabel.clips.sample import clip_times
 from vidlabel.errors import OutputError, RunError
 from vidlabel.predict.labeller import Labeller
 from vidlabel.specs import ClipSpec, Limits
 from vidlabel.train.cache_folder import UNUSED_DAYS, clear, default_folder, remove_unused, usage
-from vidlabel.train.feature_cache import centre_square
 from vidlabel.train.frame_cache import (
     LEAST_KEPT,
     OVERSAMPLE,
     FrameCache,
-    Frames,
-    Where,
-    _free_host_memory,
     held_out_moments,
-    kept_steps,
-    places,
+    kept_time_steps,
 )
-from vidlabel.train.gpu_clips import Gathered
+from vidlabel.train.training_clips import centre_square
+from vidlabel.train.training_frames import Gathered, TrainingFrames, Where, places
 from vidlabel.video.write import write_video
 
 CPU = torch.device("cpu")
@@ -71,7 +67,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def _expected(path: str) -> np.ndarray:
-    return read_steps(path, CLIP, 1, Limits(), each=OVERSAMPLE).clips[0]
+    return read_time_steps(path, CLIP, 1, Limits(), each=OVERSAMPLE).clips[0]
 
 
 def _fill(folder: Path, videos: list[str], clip: object = CLIP) -> tuple[FrameCache, int]:
@@ -115,7 +111,7 @@ def test_what_decides_the_pixels_decides_the_entry(videos: list[str], tmp_path: 
 def test_flow_is_kept_as_frames_are(videos: list[str], tmp_path: Path) -> None:
     cache, decoded = _fill(tmp_path, videos[:2], FLOW)
     assert decoded == 2
-    shape = (kept_steps(FLOW), 4, 36, 48)
+    shape = (kept_time_steps(FLOW), 4, 36, 48)
     for path in videos[:2]:
         assert cache.frames(path).shape == shape
         assert cache.size(path) == np.prod(shape)
@@ -149,7 +145,7 @@ def test_what_decides_the_flow_decides_its_entry(tmp_path: Path) -> None:
 )
 def test_at_least_eight_steps_or_twice_as_many_are_kept(frames: int, kept: int) -> None:
     clip = ClipSpec(frames=frames)
-    assert kept_steps(clip) == kept >= max(LEAST_KEPT, OVERSAMPLE * frames)
+    assert kept_time_steps(clip) == kept >= max(LEAST_KEPT, OVERSAMPLE * frames)
     moments = held_out_moments(clip)
     assert moments.shape == (frames,)
     assert (moments.diff() == kept // frames).all()
@@ -163,7 +159,7 @@ def test_what_predict_sees_is_among_the_steps_that_are_kept(
 ) -> None:
     clip = ClipSpec(frames=frames * (2 if fps else 1), fps=fps)
     video: Any = SimpleNamespace(duration_s=duration_s, frame_times_s=None, fps=10.0)
-    every, _ = clip_times(video, clip, 1, kept_steps(clip) // clip.frames)
+    every, _ = clip_times(video, clip, 1, kept_time_steps(clip) // clip.frames)
     seen, _ = clip_times(video, clip, 1)
     found = every[0, held_out_moments(clip), 0]
     if fps:
@@ -171,7 +167,7 @@ def test_what_predict_sees_is_among_the_steps_that_are_kept(
     else:
         assert (found == seen[0, :, 0]).all(), "to the last bit: it decides which frame is shown"
         apart = np.diff(every[0, :, 0])
-        np.testing.assert_allclose(apart, duration_s / kept_steps(clip), rtol=1e-6)
+        np.testing.assert_allclose(apart, duration_s / kept_time_steps(clip), rtol=1e-6)
         assert 0 <= every.min() <= every.max() < duration_s
 
 
@@ -181,7 +177,7 @@ _SEEN: list[Tensor] = []
 class _Recorder(MeanColour):
     """Notes the clips that it is shown."""
 
-    fixed_steps = False
+    fixed_time_steps = False
 
     def frame_features(self, clips: Tensor) -> Tensor:
         _SEEN.append(clips)
@@ -201,7 +197,7 @@ class _Recorder(MeanColour):
 def test_what_is_held_out_is_what_predict_sees(clip: ClipSpec, tmp_path: Path) -> None:
     path = str(colour_video(tmp_path / "x.mp4", "red", 25))
     cache, _ = _fill(tmp_path / "cache", [path], clip)
-    kept = Frames(cache, [path], CPU).take(0, held_out_moments(clip))
+    kept = TrainingFrames(cache, [path], CPU).take(0, held_out_moments(clip))
     checkpoint = colour_checkpoint()
     header = replace(checkpoint.header, clip=clip)
     labeller = Labeller(replace(checkpoint, header=header, network=_Recorder()), "cpu")  # type: ignore[arg-type]
@@ -338,7 +334,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(
     videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file: frames cannot be kept there.*--cache"):
+    with pytest.raises(OutputError, match=r"file: decoded frames cannot be cached there.*--cache"):
         _fill(tmp_path / "file", videos)
 
     def full(*arguments: object) -> None:
@@ -353,14 +349,14 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(
         raise OSError("43512 requested and 24448 written")
 
     monkeypatch.setattr(np, "save", half_written)
-    with pytest.raises(OutputError, match=r"\(is the disk full\?\); --cache FOLDER"):
+    with pytest.raises(OutputError, match=r"\(is the disk full\?\); .*--cache FOLDER"):
         _fill(tmp_path / "cache", videos)
 
 
 def test_a_folder_that_cannot_be_made_is_said_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for bad in (tmp_path / "file", tmp_path / "file" / "cache"):
-        with pytest.raises(OutputError, match=r"frames cannot be kept there.*--cache FOLDER"):
+        with pytest.raises(OutputError, match=r"frames cannot be cached there.*--cache FOLDER"):
             FrameCache(bad, CLIP).make_folder()
     FrameCache(tmp_path / "new" / "cache", CLIP).make_folder()
     assert (tmp_path / "new" / "cache").is_dir()
@@ -487,8 +483,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_frames_are_taken_at_moments(videos: list[str], tmp_path: Path) -> None:
     cache, _ = _fill(tmp_path, videos)
-    frames = Frames(cache, videos, CPU)
-    assert len(frames) == 3
+    frames = TrainingFrames(cache, videos, CPU)
     assert frames.where == "disk"
     assert frames.nbytes == sum(cache.frames(path).nbytes for path in videos)
     moments = torch.tensor([0, 2, 2, 7])
@@ -505,7 +500,7 @@ def _shown(gathered: Gathered, channels: int = 3) -> list[Tensor]:
     ]
 
 
-def _check_gathered(frames: Frames, cache: FrameCache, videos: list[str]) -> None:
+def _check_gathered(frames: TrainingFrames, cache: FrameCache, videos: list[str]) -> None:
     numbers = [1, 0, 1]
     moments = torch.tensor([[0, 2, 2, 7], [3, 3, 3, 3], [7, 6, 1, 5]])
     shown = _shown(frames.gather(numbers, moments))
@@ -525,29 +520,18 @@ def uneven(tmp_path_factory: pytest.TempPathFactory, videos: list[str]) -> list[
 def test_frames_of_a_batch_are_gathered(uneven: list[str], tmp_path: Path) -> None:
     cache, _ = _fill(tmp_path, uneven)
     assert len({cache.frames(path).shape for path in uneven}) == 2
-    _check_gathered(Frames(cache, uneven, CPU), cache, uneven)
+    _check_gathered(TrainingFrames(cache, uneven, CPU), cache, uneven)
 
 
 @pytest.mark.parametrize("where", ["GPU memory", "pinned memory"])
 @pytest.mark.parametrize("block", [1, 100_000, 2**20])  # smaller than a video, two of them, all
 def test_blocks_hold_the_same_frames(
-    where: Where, block: int, uneven: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: Where, block: int, uneven: list[str], tmp_path: Path
 ) -> None:
     """On the CPU, which stands in for the memory of a GPU; nothing is pinned without one."""
-    empty = torch.empty
-
-    def unpinned(*size: object, pin_memory: bool = False, **how: object) -> torch.Tensor:
-        return empty(*size, **how)  # type: ignore[call-overload, no-any-return]
-
-    monkeypatch.setattr("vidlabel.train.frame_cache.BLOCK", block)
-    monkeypatch.setattr(torch, "empty", unpinned)
     cache, _ = _fill(tmp_path, uneven)
-    frames = Frames(cache, uneven, CPU)
-    assert frames._hold(where)
-    frames.where = where
-    moments = torch.tensor([2, 3, 3, 7])
-    for number, path in enumerate(uneven):
-        assert torch.equal(frames.take(number, moments), cache.frames(path)[moments])
+    frames = TrainingFrames(cache, uneven, CPU, [where], block)
+    assert frames.where == where
     _check_gathered(frames, cache, uneven)
 
 
@@ -555,7 +539,6 @@ def test_frames_that_do_not_fit_after_all_are_not_held(
     videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, _ = _fill(tmp_path, videos)
-    frames = Frames(cache, videos, CPU)
     empty = torch.empty
 
     def full(*size: object, **how: object) -> torch.Tensor:
@@ -564,22 +547,11 @@ def test_frames_that_do_not_fit_after_all_are_not_held(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "empty", full)
-    assert not frames._hold("GPU memory")
+    frames = TrainingFrames(cache, videos, CPU, ["GPU memory", "pinned memory"])
     monkeypatch.undo()
+    assert frames.where == "disk"
     moments = torch.tensor([1, 3])
     assert torch.equal(frames.take(2, moments), cache.frames(videos[2])[moments])
-
-
-def test_a_container_has_no_more_memory_than_its_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr("vidlabel.train.frame_cache._CONTAINER_LIMITS", (str(limit), "/none"))
-    machine = _free_host_memory()
-    limit.write_text("max\n")
-    assert _free_host_memory() > machine / 2
-    limit.write_text("4096\n")
-    assert _free_host_memory() == 4096
 
 
 def test_frames_are_held_where_they_fit() -> None:
@@ -592,18 +564,11 @@ def test_frames_are_held_where_they_fit() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("where", ["GPU memory", "pinned memory", "disk"])
 def test_a_gpu_takes_the_same_frames_from_everywhere(
-    where: str, uneven: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: Where, uneven: list[str], tmp_path: Path
 ) -> None:
     cache, _ = _fill(tmp_path, uneven)
-    monkeypatch.setattr(
-        "vidlabel.train.frame_cache.places", lambda *sizes: [] if where == "disk" else [where]
-    )
-    frames = Frames(cache, uneven, torch.device("cuda"))
+    frames = TrainingFrames(cache, uneven, torch.device("cuda"), [where][: where != "disk"])
     assert frames.where == where
     moments = torch.tensor([0, 2, 2, 7])
-    for number, path in enumerate(uneven):
-        taken = frames.take(number, moments)
-        assert taken.device.type == "cuda"
-        assert torch.equal(taken.cpu(), cache.frames(path)[moments])
     assert frames.gather([0], moments[None]).memory.device.type == "cuda"
     _check_gathered(frames, cache, uneven)

@@ -257,7 +257,7 @@ def test_trunk_weights_are_put_into_the_trunk(tmp_path: Path) -> None:
     for key, value in source.layers.state_dict().items():
         assert torch.equal(network.trunk.state_dict()[key], value)
     torch.save({"layers.0.weight": torch.zeros(1)}, tmp_path / "wrong.pth")
-    with pytest.raises(CheckpointError, match="not those of mnasnet0_5"):
+    with pytest.raises(CheckpointError, match="do not fit mnasnet0_5"):
         load_trunk(network.trunk, "mnasnet0_5", str(tmp_path / "wrong.pth"))
 
 

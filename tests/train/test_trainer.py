@@ -19,16 +19,17 @@ from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.specs import ModelSpec
 from vidlabel.train.distributed import Team
 from vidlabel.train.frame_cache import OVERSAMPLE
-from vidlabel.train.gpu_clips import Gathered, GpuClips
 from vidlabel.train.observer import TrainObserver
 from vidlabel.train.recipes import TrainSpec
-from vidlabel.train.trainer import Parts, Trainer
+from vidlabel.train.trainer import DataSplit, Trainer
+from vidlabel.train.training_clips import Batched
+from vidlabel.train.training_frames import Gathered
 
 CPU = torch.device("cpu")
 MODEL = ModelSpec(classes=2, hidden=8, features=16, dropout=0.0)
 SPEC = TrainSpec(epochs=4, batch_size=8, lr=1e-3, ema=0.0)
 VIDEOS = 12
-PARTS = Parts([(i, i % 2) for i in range(10)], [(10, 0), (11, 1)])
+SPLIT = DataSplit([(i, i % 2) for i in range(10)], [(10, 0), (11, 1)])
 
 
 class _Frames:
@@ -72,13 +73,13 @@ def _trainer(
     spec: TrainSpec = SPEC,
     frames: _Frames | None = None,
     watch: TrainObserver | None = None,
-    parts: Parts = PARTS,
+    split: DataSplit = SPLIT,
     device: torch.device = CPU,
 ) -> Trainer:
     torch.manual_seed(0)
     network = build_model(MODEL, CLIP).to(device)
     return Trainer(
-        network, frames or _Frames(device), parts, CLIP, spec, device, Team(),  # type: ignore[arg-type]
+        network, frames or _Frames(device), split, CLIP, spec, device, Team(),  # type: ignore[arg-type]
         watch or TrainObserver(),
     )  # fmt: skip
 
@@ -115,15 +116,15 @@ def test_an_epoch_depends_on_its_number_and_the_state_before_it_only() -> None:
     spec = replace(SPEC, ema=0.9, mixup=0.2, cutmix=1.0)
     first = _trainer(spec)
     first.epoch(1)
-    first.settle(1)
+    first.recompute_batchnorm(1)
     state = copy.deepcopy(first.state())
     torch.rand(3)  # whatever else draws
     loss = first.epoch(2)
-    first.settle(2)
+    first.recompute_batchnorm(2)
     again = _trainer(spec)
     again.restore(state)
     assert again.epoch(2) == loss
-    again.settle(2)
+    again.recompute_batchnorm(2)
     assert _equal(_weights(first), _weights(again))
     other = _trainer(spec)
     other.restore(state)
@@ -137,7 +138,7 @@ def test_it_learns_what_tells_the_classes_apart_with_everything_switched_on() ->
     trainer = _trainer(spec)
     for number in range(1, 13):
         trainer.epoch(number)
-    trainer.settle(12)
+    trainer.recompute_batchnorm(12)
     logits, labels = trainer.logits()
     assert logits.argmax(1).tolist() == labels.tolist() == [0, 1]
 
@@ -146,18 +147,18 @@ def test_frozen_layers_keep_weights_and_statistics() -> None:
     trainer = _trainer(replace(SPEC, freeze_trunk=True))
     before = _weights(trainer)
     trainer.epoch(1)
-    trainer.settle(1)
+    trainer.recompute_batchnorm(1)
     changed = {name for name, value in _weights(trainer).items() if not value.equal(before[name])}
     assert changed
     assert not [name for name in changed if name.startswith("trunk.")]
 
 
-def test_settling_measures_what_an_epoch_of_batches_holds() -> None:
+def test_recomputing_measures_what_an_epoch_of_batches_holds() -> None:
     """The statistics are averages over all batches, however wrong the running ones were."""
     trainer = _trainer()
     norm = next(m for m in trainer.kept.trunk.modules() if hasattr(m, "running_mean"))
     norm.running_mean.fill_(1e6)
-    trainer.settle(1)
+    trainer.recompute_batchnorm(1)
     assert int(norm.num_batches_tracked) == trainer.steps
     assert norm.running_mean.abs().max() < 100
     assert norm.momentum == 0.1, "as before"
@@ -177,7 +178,7 @@ def test_clips_made_as_a_gpu_makes_them_train_the_same(spec: TrainSpec) -> None:
     """On the CPU, all of them in 32 bits: they differ by the rounding of resized bytes alone."""
     one, other = _Notes(), _Notes()
     plain, batched = _trainer(spec, watch=one), _trainer(spec, watch=other)
-    batched._gpu = GpuClips(CLIP, spec, CPU)
+    batched._maker = Batched(CLIP, spec, CPU)
     assert torch.equal(batched.logits()[0], plain.logits()[0])
     plain.epoch(1)
     batched.epoch(1)
@@ -185,19 +186,19 @@ def test_clips_made_as_a_gpu_makes_them_train_the_same(spec: TrainSpec) -> None:
     assert other.losses != one.losses, "they are not made the same way"
 
 
-def test_the_average_has_its_own_statistics_and_only_once_they_are_settled() -> None:
+def test_the_average_has_its_own_statistics_and_only_once_they_are_recomputed() -> None:
     spec = replace(SPEC, ema=0.99)
     trainer = _trainer(spec)
     kept = trainer.kept.trunk.state_dict()
     before = {name: value.clone() for name, value in kept.items() if "running" in name}
     trainer.epoch(1)
     assert _equal(before, kept), "statistics are not followed"
-    trainer.settle(1)
+    trainer.recompute_batchnorm(1)
     assert not _equal(before, kept)
     assert trainer.state()["average"]["n_averaged"] == trainer.steps
 
 
-def test_settling_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recomputing_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Momenta that change from batch to batch would be compiled into the network, each anew."""
     compiled = []
 
@@ -213,7 +214,7 @@ def test_settling_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled.clear()
     norm = next(m for m in trainer.kept.trunk.modules() if hasattr(m, "running_mean"))
     norm.weight.requires_grad_()
-    trainer.settle(1)
+    trainer.recompute_batchnorm(1)
     assert compiled == []
     assert int(norm.num_batches_tracked) == trainer.steps
 
@@ -273,7 +274,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     torch.manual_seed(0)
     with pytest.raises(UsageError, match="--batch-size 8: must be a multiple of 3"):
         Trainer(
-            build_model(MODEL, CLIP), _Frames(), PARTS, CLIP, SPEC, CPU, Team(0, 3), TrainObserver()  # type: ignore[arg-type]
+            build_model(MODEL, CLIP), _Frames(), SPLIT, CLIP, SPEC, CPU, Team(0, 3), TrainObserver()  # type: ignore[arg-type]
         )  # fmt: skip
 
 
@@ -290,7 +291,7 @@ def test_a_gpu_trains_as_the_cpu_does(spec: TrainSpec) -> None:
         plain = replace(spec, compile=False, precision="fp32") if name == "cpu" else spec
         trainer = _trainer(plain, watch=watch, device=torch.device(name))
         trainer.epoch(1)
-        trainer.settle(1)
+        trainer.recompute_batchnorm(1)
         trainer.logits()
         losses.append(watch.losses)
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
@@ -300,9 +301,9 @@ def test_a_gpu_trains_as_the_cpu_does(spec: TrainSpec) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_without_memory_computes_in_pieces() -> None:
     cuda = torch.device("cuda")
-    parts = Parts([(i % 10, i % 2) for i in range(256)], PARTS.val)
+    split = DataSplit([(i % 10, i % 2) for i in range(256)], SPLIT.val)
     watch = _Notes()
-    trainer = _trainer(replace(SPEC, batch_size=256), watch=watch, parts=parts, device=cuda)
+    trainer = _trainer(replace(SPEC, batch_size=256), watch=watch, split=split, device=cuda)
     total = torch.cuda.get_device_properties(cuda).total_memory
     room = torch.cuda.memory_reserved(cuda) + 200 * 2**20
     torch.cuda.set_per_process_memory_fraction(room / total, cuda)

@@ -15,11 +15,12 @@ import pytest
 import videos
 
 from vidlabel.errors import Reason, UsageError, VideoError
-from vidlabel.specs import Limits
+from vidlabel.specs import Limits, PixelKind
 from vidlabel.video import reader as video_module
 from vidlabel.video.container import mapped_errors
-from vidlabel.video.reader import Frames, open_video, probe
-from vidlabel.video.scale import FrameScaler, PixelKind
+from vidlabel.video.frames import DecodedFrames
+from vidlabel.video.reader import open_video, probe
+from vidlabel.video.scale import FrameScaler
 from vidlabel.video.stream import Stream
 
 MakeVideo = Callable[..., Path]
@@ -97,7 +98,9 @@ def times_of(spec: videos.VideoSpec) -> list[float]:
     return [number / spec.fps for number in range(spec.frames)]
 
 
-def read(path: Path, times_s: list[float], side_px: int = 48, kind: PixelKind = "rgb") -> Frames:
+def read(
+    path: Path, times_s: list[float], side_px: int = 48, kind: PixelKind = "rgb"
+) -> DecodedFrames:
     with open_video(str(path)) as video:
         return video.frames_at(times_s, side_px, kind)
 
@@ -544,3 +547,14 @@ def test_reasons_of_errors(error: Exception, reason: Reason) -> None:
 def test_usage_errors_pass_through(make_video: MakeVideo) -> None:
     with pytest.raises(UsageError), open_video(str(make_video())):
         raise UsageError("--frames")
+
+
+def test_decoded_frames_check_their_shapes_and_show_them() -> None:
+    pixels, times_s = np.zeros((2, 4, 6, 3), np.uint8), np.zeros(2)
+    frames = DecodedFrames(pixels, times_s, "")
+    assert repr(frames) == "DecodedFrames(pixels=(2, 4, 6, 3) uint8, times_s=(2,), damaged='')"
+    for wrong in (pixels[0], pixels.astype(np.int8), pixels[..., :2]):
+        with pytest.raises(ValueError, match="DecodedFrames"):
+            DecodedFrames(wrong, times_s, "")
+    with pytest.raises(ValueError, match="time"):
+        DecodedFrames(pixels, times_s[:1], "")

@@ -1,4 +1,4 @@
-"""`vidlabel cache`: the decoded frames that trainings keep."""
+"""`vidlabel cache`: the cache of decoded frames."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from vidlabel.errors import ExitCode
     "--folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Another cache than the user's own.",
+    help="Folder of the cache; the default is the user's own.",
 )
-@click.option("--clear", is_flag=True, help="Remove all of it.")
+@click.option("--clear", is_flag=True, help="Remove all cached frames.")
 def cache(folder: Path | None, clear: bool) -> int:
-    """Show, or remove, the decoded frames that trainings keep for the next one.
+    """Show or clear the cache of decoded frames.
 
-    They are there for speed alone. What no training has used for 30 days goes by itself.
+    `vidlabel train` keeps decoded frames so that the next training does not decode the videos
+    again. Frames that no training has used for 30 days are removed automatically.
     """
     from vidlabel import console
     from vidlabel.errors import OutputError
-    from vidlabel.train import cache_folder as cachefolder
+    from vidlabel.train import cache_folder
 
-    place = folder or cachefolder.default_folder()
+    place = folder or cache_folder.default_folder()
     try:
-        found = cachefolder.clear(place) if clear else cachefolder.usage(place)
+        found = cache_folder.clear(place) if clear else cache_folder.usage(place)
     except OSError as error:
         raise OutputError(f"{place}: {error.strerror or error}") from error
     many, much = ("removed", "freed") if clear else ("entries", "size")

@@ -1,1 +1,1 @@
-"""Clips: which moments a model sees, and the tensors made of them."""
+"""Clips: the times at which a model sees a video, and the tensors made of the frames."""

@@ -1,15 +1,14 @@
-"""Stacks of optical flow: what is still to be done with decoded frames before a network sees them.
+"""Stacks of optical flow, computed from decoded frames before a network sees them.
 
-Decoder processes never import torch and give the luma of frames that follow each other; here it
-becomes their flow, 2 channels for each pair, as bytes (`tvl1.to_bytes`).
+Decoder processes never import torch; they give the luma of consecutive frames. Here it becomes
+optical flow, 2 channels per pair of frames, as bytes (`tvl1.to_bytes`).
 
-Flow beyond 1 / 12 of the frame's shorter side is clipped: 20 px for the 240 of HMDB51's frames, as
-two-stream systems do, and in proportion for others, so that bytes mean the same at any size.
+Flow over 1 / 12 of the frame's shorter side is clipped: 20 px for the 240 px of HMDB51's frames, as
+in two-stream systems, and in proportion for others, so that bytes mean the same at any size.
 """
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from math import ceil
@@ -18,18 +17,19 @@ import torch
 from torch import Tensor
 
 from vidlabel.clips.tvl1 import CPU_PIXELS_AT_ONCE, optical_flow, to_bytes
+from vidlabel.machine import usable_cores
 from vidlabel.specs import ClipSpec
 
 BOUND = 1 / 12
-"""Longest flow, as a share of the frame's shorter side."""
+"""Largest flow, as a share of the frame's shorter side."""
 
 
 def with_flow(steps: Tensor, clip: ClipSpec, device: torch.device) -> Tensor:
-    """Steps (N, c, H, W) uint8 as they are decoded to steps (N, C, H, W) as they are seen.
+    """Time steps (N, c, H, W) uint8 as decoded to time steps (N, C, H, W) as networks see them.
 
     Args:
-        steps: `clip.decoded_channels` each, on the CPU; those without flow are given back.
-        clip: what a step is.
+        steps: with c = `clip.decoded_channels`, on the CPU; returned unchanged without flow.
+        clip: what a time step consists of.
         device: where to compute; the result is on the CPU.
     """
     if not clip.has_flow:
@@ -43,7 +43,7 @@ def with_flow(steps: Tensor, clip: ClipSpec, device: torch.device) -> Tensor:
     ]
     first = {number: (i, j) for i, step in enumerate(places) for j, number in enumerate(step)}
     frames = torch.stack([luma[first[number]] for number in range(len(numbers))])
-    # Steps of a short video overlap: most of their pairs are the same ones.
+    # Time steps of a short video overlap: most of their pairs are the same ones.
     wanted = [list(pairwise(step)) for step in places]
     pairs = {pair: i for i, pair in enumerate(sorted({p for step in wanted for p in step}))}
     chosen = torch.tensor(list(pairs))
@@ -54,9 +54,9 @@ def with_flow(steps: Tensor, clip: ClipSpec, device: torch.device) -> Tensor:
     return torch.cat([steps[:, :3], stacks], 1) if clip.has_rgb else stacks
 
 
-def run_steps(run: Tensor, clip: ClipSpec, device: torch.device) -> Tensor:
-    """Frames in a row (L, c, H, W) uint8, as `read.read_run` gives them, to steps (M, C, H, W):
-    one for each frame, or, with flow, for each `clip.pairs` + 1 frames in a row."""
+def run_time_steps(run: Tensor, clip: ClipSpec, device: torch.device) -> Tensor:
+    """Consecutive frames (L, c, H, W) uint8 of `read.read_run` to time steps (M, C, H, W): one per
+    frame, or, with flow, per `clip.pairs` + 1 consecutive frames."""
     if not clip.has_flow:
         return run
     count = clip.pairs + 1
@@ -70,8 +70,8 @@ def run_steps(run: Tensor, clip: ClipSpec, device: torch.device) -> Tensor:
 
 
 def mirror(steps: Tensor, clip: ClipSpec) -> Tensor:
-    """Steps (..., C, H, W) of bytes, or of numbers 0..255, left to right; what moved to the right
-    moves to the left."""
+    """Time steps (..., C, H, W) of numbers 0..255, mirrored left to right; horizontal flow changes
+    its sign."""
     mirrored = steps.flip(-1)
     if clip.has_flow:
         across = (..., slice(3 * clip.has_rgb, None, 2), slice(None), slice(None))
@@ -93,16 +93,12 @@ def _flow(before: Tensor, after: Tensor, clip: ClipSpec, device: torch.device) -
         part = slice(start, start + size)
         flow[part] = to_bytes(optical_flow(before[part], after[part]), bound_px)
 
-    # Groups side by side, each with one thread: images are too small to be divided among several.
+    # Groups in parallel, each with one thread: images are too small to divide among threads.
     try:
-        with ThreadPoolExecutor(_cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(
+            usable_cores(), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
             list(pool.map(compute, range(0, len(before), size)))
     finally:
         torch.set_num_threads(threads)
     return flow
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The clip tensor made of the frames at the moments that `sample` chooses."""
+"""Clip tensors, read from a video at the times that `sample` chooses."""
 
 from __future__ import annotations
 
@@ -9,37 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidlabel.clips.sample import CROPS, clip_times, every_frame
-from vidlabel.specs import ClipSpec, Limits
+from vidlabel.specs import ClipSpec, Limits, OnPacket, PixelKind
 from vidlabel.video.reader import open_video
-from vidlabel.video.scale import PixelKind
-from vidlabel.video.stream import OnPacket, ignore
 
 RUN = 64
-"""Most moments of a part, where all of a video is read: what bounds the memory it takes."""
+"""Most time steps per part if a whole video is read, which bounds the memory."""
 
 
 @dataclass(frozen=True)
 class ClipData:
-    """What a decoder hands to the model.
+    """The clips of a video, as a decoder returns them.
 
-    `clips` is (V, T, C, S, S) uint8, 0..255: V views of the video, which are averaged; or what
-    they are still to be made of, see `read_steps` and `read_run`.
+    `clips` is (V, T, C, S, S) uint8, 0..255: V views of the video, whose outputs are averaged; or
+    the uncropped frames of `read_time_steps` or `read_run`.
     """
 
     clips: NDArray[np.uint8]
     duration_s: float
     frames_used: int
-    """Different frames of the video among all views."""
+    """Number of different frames of the video in all views."""
     padded: bool
-    """True if the video has fewer frames than the clip, and its last one is repeated."""
+    """True if the video has fewer frames than the clip, and the last one is repeated."""
     damaged: str
-    """What could not be decoded; empty for a healthy file."""
+    """What could not be decoded, in words; empty for a healthy file."""
     parts: int = 1
-    """How many parts the video has, of which this is one; more only where all of it is read."""
+    """Number of parts of the video, of which this is one; above 1 only with `read_run`."""
 
 
 def crop(pixels: NDArray[np.uint8], size_px: int, place: str) -> NDArray[np.uint8]:
-    """Cut squares out of frames (..., H, W): the centre, or one end of the longer side."""
+    """Square crops of frames (..., H, W): from the centre, or one end of the longer side."""
     height, width = pixels.shape[-2:]
     share = {"centre": 0.5, "left": 0.0, "right": 1.0}[place]
     along_width = width >= height
@@ -49,8 +47,8 @@ def crop(pixels: NDArray[np.uint8], size_px: int, place: str) -> NDArray[np.uint
 
 
 def to_channels(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Frames (..., T, n, H, W, C) to steps (..., T, c, H, W): one RGB frame, n of luma, or the RGB
-    of the first and the luma of the others."""
+    """Frames (..., T, n, H, W, C) to time steps (..., T, c, H, W): one RGB frame, the luma of n
+    frames, or the RGB of the first and the luma of the others."""
     if frames.shape[-1] == 1:
         return frames[..., 0]
     rgb = np.moveaxis(frames[..., 0, :, :, :3], -1, -3)
@@ -60,19 +58,21 @@ def to_channels(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def pixel_kind(spec: ClipSpec) -> PixelKind:
-    """What is wanted of each decoded frame."""
+    """The channels that are needed of each decoded frame."""
     if spec.input == "rgb":
         return "rgb"
     return "rgb+luma" if spec.has_rgb else "luma"
 
 
-def read_steps(
-    path: str, spec: ClipSpec, stretches: int, limits: Limits, on_packet: OnPacket = ignore,
+def read_time_steps(
+    path: str, spec: ClipSpec, stretches: int, limits: Limits, on_packet: OnPacket = None,
     each: int = 1,
 ) -> ClipData:  # fmt: skip
-    """Decode a video's steps, uncropped: `clips` is (stretches, T * each, c, H, W), shorter side
-    `spec.resize_px`, with the c = `spec.decoded_channels` that flow is still to be computed of.
-    Raises VideoError."""
+    """Decode the time steps of a video without cropping. Raises VideoError.
+
+    `clips` is (stretches, T * each, c, H, W) with the shorter side `spec.resize_px` and
+    c = `spec.decoded_channels`: optical flow is computed later, by `flow_stacks`.
+    """
     with open_video(path, limits, on_packet) as video:
         times, padded = clip_times(video, spec, stretches, each)
         frames = video.frames_at(
@@ -88,16 +88,16 @@ def read_steps(
 
 
 def read_run(
-    path: str, spec: ClipSpec, part: int, limits: Limits, on_packet: OnPacket = ignore
+    path: str, spec: ClipSpec, part: int, limits: Limits, on_packet: OnPacket = None
 ) -> ClipData:
-    """Decode every frame of a part of a video, uncropped.
+    """Decode every frame of a part of a video, without cropping.
 
-    A moment is a frame, or, with flow, `spec.pairs` + 1 frames in a row; each part has up to RUN
-    of them, and none is in two parts.
+    A time step is a frame, or, with flow, `spec.pairs` + 1 consecutive frames; each part has up to
+    RUN of them, and none is in two parts.
 
     Returns:
-        `clips` is (1, L, c, H, W), frames in a row with c = 3 (RGB), 1 (luma, for flow) or 4
-        (both); `parts` says how many parts the video has.
+        `clips` is (1, L, c, H, W), consecutive frames with c = 3 (RGB), 1 (luma, for flow) or 4
+        (both); `parts` is the number of parts of the video.
 
     Raises:
         VideoError: the video cannot be read, with the reason.
@@ -121,28 +121,28 @@ def read_run(
 
 
 def read_clip(
-    path: str, spec: ClipSpec, views: int, limits: Limits, on_packet: OnPacket = ignore
+    path: str, spec: ClipSpec, views: int, limits: Limits, on_packet: OnPacket = None
 ) -> ClipData:
-    """Decode a video into the clips that a model reads.
+    """Decode a video into the clips that a model sees.
 
     Args:
         path: a video file.
         spec: size, number and kind of the frames.
-        views: 1 for a single centre clip over the whole video; N > 1 for N consecutive stretches,
-            each through three crops.
-        limits: what the file may cost.
-        on_packet: called for every packet, as long as there is progress.
+        views: 1 for a single clip of centre crops over the whole video; N > 1 for N consecutive
+            stretches with three crops each.
+        limits: bounds for the file.
+        on_packet: called for every packet, as a sign of progress.
 
     Raises:
         VideoError: the video cannot be read, with the reason.
     """
-    data = read_steps(path, spec, views, limits, on_packet)
+    data = read_time_steps(path, spec, views, limits, on_packet)
     return replace(data, clips=cut(data.clips, spec, views))
 
 
 def cut(stretches: NDArray[np.uint8], spec: ClipSpec, views: int) -> NDArray[np.uint8]:
-    """Stretches (N, T, C, H, W) of a video to its clips (V, T, C, S, S): one through the centre, or
-    each of several through three crops."""
+    """Stretches (N, T, C, H, W) of a video to its clips (V, T, C, S, S): the centre crop of one
+    stretch, or three crops of each of several."""
     places = CROPS[:1] if views == 1 else CROPS
     crops = np.stack([crop(stretches, spec.size_px, place) for place in places], axis=1)
     return np.ascontiguousarray(crops.reshape(-1, *crops.shape[2:]))

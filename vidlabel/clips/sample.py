@@ -1,4 +1,4 @@
-"""Which moments of a video a model sees."""
+"""Temporal sampling: the times at which a model sees a video."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from vidlabel.specs import ClipSpec
 from vidlabel.video.reader import Video
 
 CROPS = ("centre", "left", "right")
-"""Where the square is cut from the longer side; left and right mean top and bottom of an upright
-frame."""
+"""Places of the square along the longer side; left and right mean top and bottom of upright
+frames."""
 
 ROUNDING_S = 1e-6
-"""Times that differ by less are the same."""
+"""Times that differ by less are equal."""
 
 
 def view_count(views: int) -> int:
-    """Clips made per video: one, or each of several stretches seen through three crops."""
+    """Clips per video: one, or three crops of each of several stretches."""
     return 1 if views == 1 else views * len(CROPS)
 
 
-def step_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[np.float64]:
-    """The moments that represent a video: the middles of equal parts that cover all of it.
+def sample_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[np.float64]:
+    """The times that represent a video: the middles of equal parts that cover all of it.
 
     Segment sampling as in Temporal Segment Networks (Wang et al. 2016, arXiv 1608.00859),
     by time instead of by frame number.
@@ -32,7 +32,7 @@ def step_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[np.
     Args:
         duration_s: length of the video, seconds, at least 0.
         steps: time steps per clip.
-        stretches: consecutive parts of the video that get a clip each.
+        stretches: number of consecutive parts of the video with a clip each.
 
     Returns:
         (stretches, steps) seconds, ascending, within [0, duration_s).
@@ -45,14 +45,14 @@ def step_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[np.
 def clip_times(
     video: Video, spec: ClipSpec, stretches: int, each: int = 1
 ) -> tuple[NDArray[np.float64], bool]:
-    """Times (stretches, T, n) of the n frames of each step (1 for RGB, 3 for motion, `pairs` + 1
-    for flow, after the one for RGB if there is both); and whether some are repeated, as the video
-    is too short for the clip.
+    """Times (stretches, T, n) of the n frames of each time step (1 for RGB, 3 for motion,
+    `pairs` + 1 for flow, after the one for RGB if there are both); and whether some are repeated
+    because the video is too short for the clip.
 
-    A video with fewer frames than the clip gives each of its frames once, in order, and then its
-    last one again, instead of being slowed down. One that is shorter than a clip at `spec.fps` is
-    looped. With `each`, so many times T steps are given: those of the clip, number `each` // 2 of
-    every `each`, and between them others at equal distances.
+    A video with fewer frames than the clip gives each of its frames once, in order, and then
+    repeats the last one, instead of being slowed down. A video shorter than a clip at `spec.fps` is
+    looped. With `each`, there are `each` times as many time steps: those of the clip, number
+    `each` // 2 of every `each`, and others in between at equal distances.
     """
     known = video.frame_times_s
     padded = known is not None and len(known) < spec.frames
@@ -64,29 +64,29 @@ def clip_times(
         row = np.concatenate([known, np.full(rest, known[-1])])
         steps = np.tile(np.repeat(row, each), (stretches, 1))
     else:
-        steps = _between(step_times(video.duration_s, spec.frames, stretches), each)
+        steps = _between(sample_times(video.duration_s, spec.frames, stretches), each)
     if spec.input == "rgb":
         return steps[..., None], padded
     around = _around(video, spec, steps)
-    if spec.has_rgb:  # where a step cannot be in the middle of its stack, it is seen all the same
+    if spec.has_rgb:  # the frame itself, even if it is not the middle of its stack
         around = np.concatenate([steps[..., None], around], axis=-1)
     return around, padded
 
 
 def every_frame(video: Video) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each frame (N,) a time at which it is on screen, and the one from which on it is.
+    """For each frame (N,), a time at which it is on screen, and the time at which it appears.
 
-    Those of large files, which are not walked through, are at its mean rate: in between them no
-    rounding of the file's own times leads to a neighbour.
+    For large files, which are not read as a whole, these follow from the mean rate: half-way
+    between two frames, where rounding in the file's own times cannot lead to a neighbour.
     """
     if video.frame_times_s is not None:
         return video.frame_times_s, video.frame_times_s
     frames = max(1, round(video.duration_s * video.fps))
-    return step_times(video.duration_s, frames)[0], np.arange(frames) * video.duration_s / frames
+    return sample_times(video.duration_s, frames)[0], np.arange(frames) * video.duration_s / frames
 
 
 def _between(steps: NDArray[np.float64], each: int) -> NDArray[np.float64]:
-    """(..., T * each) times of (..., T) that are the middles of equal parts from 0 on."""
+    """Times (..., T * each) from times (..., T) that are the middles of equal parts from 0 on."""
     if each == 1:
         return steps
     part_s = 2 * steps.flat[0]
@@ -95,17 +95,17 @@ def _between(steps: NDArray[np.float64], each: int) -> NDArray[np.float64]:
 
 
 def _paced(duration_s: float, spec: ClipSpec, stretches: int) -> tuple[NDArray[np.float64], bool]:
-    """Times (stretches, T) that are 1 / fps apart around the middles of stretches; too short?"""
+    """Times (stretches, T) at `spec.fps` around the middles of the stretches; is it too short?"""
     offsets = (np.arange(spec.frames) - (spec.frames - 1) / 2) / spec.fps  # around the middle
     span_s, half = offsets[-1] - offsets[0], spec.frames / spec.fps / 2
-    middles = step_times(duration_s, 1, stretches)
+    middles = sample_times(duration_s, 1, stretches)
     if stretches > 1 and span_s < duration_s + ROUNDING_S:
-        # A clip that would stick out of the video is moved inside.
+        # A clip that would extend beyond the video is moved inside.
         middles = np.clip(
             middles, min(half, duration_s / 2), max(duration_s - half, duration_s / 2)
         )
     times = middles + offsets
-    # Rounding must not take the first moment of a video for the last, nor the last for the first.
+    # Rounding must not turn the first time of a video into the last, or the last into the first.
     beyond = (times < -ROUNDING_S) | (times > duration_s + ROUNDING_S)
     looped = np.mod(times, duration_s) if duration_s else np.zeros_like(times)
     times = np.where(beyond, looped, np.clip(times, 0.0, duration_s))
@@ -115,7 +115,7 @@ def _paced(duration_s: float, spec: ClipSpec, stretches: int) -> tuple[NDArray[n
 def _around(video: Video, spec: ClipSpec, steps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Times (..., n) of the frames around each of the times (...).
 
-    Those that would stick out of the video are moved inside, so that they still show motion.
+    Times that would be outside the video are moved inside, so that the frames still show motion.
     """
     count = spec.pairs + 1 if spec.has_flow else 3
     before = count // 2

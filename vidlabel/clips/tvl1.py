@@ -1,48 +1,47 @@
-"""Dense optical flow by TV-L1: how far, and where to, everything in a picture moves.
+"""Dense optical flow by TV-L1: the displacement of every pixel between two images.
 
 The flow u between two images minimises |grad u| + lambda |after(x + u) - before(x)|, summed over
-all pixels x: neighbours move alike except at edges, and a pixel keeps its brightness except where
-it is hidden. Zach, Pock and Bischof 2007, "A Duality Based Approach for Realtime TV-L1 Optical
+all pixels x: neighbours move alike except at edges, and a pixel keeps its brightness unless it is
+hidden. Zach, Pock and Bischof 2007, "A Duality Based Approach for Realtime TV-L1 Optical
 Flow"; Sanchez, Meinhardt-Llopis and Facciolo 2013, "TV-L1 Optical Flow Estimation", IPOL,
 doi 10.5201/ipol.2013.26, whose names the parameters have here.
 
-Every step is that of OpenCV's DualTVL1OpticalFlow (opencv_contrib 4 and 5, on the CPU), down to
-what happens at the borders, so that models trained on its flow can be fed with this one.
-tests/test_flow.py holds the two together. Left out is OpenCV's gamma, a third unknown for changes
-of brightness, which is 0 (off) there by default.
+The computation is that of OpenCV's DualTVL1OpticalFlow (opencv_contrib 4 and 5, on the CPU), with
+the same borders, so that models trained on its flow also work with this one; tests/clips compares
+the two. OpenCV's gamma, a third unknown for changes of brightness, is left out; it is 0 (off) there
+by default.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vidlabel.clips.median import SORTED, MedianFilter
 from vidlabel.errors import UsageError
 
 SMALLEST_PX = 16
-"""No scale of the pyramid but the first has a shorter side than this; OpenCV's rule."""
+"""Shortest side of all scales of the pyramid but the first; OpenCV's rule."""
 
 FLATTEST = torch.finfo(torch.float32).eps
-"""Squared gradient, (grey levels / px)^2, under which an image says nothing about the flow."""
+"""Smallest squared gradient, (grey levels / px)^2, that is divided by."""
 
 TINY = 1e-30
-"""(px / px)^2, added to the squared gradient of the flow: nothing, and yet more than 0."""
+"""(px / px)^2, added to the squared gradient of the flow so that it is more than 0."""
 
 PIXELS_AT_ONCE = 2**23
-"""Most pixels that a GPU works on at a time; each takes about 400 bytes."""
+"""Most pixels per batch on a GPU; each takes about 400 bytes."""
 
 CPU_PIXELS_AT_ONCE = 2**16
-"""Most pixels that a CPU works on at a time. Fewer, and calls cost more than the arithmetic: pairs
-of 91 x 73 px take half as long in groups of 8; more, and they leave the cache."""
+"""Most pixels per batch on a CPU. With fewer, calls take longer than the arithmetic (pairs of
+91 x 73 px take half as long in groups of 8); with more, they do not fit into the cache."""
 
 CHECK_EVERY = 10
-"""Iterations between two looks of the CPU at what a GPU has got to."""
+"""Iterations on a GPU between two checks for convergence, which wait for the GPU."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,11 @@ class FlowSpec:
     """Most scales of the pyramid, each `scale_step` times the size of the one before."""
     scale_step: float = 0.8
     warps: int = 5
-    """How often, at each scale, the second image is linearised anew where the flow points."""
+    """Linearisations of the second image around the flow, per scale."""
     epsilon: float = 0.01
-    """An iteration that changes the flow by less, px (root of the mean square), is the last."""
+    """Iterations stop when the flow changes by less, px (root of the mean square)."""
     outer_iterations: int = 10
-    """Most rounds per warp; each begins with the median filter."""
+    """Most rounds per warp; each starts with the median filter."""
     inner_iterations: int = 30
     """Most iterations per round."""
     median: int = 5
@@ -86,10 +85,10 @@ class FlowSpec:
 
 @torch.no_grad()
 def optical_flow(before: Tensor, after: Tensor, spec: FlowSpec | None = None) -> Tensor:
-    """What moves where between two images, for a batch of pairs.
+    """The optical flow between two images, for a batch of pairs.
 
-    A pair's flow does not depend on the others in the batch: on the CPU to the last bit, on a GPU
-    but for the order of its sums.
+    The flow of a pair does not depend on the others in the batch: on the CPU bit by bit, on a GPU
+    except for the order of its sums.
 
     Args:
         before: (N, H, W) luma, 0..255, uint8 or floating point; sides of at least 3 px.
@@ -97,8 +96,8 @@ def optical_flow(before: Tensor, after: Tensor, spec: FlowSpec | None = None) ->
         spec: the parameters; the defaults of `FlowSpec` if None.
 
     Returns:
-        (N, 2, H, W) float32 on the images' device: pixels to the right, then down, that what is
-        seen in `before` has moved by in `after`.
+        (N, 2, H, W) float32 on the images' device: pixels to the right, then down, by which each
+        pixel of `before` has moved in `after`.
 
     Raises:
         UsageError: images of other shapes or types.
@@ -106,8 +105,8 @@ def optical_flow(before: Tensor, after: Tensor, spec: FlowSpec | None = None) ->
     spec = spec or FlowSpec()
     _check_images(before, after)
     count, height, width = before.shape
-    # On the CPU few pairs stay in the cache, and stop as soon as the last one has converged. On a
-    # GPU, the more pairs at a time the better, as long as they fit.
+    # On the CPU few pairs fit into the cache, and stop as soon as the last one has converged. On a
+    # GPU larger batches are faster, as long as they fit into its memory.
     cpu = before.device.type == "cpu"
     at_once = max(1, (CPU_PIXELS_AT_ONCE if cpu else PIXELS_AT_ONCE) // (height * width))
     check_every = 1 if cpu else CHECK_EVERY
@@ -119,32 +118,20 @@ def optical_flow(before: Tensor, after: Tensor, spec: FlowSpec | None = None) ->
 
 
 def to_bytes(flow: Tensor, bound_px: float = 20.0) -> Tensor:
-    """Flow as uint8 of the same shape: -bound_px is 0, bound_px is 255, what is beyond is clipped.
+    """Flow as uint8 of the same shape: -bound_px becomes 0, bound_px 255; larger flow is clipped.
 
-    The convention of two-stream networks, (f + 20) * 255 / 40, but rounded where they truncate: no
-    value within the bounds is off by more than half a step, bound_px / 255. Zero lies half-way
-    between 127 and 128 and becomes 128.
+    The convention of two-stream networks, (f + 20) * 255 / 40, but rounded instead of truncated:
+    the error within the bounds is at most half a level, bound_px / 255. Zero, half-way between 127
+    and 128, becomes 128.
     """
     _check_bound(bound_px)
     levels = (flow.float().clamp(-bound_px, bound_px) + bound_px) * (255 / (2 * bound_px))
     return levels.round_().to(torch.uint8)
 
 
-def from_bytes(levels: Tensor, bound_px: float = 20.0) -> Tensor:
-    """The flow (float32, px) that `to_bytes` made uint8 of, to within half a step, bound_px / 255.
-
-    That holds for zero, too: it comes back as half a step, 0.08 px with the usual bound.
-    """
-    _check_bound(bound_px)
-    _check(levels.dtype == torch.uint8, f"flow: bytes must be uint8, got {levels.dtype}")
-    return levels.float().mul_(2 * bound_px / 255).sub_(bound_px)
-
-
 def _flow(before: Tensor, after: Tensor, spec: FlowSpec, check_every: int) -> Tensor:
-    """Flow (N, 2, H, W) between images (N, 1, H, W) float32, from the coarsest scale to the finest.
-
-    All that one scale leaves to the next is its flow.
-    """
+    """Flow (N, 2, H, W) between images (N, 1, H, W) float32, from the coarsest scale to the finest;
+    each scale starts from the flow of the one before."""
     pyramid = [torch.cat([before, after], 1)]
     while len(pyramid) < spec.scales:
         smaller = _shrunk(pyramid[-1], spec.scale_step)
@@ -167,10 +154,10 @@ def _flow(before: Tensor, after: Tensor, spec: FlowSpec, check_every: int) -> Te
 
 
 def _shrunk(images: Tensor, factor: float) -> Tensor:
-    """Images (..., H, W) at `factor` times the size, bilinear, as OpenCV's resize does it.
+    """Images (..., H, W) at `factor` times the size, bilinear, as OpenCV's resize makes them.
 
-    It rounds the size up or down, but places the pixels by the factor itself, which
-    F.interpolate cannot do; and where the size stays the same, so does the image.
+    OpenCV rounds the size, but places the pixels by the factor itself, which F.interpolate cannot
+    do; if the size stays the same, the image does too.
     """
     if all(round(side * factor) == side for side in images.shape[-2:]):
         return images
@@ -191,21 +178,21 @@ def _shrunk(images: Tensor, factor: float) -> Tensor:
 class _Scale:
     """N pairs at one scale, and the unknowns of their problem.
 
-    The unknowns are iterated a thousand times, and each operation is a pass through memory, so all
-    are made as few and as plain as possible. Pixels lie row after row in one piece; the difference
-    of neighbours is that of two shifted views of it, without regard to where rows end. What such a
-    view takes from the next row or image is mended by two facts: the gradient's last column
-    (horizontally) and last row (vertically) are set to zero, and so those of the dual variables,
-    which start at zero, are zero for ever: their divergence needs no mending at all.
+    There are up to a thousand iterations, and each operation is a pass through memory, so they are
+    as few and as simple as possible. Pixels lie row after row in one block, and the difference of
+    neighbours is that of two shifted views of it, across the ends of rows. Values that such a view
+    takes from the next row or image do no harm: the gradient's last column (horizontally) and last
+    row (vertically) are set to zero, so those of the dual variables, which start at zero, stay
+    zero, and their divergence needs no correction.
 
     Args:
         images: (N, 2, H, W) float32, first and second of each pair.
-        flow: (N, 2, H, W) float32, contiguous: where to start from; changed in place.
+        flow: (N, 2, H, W) float32, contiguous: the initial flow; changed in place.
         spec: the parameters.
-        check_every: iterations after which to see whether all pairs have converged.
+        check_every: iterations between two checks whether all pairs have converged.
     """
 
-    # Set by `linearise`: what the images say of the flow, offset + weights . flow, and where to.
+    # Set by `linearise`: the step towards the images, offset + weights . flow, and its direction.
     _offset: Tensor
     _weights: tuple[Tensor, Tensor]
     _slope: Tensor
@@ -215,14 +202,14 @@ class _Scale:
         self._flow, self._spec, self._check_every = flow, spec, check_every
         count, _, height, width = flow.shape
         size = flow.numel()
-        # A pair that is alone and looked at after each iteration is never iterated too often.
+        # A single pair that is checked after each iteration is never iterated too often.
         self._masked = count > 1 or check_every > 1
         padded = F.pad(after, (1, 1, 1, 1), mode="replicate")
         across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
         down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-        # grid_sample counts from -1 to 1 over the whole side. Only where that is a power of 2 are
-        # whole pixels without rounding, and an image that does not move equal to itself; what is
-        # outside counts as zero anyhow.
+        # grid_sample counts from -1 to 1 over the whole side. Only if the side is a power of 2 are
+        # whole pixels exact, and an image that does not move equal to itself; pixels outside count
+        # as zero anyway.
         sides = [1 << (side - 1).bit_length() for side in (width, height)]
         margins = (0, sides[0] - width, 0, sides[1] - height)
         self._after = F.pad(torch.cat([after, across, down], 1), margins)
@@ -233,7 +220,7 @@ class _Scale:
         self._active = flow.new_ones(count, 1, 1, 1)  # 1, or 0 for pairs that have converged
         self._limit = flow.new_tensor(spec.epsilon * math.sqrt(height * width))
         self._one, self._tiny = flow.new_tensor(1.0), flow.new_tensor(TINY)
-        self._median = _Median(spec.median)
+        self._median = MedianFilter(spec.median)
         self._change = torch.empty_like(flow)
         self._fit = flow.new_empty(count, 1, height, width)
         # theta times the dual variables: (2, N, 2, H, W), derivatives across and down of either
@@ -246,7 +233,7 @@ class _Scale:
         gradient = flow.new_empty(2, size)
         self._gradient = gradient.view(2, *flow.shape)
         self._square = torch.empty_like(flow)
-        # Views that every iteration needs are made once: on small images they cost as much as sums.
+        # Views are made once: on small images they take as long as the arithmetic.
         self._gradients = self._gradient.unbind()
         self._last = self._gradient[0, ..., -1], self._gradient[1, ..., -1, :]
         self._components = flow[:, :1], flow[:, 1:]
@@ -257,7 +244,7 @@ class _Scale:
         ]
 
     def linearise(self) -> None:
-        """Move the second image by the flow so far, and note how it depends on the rest.
+        """Move the second image by the current flow, and linearise it around there.
 
         A flow u that leaves the difference r(u) between the images is moved along their slope g by
         clamp(-r(u) / g^2, -lambda theta, lambda theta). In u, r is linear: -r / g^2 is an offset
@@ -289,8 +276,8 @@ class _Scale:
     def iterate(self) -> bool:
         """Up to `inner_iterations` iterations; whether any pair has not converged by then.
 
-        Pairs that have converged stay as they are, whatever the others need. To learn that all
-        have, a GPU must be waited for, and then has nothing to do: so only now and then.
+        Pairs that have converged do not change any more. Checking whether all have converged waits
+        for a GPU, which is then idle, so it is done only every `check_every` iterations.
         """
         for number in range(1, self._spec.inner_iterations + 1):
             self._step()
@@ -327,111 +314,14 @@ class _Scale:
         self._active.mul_(distance > self._limit)
 
 
-Exchange = tuple[int, int]
-"""Two places of a list, whose contents change places unless the first is the smaller."""
-
-SORTED: dict[int, tuple[Exchange, ...]] = {
-    3: ((0, 1), (1, 2), (0, 1)),
-    5: ((0, 1), (3, 4), (2, 4), (2, 3), (1, 4), (0, 3), (0, 2), (1, 3), (1, 2)),
-}
-"""Exchanges that sort 3 or 5 numbers."""
-
-MIDDLE: dict[int, tuple[int, tuple[Exchange, ...]]] = {
-    3: (4, ((2, 4), (4, 6), (2, 4))),
-    5: (4, ((8, 15), (11, 7), (4, 20), (9, 21), (16, 13), (9, 20), (15, 17), (7, 20),
-            (9, 7), (3, 16), (16, 15), (7, 15), (7, 12), (7, 16), (16, 4), (4, 12))),
-}  # fmt: skip
-"""For a square of numbers, read row by row, whose columns and rows are sorted: exchanges that
-bring the median to the place given. Most others are known to be smaller or larger already. Those
-for 5 were found by a search over networks, checked on all 252 patterns of such squares of 0 and 1,
-which is proof (Knuth, The Art of Computer Programming, 5.3.4, the zero-one principle)."""
-
-
-class _Median:
-    """The median filter: medians of the `side` x `side` windows around all pixels, edges repeated.
-
-    Smaller and larger of two are all it takes (after Adams 2021, "Fast Median Filters using
-    Separable Sorting Networks"): every column of a window is sorted once for all windows that it is
-    in, and of the rest only what the median needs is done. Like differences (see `_Scale`), windows
-    are shifted views of all pixels in one piece; those around the padding are of no use, and no
-    harm. Memory is kept from call to call: to be given new pages takes as long as the arithmetic.
-    """
-
-    def __init__(self, side: int) -> None:
-        self._side = side
-        self._kept: dict[int, list[Tensor]] = {}  # by length
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Of images (N, C, H, W); a view of memory that the next call uses again."""
-        side = self._side
-        padded = F.pad(images, (side // 2,) * 4, mode="replicate")
-        columns = _shifted(padded.view(-1), padded.shape[-1], side)
-        self._exchange(columns, _needed(side, columns=True))
-        square = [plane for column in columns for plane in _shifted(column, 1, side)]
-        self._exchange(square, _needed(side, columns=False))
-        return square[MIDDLE[side][0]].as_strided(images.shape, padded.stride())
-
-    def _exchange(
-        self, planes: list[Tensor], exchanges: Iterable[tuple[int, int, bool, bool]]
-    ) -> None:
-        """Put the smaller of two planes, pixel by pixel, in the first place, the larger in the
-        second, each only if it is needed."""
-        kept = self._kept.setdefault(len(planes[0]), [])
-        free, own = list(kept), set(map(id, kept))
-
-        def take() -> Tensor:
-            if not free:
-                free.append(torch.empty_like(planes[0]))
-                kept.append(free[0])
-                own.add(id(free[0]))
-            return free.pop()
-
-        for first, second, smaller, larger in exchanges:
-            pair = planes[first], planes[second]
-            if smaller:
-                planes[first] = torch.minimum(*pair, out=take())
-            if larger:
-                planes[second] = torch.maximum(*pair, out=take())
-            free += [plane for plane in pair if id(plane) in own]
-
-
-def _shifted(pixels: Tensor, step: int, count: int) -> list[Tensor]:
-    """`count` views of pixels (L,), each `step` further on than the one before."""
-    length = len(pixels) - (count - 1) * step
-    return [pixels[i * step : i * step + length] for i in range(count)]
-
-
-@cache
-def _needed(side: int, columns: bool) -> list[tuple[int, int, bool, bool]]:
-    """What to exchange to sort a column, or to find the median of a square of sorted columns, and
-    which of the two results is of use: smaller, larger."""
-    middle, rest = MIDDLE[side]
-    pairs, wanted = list(SORTED[side]), set(range(side))
-    if not columns:
-        pairs = [(side * row + a, side * row + b) for row in range(side) for a, b in SORTED[side]]
-        pairs, wanted = [*pairs, *rest], {middle}
-    needed = []
-    for first, second in reversed(pairs):
-        if wanted & {first, second}:
-            needed.append((first, second, first in wanted, second in wanted))
-            wanted |= {first, second}
-    return needed[::-1]
-
-
 def _check_images(before: Tensor, after: Tensor) -> None:
+    shape, other = tuple(before.shape), tuple(after.shape)
     for image in (before, after):
-        _check(
-            image.dtype == torch.uint8 or image.is_floating_point(),
-            f"flow: images must be uint8 or floating point, got {image.dtype}",
-        )
-    _check(
-        before.ndim == 3 and min(before.shape[1:]) >= 3,
-        f"flow: images must be (N, H, W) with sides of at least 3 px, got {tuple(before.shape)}",
-    )
-    _check(
-        before.shape == after.shape,
-        f"flow: images must be of one size, got {tuple(before.shape)} and {tuple(after.shape)}",
-    )
+        usable = image.dtype == torch.uint8 or image.is_floating_point()
+        _check(usable, f"flow: images must be uint8 or floating point, got {image.dtype}")
+    usable = len(shape) == 3 and min(shape[1:]) >= 3
+    _check(usable, f"flow: images must be (N, H, W) with sides of at least 3 px, got {shape}")
+    _check(shape == other, f"flow: images must be of one size, got {shape} and {other}")
     _check(
         before.device == after.device,
         f"flow: images must be on one device, got {before.device} and {after.device}",

@@ -68,7 +68,7 @@ def _read(
         if per_class < 1:
             raise UsageError(f"--per-class must be at least 1, got {per_class}")
         from vidlabel.datasets.generate import generate_clips
-        from vidlabel.decode.pool import worker_count
+        from vidlabel.machine import worker_count
 
         processes = worker_count(None)
         return data, generate_clips(

@@ -33,6 +33,7 @@ from vidlabel.clips.read import ClipData
 from vidlabel.decode import worker as decoder
 from vidlabel.decode.worker import PULSE, DecodeJob, DecoderSetup
 from vidlabel.errors import Reason, RunError, VideoError
+from vidlabel.machine import SHARED_MEMORY
 from vidlabel.signals import StopAsked, never
 from vidlabel.specs import VideoItem
 
@@ -304,21 +305,12 @@ def slot_count(job: DecodeJob, workers: int, shared_bytes: int = SHARED_BYTES) -
     return workers * max(1, min(DEPTH, shared_bytes // (workers * job.slot_bytes)))
 
 
-def worker_count(requested: int | None) -> int:
-    """How many decoder processes to start: as requested, or one for each core we may use."""
-    if requested is not None:
-        return max(1, requested)
-    if hasattr(os, "sched_getaffinity"):
-        return min(16, len(os.sched_getaffinity(0)))
-    return min(16, os.cpu_count() or 1)
-
-
 def _shared_file(size: int) -> BinaryIO:
     """An unnamed file of `size` bytes, in memory if there is room for twice as much.
 
     Its space is allocated now: later, a page without space would end the process (SIGBUS).
     """
-    memory = Path("/dev/shm")
+    memory = SHARED_MEMORY
     usable = memory.is_dir() and os.access(memory, os.W_OK) and _room(memory) > 2 * size
     try:
         with ExitStack() as stack:

@@ -20,12 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vidlabel.clips.read import RUN, ClipData, read_clip, read_run, read_steps
+from vidlabel.clips.read import RUN, ClipData, read_clip, read_run, read_time_steps
 from vidlabel.clips.sample import view_count
 from vidlabel.errors import Reason, VideoError
-from vidlabel.specs import ClipSpec, Limits
+from vidlabel.specs import ClipSpec, Limits, OnPacket
 from vidlabel.video.scale import MAX_ASPECT
-from vidlabel.video.stream import OnPacket, ignore
 
 PULSE = struct.Struct("=Q")
 """How the packet count of a process is stored, at the start of the shared file."""
@@ -39,7 +38,7 @@ class DecodeJob:
 
     By default it reads `views` clips, as `read.read_clip` does. With flow, which is computed before
     cropping, or without `cropped`, it reads `views` stretches of whole frames, with `each` steps
-    for every step of a clip, as `read.read_steps` does. With `every` it reads all frames, part by
+    for every one of a clip, as `read_time_steps` does. With `every` it reads all frames, part by
     part, as `read.read_run` does.
     """
 
@@ -68,13 +67,13 @@ class DecodeJob:
             return (RUN + spec.pairs * spec.has_flow) * channels * area
         return self.views * spec.frames * self.each * spec.decoded_channels * area
 
-    def read(self, path: str, on_packet: OnPacket = ignore, part: int = 0) -> ClipData:
+    def read(self, path: str, on_packet: OnPacket = None, part: int = 0) -> ClipData:
         """Decode one file, or a part of it. Raises VideoError."""
         if self.every:
             return read_run(path, self.clip, part, self.limits, on_packet)
         if self.cropped and not self.clip.has_flow:
             return read_clip(path, self.clip, self.views, self.limits, on_packet)
-        return read_steps(path, self.clip, self.views, self.limits, on_packet, self.each)
+        return read_time_steps(path, self.clip, self.views, self.limits, on_packet, self.each)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import vidlabel
 from vidlabel.doctor.dataset import examine_dataset
 from vidlabel.doctor.finding import Finding
 from vidlabel.errors import CheckpointError
+from vidlabel.machine import SHARED_MEMORY, usable_cores
 
 CODECS = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
 """The codecs of nearly all videos, by FFmpeg's names."""
@@ -110,7 +111,7 @@ def examine_devices() -> Iterator[Finding]:
         cuda = torch.cuda.is_available()
     yield Finding(
         "cpu",
-        f"{_usable_cores()} of {os.cpu_count()} cores usable, {torch.get_num_threads()} threads, "
+        f"{usable_cores()} of {os.cpu_count()} cores usable, {torch.get_num_threads()} threads, "
         f"{torch.backends.cpu.get_cpu_capability()}",
         True,
     )
@@ -127,14 +128,7 @@ def examine_devices() -> Iterator[Finding]:
     yield Finding("bf16", f"{kind}: {'yes' if has_bf16(torch.device(kind)) else 'no'}")
 
 
-def _usable_cores() -> int:
-    # Containers and schedulers bind processes to some of the cores; not all systems can tell.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def examine_shared_memory(place: Path = Path("/dev/shm")) -> Finding:
+def examine_shared_memory(place: Path = SHARED_MEMORY) -> Finding:
     """How much memory processes can share, in which Linux keeps files at `place`."""
     try:
         free = shutil.disk_usage(place).free

@@ -1,4 +1,4 @@
-"""What all networks have in common: clips in, features, one embedding, logits."""
+"""The base class of all networks: clips to frame features, an embedding, and logits."""
 
 from __future__ import annotations
 
@@ -16,26 +16,24 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA_MEAN, LUMA_STD = 0.45, 0.25
 MOTION_GAIN = 8.0
-"""Frame differences are small next to luma; this brings both to a similar spread."""
+"""Factor of frame differences, which brings them to a spread similar to that of luma."""
 FLOW_STD = 8.0
-"""Spread of flow as bytes: 1.25 of the 20 px that 127.5 stand for."""
+"""Standard deviation of flow as bytes: 1.25 px, where 127.5 stand for 20 px."""
 
 
 class Normalise(nn.Module):
     """Pixels (N, C, H, W), 0..255, to the trunk's input (N, C, H, W).
 
-    RGB gets the mean and deviation given, channel by channel. The luma of three successive frames
-    (before, now, after) becomes (now, now - before, after - now): what is there and what moves.
-    Flow loses its own mean, which is mostly the camera's (Simonyan and Zisserman 2014, arXiv
+    RGB is normalised by a mean and deviation per channel. The luma of three consecutive frames
+    (before, now, after) becomes (now, now - before, after - now): appearance and motion. The mean
+    of flow is subtracted, as it is mostly the camera's motion (Simonyan and Zisserman 2014, arXiv
     1406.2199, section 3.1).
     """
 
     def __init__(
-        self,
-        clip: ClipSpec,
-        mean: tuple[float, ...] = IMAGENET_MEAN,
+        self, clip: ClipSpec, mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self._has_flow, self._has_picture = clip.has_flow, clip.has_rgb or not clip.has_flow
         if clip.input == "motion":
@@ -60,22 +58,32 @@ class Normalise(nn.Module):
         return torch.cat([F.conv2d(pixels[:, :3], self.mix, self.shift), flow], 1)
 
 
+def channels_last(network: nn.Module) -> None:
+    """Lay out the weights of 2-D convolutions as their kernels read them fastest, in place.
+
+    The weights of 3-D convolutions stay as they are: on the CPU it brings nothing for them.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+
+
 class ClipModel(nn.Module, ABC):
     """(B, T, C, H, W) uint8 clips to (B, K) logits, in two steps.
 
-    The trunk sees frame by frame (or, of some networks, the whole clip), and most of the work is
-    its; what follows sees the sequence. `classify` alone depends on the classes.
+    The trunk sees one frame at a time (or, in some networks, the whole clip) and takes most of the
+    time; the layers after it see the sequence. Only `classify` depends on the classes.
 
     Args:
         normalise: pixels to the trunk's input.
         trunk: (N, C, H, W) to (N, F), or to a map (N, F, h, w) whose mean that is.
-        trunk_name: what it is called; decides which pretrained weights fit.
+        trunk_name: its name, for which there may be pretrained weights.
     """
 
-    any_steps = False
-    """Whether each step is classified by itself, so that a clip may have any number of them."""
-    fixed_steps = False
-    """Whether the trunk sees the whole clip, which must have exactly its number of steps."""
+    any_time_steps = False
+    """Whether time steps are classified one by one, so that a clip may have any number of them."""
+    fixed_time_steps = False
+    """Whether the trunk sees the whole clip, which must have its exact number of time steps."""
 
     dropout: nn.Module
     classify: nn.Module
@@ -87,11 +95,11 @@ class ClipModel(nn.Module, ABC):
         self._trunk_name = trunk_name
 
     def load_pretrained(self, weights: str) -> None:
-        """Start the trunk from `weights`: `imagenet`, or a file. Raises CheckpointError."""
+        """Load pretrained weights of the trunk: `imagenet`, or a file. Raises CheckpointError."""
         load_trunk(self.trunk, self._trunk_name, weights)
 
     def frame_features(self, clips: Tensor) -> Tensor:
-        """(B, T, C, H, W) uint8 to (B, T, F): the trunk, averaged over each frame's area."""
+        """(B, T, C, H, W) uint8 to (B, T, F): the output of the trunk, averaged over each frame."""
         batch, steps = clips.shape[:2]
         exact = self.normalise.mix.dtype
         pixels = clips.flatten(0, 1).to(dtype=exact, memory_format=torch.channels_last)
@@ -102,16 +110,18 @@ class ClipModel(nn.Module, ABC):
 
     @abstractmethod
     def pool(self, frames: Tensor) -> Tensor:
-        """(B, T, F) frame features to (B, E): the clip's embedding."""
+        """(B, T, F) frame features to (B, E): the embedding of the clip."""
 
     def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F) frame features to the clips' embeddings (B, E) and logits (B, K)."""
         features = self.pool(frames)
         return features, self.classify(self.dropout(features))
 
-    def answers(self, frames: Tensor) -> Tensor:
-        """(B, T, F) frame features to logits (B, A, K): the answers whose losses are averaged in
-        training. One answer, that of `read`, unless a network learns from several."""
+    def step_logits(self, frames: Tensor) -> Tensor:
+        """(B, T, F) frame features to logits (B, A, K), whose losses are averaged in training.
+
+        A is 1, with the logits of `read`, unless a network classifies each time step by itself.
+        """
         return self.read(frames)[1][:, None]
 
     def forward(self, clips: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The networks by name: a checkpoint names one of `MODELS`, `build_model` makes it."""
+"""The networks by name, as checkpoints name them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from vidlabel.errors import UsageError
 from vidlabel.models.base import ClipModel
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.models.conv_lstm import ConvLstm
-from vidlabel.models.streams import Stream, TwoStream
+from vidlabel.models.streams import SingleStream, TwoStream
 from vidlabel.models.video_net import VideoNet
 from vidlabel.specs import ClipSpec, ModelSpec
 
 MODELS: dict[str, Callable[[ModelSpec, ClipSpec], ClipModel]] = {
     "cnn-birnn": CnnBiRnn,
     "conv-lstm": ConvLstm,
-    "spatial": Stream,
-    "temporal": Stream,
+    "spatial": SingleStream,
+    "temporal": SingleStream,
     "two-stream": TwoStream,
     "video-net": VideoNet,
 }
@@ -24,7 +24,7 @@ MODELS: dict[str, Callable[[ModelSpec, ClipSpec], ClipModel]] = {
 
 
 def build_model(spec: ModelSpec, clip: ClipSpec) -> ClipModel:
-    """A network with fresh weights. Raises UsageError for an unknown architecture or trunk."""
+    """A network with random weights. Raises UsageError for an unknown architecture or trunk."""
     if spec.arch not in MODELS:
         raise UsageError(f"there is no model {spec.arch}; known: {', '.join(sorted(MODELS))}")
     return MODELS[spec.arch](spec, clip)

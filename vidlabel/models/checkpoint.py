@@ -1,13 +1,13 @@
-"""Checkpoints: one .safetensors file that describes itself; no pickle is read as one.
+"""Checkpoints: one .safetensors file that describes itself; pickles are never read.
 
-The header (a JSON text under the key `vidlabel`) holds the model and clip specs, the class names,
-the temperature, how the model was trained and measured, and which clips it has seen.
+The header (JSON under the key `vidlabel`) holds the model and clip specs, the class names, the
+temperature, how the model was trained and measured, and the clips it was trained on.
 
-A checkpoint may come from anywhere, so nothing it says is believed: what it declares is compared
-with the model it names before memory is taken for either, and whatever is wrong is one line.
+A checkpoint may come from anywhere, so it is not trusted: its tensors are compared with the model
+it names before memory is used for either, and every problem is one line.
 
-torchvision's networks of `KINETICS` are known by name: their files are fetched by
-`vidlabel.models.weights`, which runs no code in them, and described here.
+torchvision's networks of `KINETICS` are known by name: `vidlabel.models.weights` downloads their
+files and runs no code in them; their headers are made here.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from vidlabel.text import safe
 FORMAT = 1
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 MAX_CLIP_BYTES = 64 * 1024**2
-MAX_CLASS_NAME = 255  # what a folder can be called
+MAX_CLASS_NAME = 255  # longest name of a folder
 BEST = "best.safetensors"
 _FOLDS_NAMED = 10
-_LATER = {"sources", "selected_on"}  # which the first checkpoints do not have
+_LATER = {"sources", "selected_on"}  # missing in the first checkpoints
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "I64": torch.int64}
 
@@ -51,10 +51,10 @@ class Header:
     """Everything a checkpoint says about itself.
 
     `temperature` divides the logits so that probabilities are calibrated (Guo et al. 2017,
-    arXiv 1706.04599). `training` says what on and how; `metrics` what was measured, and on what;
-    `trained_on` lists the ids of the training clips (`Sample.id`), `sources` the groups they come
-    from, and `selected_on` the ids of the clips that the epoch was chosen on: what the leak check
-    of `eval` needs. Where a model does not say its sources or selection, they are empty.
+    arXiv 1706.04599). `training` describes data and settings; `metrics` holds what was measured,
+    and on what; `trained_on` lists the ids of the training clips (`Sample.id`), `sources` the
+    groups they come from, and `selected_on` the ids of the clips that the epoch was chosen on; the
+    leak check of `eval` needs them. `sources` and `selected_on` are empty where unknown.
     """
 
     model: ModelSpec
@@ -78,39 +78,26 @@ class Header:
             if not name.strip() or len(name) > MAX_CLASS_NAME or safe(name) != name:
                 raise UsageError(
                     f"a class cannot be called '{safe(name[:MAX_CLASS_NAME])}': a name has 1 to "
-                    f"{MAX_CLASS_NAME} characters, none of them a control character"
+                    f"{MAX_CLASS_NAME} characters and no control characters"
                 )
         if not 0 < self.temperature < 1000:
-            raise UsageError(f"the temperature must be over 0, got {self.temperature}")
+            raise UsageError(f"the temperature must be 0 to 1000, got {self.temperature}")
         if math.prod(self.clip.shape) > MAX_CLIP_BYTES:
             raise UsageError(
-                f"a clip of {self.clip.frames} frames of {self.clip.size_px} pixels is over "
-                f"{MAX_CLIP_BYTES >> 20} MiB; lower --frames or --size"
+                f"a clip of {self.clip.frames} frames of {self.clip.size_px} pixels takes more "
+                f"than {MAX_CLIP_BYTES >> 20} MiB; lower --frames or --size"
             )
 
     def to_json(self) -> str:
         """The header as one JSON object, keys sorted so that equal headers are equal text."""
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "model": to_dict(self.model),
-                "clip": to_dict(self.clip),
-                "classes": list(self.classes),
-                "temperature": self.temperature,
-                "training": self.training,
-                "metrics": self.metrics,
-                "trained_on": list(self.trained_on),
-                "sources": list(self.sources),
-                "selected_on": list(self.selected_on),
-            },
-            sort_keys=True,
-            ensure_ascii=False,
-        )
+        specs = {"model": to_dict(self.model), "clip": to_dict(self.clip)}
+        values = vars(self) | specs | {"format": FORMAT}
+        return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Header:
-        """Raises UsageError or ValueError, saying what, where the text is not a header."""
-        values = _object("the description", _parse(text))
+        """Parse a header. Raises UsageError or ValueError with what is wrong."""
+        values = _object("the header", _parse(text))
         if values.get("format") != FORMAT:
             raise UsageError(f"its format is {values.get('format')}; this vidlabel reads {FORMAT}")
         absent = sorted({f.name for f in fields(cls)} - _LATER - values.keys())
@@ -143,16 +130,13 @@ class Checkpoint:
 
     @property
     def id(self) -> str:
-        """Name and first 8 digits of the digest: what the `model` column shows."""
+        """Name and first 8 digits of the digest, as in the `model` column."""
         return f"{self.name}@{self.digest[:8]}"
 
 
 def find_checkpoint(name: str) -> Path:
-    """The file of a shipped model's name, the best model of a run folder, or the path itself.
-
-    Raises:
-        CheckpointError: there is neither, or it is no regular file.
-    """
+    """The file of a shipped model, the best model of a run folder, or the path itself. Raises
+    CheckpointError if there is none, or it is not a regular file."""
     if name in SHIPPED:
         package = Path(__file__).parents[1]
         for folder in (package / "weights", package.parent / "weights"):  # wheel, source tree
@@ -167,7 +151,7 @@ def find_checkpoint(name: str) -> Path:
 
 
 def save_checkpoint(path: Path, header: Header, network: ClipModel) -> None:
-    """Write a checkpoint as a whole or not at all. Raises OutputError."""
+    """Write a checkpoint atomically. Raises OutputError."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     write_bytes(path, [save(state, metadata={"vidlabel": header.to_json()})])
 
@@ -178,8 +162,8 @@ def read_header(path: Path) -> Header:
 
 
 def describe_model(name: str) -> Header:
-    """What a model that `load_checkpoint` knows says of itself, without its weights: those of
-    `KINETICS` need not be there. Raises CheckpointError as `load_checkpoint`."""
+    """The header of any model that `load_checkpoint` accepts, without its weights; nothing is
+    downloaded. Raises CheckpointError as `load_checkpoint`."""
     return _kinetics_header(name) if name in KINETICS else read_header(find_checkpoint(name))
 
 
@@ -187,13 +171,13 @@ def load_checkpoint(name: str) -> Checkpoint:
     """Load a model by name or path, ready for inference on the CPU.
 
     Args:
-        name: a shipped model's, one of torchvision's in `KINETICS` (looked for in torch's cache,
-            then downloaded), or the path of a checkpoint or run folder.
+        name: a shipped model, one of torchvision's in `KINETICS` (from torch's cache, or
+            downloaded), or the path of a checkpoint or run folder.
 
     Raises:
-        CheckpointError: missing, not a safetensors file, truncated, without vidlabel's header,
-            with weights that do not fit its own description, or with weights that are not finite;
-            or torchvision's can be neither found nor fetched.
+        CheckpointError: the file is missing, not a safetensors file, truncated, without vidlabel's
+            header, with weights that do not fit it, or with weights that are not finite; or
+            torchvision's weights cannot be downloaded.
     """
     if name in KINETICS:
         return _load_kinetics(name)
@@ -210,8 +194,8 @@ def load_checkpoint(name: str) -> Checkpoint:
 
 
 def _load_kinetics(name: str) -> Checkpoint:
-    """One of torchvision's, from torch's cache or the web."""
-    state, digest = fetch_kinetics(name)  # before the seconds that the largest takes to make
+    """One of torchvision's, from torch's cache or downloaded."""
+    state, digest = fetch_kinetics(name)  # first, as building the largest takes seconds
     header = _kinetics_header(name)
     network = build_model(header.model, header.clip)
     try:
@@ -223,11 +207,11 @@ def _load_kinetics(name: str) -> Checkpoint:
 
 
 def _kinetics_header(name: str) -> Header:
-    """What is known of one of torchvision's video networks, whose file does not say it."""
+    """The header of one of torchvision's video networks, whose file has none."""
     about = KINETICS[name]
     classes = kinetics_classes(name)
     return Header(
-        # The dropout is that of the recipe: what starts from here is trained with it.
+        # The dropout is that of the recipe: --init trains with it.
         model=ModelSpec(arch="video-net", classes=len(classes), trunk=name, dropout=0.5),
         clip=about.clip,
         classes=classes,
@@ -237,13 +221,13 @@ def _kinetics_header(name: str) -> Header:
 
 
 def _check_finite(path: Path, network: ClipModel) -> None:
-    for key, value in network.state_dict().items():  # as loaded: a cast can overflow
+    for key, value in network.state_dict().items():  # after loading: a cast can overflow
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             _refuse(path, f"{key} holds values that are not finite")
 
 
 def _check_regular(path: Path) -> None:
-    """Look before opening: a FIFO would block, and a device may never end."""
+    """Check before opening: a FIFO would block, and a device may never end."""
     try:
         kind = path.stat().st_mode
     except FileNotFoundError:
@@ -253,32 +237,32 @@ def _check_regular(path: Path) -> None:
         _refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}", error)
     if not stat.S_ISREG(kind):
         what = "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device"
-        _refuse(path, f"not a checkpoint but {what}")
+        _refuse(path, f"{what}, not a checkpoint")
 
 
 def _best_of(run: Path) -> Path:
-    """The best model of a folder that `vidlabel train` has written."""
+    """The best model of a run folder of `vidlabel train`."""
     best = run / BEST
     if best.exists():
         return best
     folds = sorted(path.parent.name for path in run.glob(f"*/{BEST}"))
     if folds:
         each = ", ".join([*folds[:_FOLDS_NAMED], *(["..."] if len(folds) > _FOLDS_NAMED else [])])
-        _refuse(run, f"has a model for each fold; name one of them, FOLD/{BEST} with FOLD: {each}")
+        _refuse(run, f"has a model for each fold; choose one, FOLD/{BEST}, of the folds {each}")
     if (run / "spec.json").is_file():
-        _refuse(run, f"a run folder without {BEST}: no epoch is done, or it was removed")
-    _refuse(run, "not a checkpoint but a folder")
+        _refuse(run, f"a run folder without {BEST}: no epoch is finished, or it was removed")
+    _refuse(run, "a folder, not a checkpoint")
 
 
 def _refuse(path: Path, why: str, cause: Exception | None = None) -> NoReturn:
-    """One line, whatever a hostile file has put into `why`."""
+    """Raise an error of one line, whatever a hostile file contains."""
     raise CheckpointError(f"{safe(str(path))}: {safe(why[:500])}") from cause
 
 
 def _read(path: Path, *, whole: bool) -> tuple[Header, bytes]:
-    """The header, and the file's bytes after it was found that they fit the header.
+    """The header, and, if `whole`, the bytes of the file, which were checked against the header.
 
-    The layout of a safetensors file: 8 bytes of length, then that much JSON, then the tensors.
+    The layout of a safetensors file: 8 bytes of length, JSON of that length, and the tensors.
     """
     try:
         _check_regular(path)
@@ -297,7 +281,7 @@ def _read(path: Path, *, whole: bool) -> tuple[Header, bytes]:
 
 
 def _read_table(path: Path, file: BinaryIO, size: int) -> tuple[bytes, dict[str, Any]]:
-    """The bytes up to the first tensor, and the JSON in them: what the file says it holds."""
+    """The bytes up to the first tensor, and the JSON in them: the table of tensors."""
     prefix = file.read(8)
     length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else MAX_HEADER_BYTES + 1
     if length > MAX_HEADER_BYTES:
@@ -305,38 +289,38 @@ def _read_table(path: Path, file: BinaryIO, size: int) -> tuple[bytes, dict[str,
         hint = "pickles (.pt, .pth) can run code and are never read"
         _refuse(path, f"not a checkpoint of vidlabel ({hint if pickled else 'no header'})")
     if length > size - 8:
-        _refuse(path, "not a checkpoint of vidlabel, or cut off")
+        _refuse(path, "not a checkpoint of vidlabel, or truncated")
     text = file.read(length)
     try:
         return prefix + text, _object("the header", _parse(text))
     except (UsageError, ValueError) as error:
-        _refuse(path, f"not a checkpoint of vidlabel, or cut off ({error})", error)
+        _refuse(path, f"not a checkpoint of vidlabel, or truncated ({error})", error)
 
 
 def _header(path: Path, table: dict[str, Any]) -> Header:
     metadata = table.get("__metadata__")
     text = metadata.get("vidlabel") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
-        _refuse(path, "a safetensors file, but not one of vidlabel's")
+        _refuse(path, "a safetensors file, but not a checkpoint of vidlabel")
     try:
         return Header.from_json(text)
     except (UsageError, ValueError) as error:
-        _refuse(path, f"its description is wrong: {error}", error)
+        _refuse(path, f"its header is wrong: {error}", error)
 
 
 def _check_fit(path: Path, header: Header, table: dict[str, Any]) -> int:
-    """Bytes that the tensors take, if they are those of the model that the header names."""
+    """Size of the tensors, bytes, if they are those of the model that the header names."""
     try:
         with torch.device("meta"):  # shapes only: a small file can name a huge model
             expected = build_model(header.model, header.clip).state_dict()
     except (UsageError, RuntimeError, OverflowError) as error:
-        _refuse(path, f"its description is wrong: {error}", error)
+        _refuse(path, f"its header is wrong: {error}", error)
     found = table.keys() - {"__metadata__"}
     missing, extra = sorted(expected.keys() - found), sorted(found - expected.keys())
     if missing or extra:
         _refuse(
             path,
-            "the weights do not fit the model it names: "
+            "the weights do not fit the model in its header: "
             f"missing {missing[:3] or 'none'}, unexpected {extra[:3] or 'none'}",
         )
     length = 0
@@ -354,7 +338,7 @@ def _check_fit(path: Path, header: Header, table: dict[str, Any]) -> int:
 
 
 def _parse(text: str | bytes) -> Any:
-    """JSON in which no key stands twice. Raises ValueError for everything else."""
+    """JSON without duplicate keys. Raises ValueError for everything else."""
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
@@ -364,7 +348,7 @@ def _parse(text: str | bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key appears twice")
     return found
 
 
@@ -376,7 +360,7 @@ def _object(name: str, value: Any) -> dict[str, Any]:
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise UsageError(f"{name} must be a list of texts")
+        raise UsageError(f"{name} must be a list of strings")
     return tuple(value)
 
 
@@ -384,7 +368,7 @@ S = TypeVar("S", ClipSpec, ModelSpec)
 
 
 def _spec(name: str, kind: type[S], values: Any) -> S:
-    """A spec whose fields have the types of their defaults; a float may be written as an int."""
+    """A spec whose fields have the types of their defaults; an int is accepted for a float."""
     defaults = {f.name: f.default for f in fields(kind)}
     for key, value in _object(name, values).items():
         wanted = type(defaults.get(key, value))

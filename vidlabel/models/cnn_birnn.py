@@ -1,9 +1,8 @@
-"""CNN + bidirectional RNN: each frame is described by a CNN, the sequence is read both ways.
+"""CNN + bidirectional RNN: a CNN describes each frame, an RNN reads the sequence both ways.
 
-The architecture of the two HMDB51 systems that vidlabel takes over: a MNASNet 0.5 trunk
-(Tan et al. 2019, arXiv 1807.11626), one linear layer to 256 features per frame, a bidirectional
-RNN, a 1-D convolution over its joined directions, and one fully connected classifier. Any other
-trunk of `trunks` can stand in.
+The architecture of two reimplemented HMDB51 systems: a MNASNet 0.5 trunk (Tan et al. 2019, arXiv
+1807.11626), one linear layer to 256 features per frame, a bidirectional RNN, a 1-D convolution over
+its concatenated directions, and one fully connected classifier. The trunk can be any of `trunks`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""ResNet-152 + bidirectional LSTM + attention: the UCF-101 system that vidlabel takes over.
+"""ResNet-152 + bidirectional LSTM + attention: a reimplemented UCF-101 system.
 
-A frozen ResNet-152 (He et al. 2016, arXiv 1512.03385) describes each frame by 2048 numbers; a
-linear layer makes them 512, a bidirectional LSTM reads the sequence, attention weighs its steps
-(a score for each from a linear layer, softmax over time), and two layers classify. The original
-put a softmax before its loss, which has one already; here the loss is taken of logits.
+A frozen ResNet-152 (He et al. 2016, arXiv 1512.03385) describes each frame by 2048 features; a
+linear layer reduces them to 512, a bidirectional LSTM reads the sequence, attention weights its
+time steps (scores from a linear layer, softmax over time), and two layers classify. The original
+applies softmax before a loss that already has one; here the loss is computed from logits.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from vidlabel.models.trunks import make_trunk
 from vidlabel.specs import ClipSpec, ModelSpec
 
 MOMENTUM = 0.01
-"""Of both BatchNorm layers, as in the original."""
+"""Momentum of both BatchNorm layers, as in the original."""
 
 
 class ConvLstm(ClipModel):
     """See the module.
 
-    `spec.summary` says how the steps become one: `attention`; `last`, the last step; `committee`,
-    each step decides by itself and the class that most of them chose is the clip's (in training,
-    each of them has to be right).
+    `spec.summary` says how the time steps are combined: `attention`; `last`, the last time step;
+    `committee`, a majority vote over the classes of the time steps (the loss is that of each time
+    step).
     """
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
@@ -55,21 +55,21 @@ class ConvLstm(ClipModel):
         features = self._summarised(sequence)
         if self._summary != "committee":
             return features, self.classify(self.dropout(features))
-        chances = self._decisions(sequence).log_softmax(2)
-        # Shares of the votes; where they are equal, who is surer on average comes first.
-        votes = nn.functional.one_hot(chances.argmax(2), chances.shape[2]).to(chances.dtype)
-        shares = 0.99 * votes.mean(1) + 0.01 * chances.exp().mean(1)
+        logs = self._decisions(sequence).log_softmax(2)
+        # Shares of the votes; the mean probability decides between classes with as many votes.
+        votes = nn.functional.one_hot(logs.argmax(2), logs.shape[2]).to(logs.dtype)
+        shares = 0.99 * votes.mean(1) + 0.01 * logs.exp().mean(1)
         return features, shares.log()
 
-    def answers(self, frames: Tensor) -> Tensor:
+    def step_logits(self, frames: Tensor) -> Tensor:
         if self._summary != "committee":
-            return super().answers(frames)
+            return super().step_logits(frames)
         return self._decisions(self._sequence(frames))
 
     def _decisions(self, sequence: Tensor) -> Tensor:
-        """(B, T, 2 x hidden) to logits (B, T, K) of each step."""
-        steps = cast(Tensor, self.classify(self.dropout(sequence.flatten(0, 1))))
-        return steps.reshape(*sequence.shape[:2], -1)
+        """(B, T, 2 x hidden) to the logits (B, T, K) of each time step."""
+        logits = cast(Tensor, self.classify(self.dropout(sequence.flatten(0, 1))))
+        return logits.reshape(*sequence.shape[:2], -1)
 
     def _sequence(self, frames: Tensor) -> Tensor:
         """(B, T, F) to (B, T, 2 x hidden)."""

@@ -1,4 +1,4 @@
-"""What a network costs."""
+"""The size of a network, and its number of multiply-adds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from vidlabel.specs import ClipSpec, ModelSpec
 
 
 def cost_of(model: ModelSpec, clip: ClipSpec) -> tuple[int, float]:
-    """Parameters, and multiply-adds per clip in billions; nothing is computed for it.
-
-    Raises:
-        UsageError: there is no such network.
-    """
+    """Parameters, and multiply-adds per clip in billions, without computing anything. Raises
+    UsageError for an unknown network."""
     with torch.device("meta"), torch.inference_mode():
         network = build_model(model, clip).eval()
         with FlopCounterMode(display=False) as counter:

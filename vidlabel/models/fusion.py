@@ -1,4 +1,4 @@
-"""Two trained streams made one model, and one of a two-stream model taken out again."""
+"""Late fusion: two trained streams to one two-stream model, and one stream of such a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidlabel.specs import StreamName
 
 
 def take_stream(checkpoint: Checkpoint, name: StreamName) -> Checkpoint:
-    """One stream of a two-stream model, as a model of its own that sees only what it needs.
+    """One stream of a two-stream model, as a model of its own with its own input.
 
     Raises:
         UsageError: the model has no streams.
@@ -52,16 +52,16 @@ def take_stream(checkpoint: Checkpoint, name: StreamName) -> Checkpoint:
 def fuse(spatial: Checkpoint, temporal: Checkpoint, flow_weight: float) -> tuple[Header, ClipModel]:
     """A two-stream model of two trained streams.
 
-    Each stream's temperature becomes part of its classifier, so that both are as sure as they
-    should be when they are averaged.
+    The temperature of each stream becomes part of its classifier, so that calibrated probabilities
+    are averaged.
 
     Args:
         spatial: a model that classifies frame by frame.
-        temporal: one that classifies stacks of flow, of the same classes and size.
-        flow_weight: the temporal one's share in the mean of the probabilities, 0 to 1.
+        temporal: one that classifies stacks of flow, with the same classes and size.
+        flow_weight: weight of the temporal stream in the mean of the probabilities, 0 to 1.
 
     Raises:
-        UsageError: they do not fit together.
+        UsageError: the streams do not fit together.
     """
     ours, theirs = spatial.header, temporal.header
     _check_fit(spatial, temporal)
@@ -71,7 +71,7 @@ def fuse(spatial: Checkpoint, temporal: Checkpoint, flow_weight: float) -> tuple
         flow_trunk=theirs.model.trunk,
         flow_weight=flow_weight,
     )
-    frames = max(ours.clip.frames, theirs.clip.frames)  # any number will do
+    frames = max(ours.clip.frames, theirs.clip.frames)  # each time step is classified by itself
     clip = replace(theirs.clip, input="rgb+flow", frames=frames)
     header = Header(
         model,
@@ -104,7 +104,7 @@ def _check_fit(spatial: Checkpoint, temporal: Checkpoint) -> None:
         if header.model.arch not in ("spatial", "temporal") or header.clip.input != seen:
             raise UsageError(
                 f"{checkpoint.name} is {header.model.arch} with input {header.clip.input}; "
-                f"the {wanted} stream is made by `vidlabel train --model {wanted}`"
+                f"train the {wanted} stream with `vidlabel train --model {wanted}`"
             )
     if ours.classes != theirs.classes:
         raise UsageError(
@@ -116,7 +116,7 @@ def _check_fit(spatial: Checkpoint, temporal: Checkpoint) -> None:
         if values[0] != values[1]:
             raise UsageError(
                 f"{spatial.name} has {flag} {values[0]:g}, {temporal.name} {values[1]:g}; "
-                "both must see frames of one size"
+                "both streams must have the same frame size"
             )
 
 

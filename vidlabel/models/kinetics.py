@@ -1,7 +1,7 @@
-"""torchvision's video networks with weights of Kinetics-400: what each sees, costs and achieves.
+"""torchvision's video networks with Kinetics-400 weights: input, size and accuracy of each.
 
-Kinetics-400 (Kay et al. 2017, arXiv 1705.06950) has 400 actions of people, 10 s each, from the
-web. Plain data that is read without torch; tests hold all of it against torchvision.
+Kinetics-400 (Kay et al. 2017, arXiv 1705.06950) has 400 human actions in web videos of 10 s. This
+is plain data that needs no torch; tests compare all of it with torchvision.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from vidlabel.specs import ClipSpec
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A network with the weights that torchvision gives for it."""
+    """A network with pretrained weights of torchvision."""
 
     weights: str
-    """What torchvision calls them."""
+    """Their name in torchvision."""
     clip: ClipSpec
-    """What it was measured on."""
+    """The clips that it was trained and measured on."""
     mean: tuple[float, float, float]
-    """Of red, green and blue, 0..1; taken off before division by `std`."""
+    """Mean of red, green and blue, 0..1; subtracted before division by `std`."""
     std: tuple[float, float, float]
     parameters: int
-    """With its 400 classes."""
+    """With 400 classes."""
     gflops: float
     """Multiply-adds per clip, in billions. torchvision's own figures are of 16 frames."""
     top1: float
-    """Accuracy that torchvision publishes, 0..1."""
+    """Accuracy published by torchvision, 0..1."""
     top5: float
     clips_per_video: int
-    """Clips whose mean the published accuracy is of."""
+    """Clips whose mean gives the published accuracy."""
     any_shape: bool = True
-    """False if it takes no other number of frames and no other size."""
+    """False if it accepts no other number of frames and no other size."""
 
     @property
     def protocol(self) -> str:
-        """What `top1` and `top5` are of, in a few words."""
+        """How `top1` and `top5` were measured, in a few words."""
         clips = "1 clip" if self.clips_per_video == 1 else f"{self.clips_per_video} clips"
         return f"Kinetics-400 validation, {clips} per video, published by torchvision"
 
@@ -83,4 +83,4 @@ KINETICS: dict[str, Pretrained] = {
         parameters=88_048_984, gflops=281.333, top1=0.79427, top5=0.94386, clips_per_video=12,
     ),
 }  # fmt: skip
-"""By torchvision's names, which --model and --init know."""
+"""By torchvision's names, which --model and --init accept."""

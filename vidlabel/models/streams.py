@@ -1,12 +1,12 @@
-"""The streams of a two-stream network, each by itself, and both together.
+"""Two-stream networks: a spatial or temporal stream by itself, and both together.
 
 Simonyan and Zisserman 2014, "Two-Stream Convolutional Networks for Action Recognition in Videos",
-arXiv 1406.2199: one CNN sees frames, another stacks of optical flow, each step of a clip is
-classified by itself, and the probabilities are averaged, over the steps and then over the streams.
-In training each step has to be right by itself.
+arXiv 1406.2199: one CNN sees frames, another one stacks of optical flow; each time step of a clip
+is classified by itself, and the probabilities are averaged over the time steps and then over the
+streams. The training loss is that of each time step.
 
-The HMDB51 system that vidlabel takes over has a frozen ResNet-50 for frames and `cnn_m_2048` of
-`trunks`, from nothing, for flow. A ResNet that starts from ImageNet is smaller and better for both.
+The reimplemented HMDB51 system has a frozen ResNet-50 for frames, and `cnn_m_2048` of `trunks`,
+trained from scratch, for flow. A ResNet with ImageNet weights is smaller and better for both.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from vidlabel.models.trunks import CNN_M, load_trunk, make_trunk
 from vidlabel.specs import ClipSpec, ModelSpec
 
 TINY = 1e-12
-"""A probability that is nothing, and yet has a logarithm."""
+"""Smallest probability, so that its logarithm is finite."""
 
 
-class Stream(ClipModel):
+class SingleStream(ClipModel):
     """A CNN and one linear layer; see the module."""
 
-    any_steps = True
+    any_time_steps = True
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
         trunk, width = make_trunk(spec.trunk, clip.size_px, clip.channels)
@@ -38,19 +38,19 @@ class Stream(ClipModel):
         return frames.mean(1)
 
     def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        return self.pool(frames), _logits_of(_chances(self.answers(frames)))
+        return self.pool(frames), _logits_of(_probabilities(self.step_logits(frames)))
 
-    def answers(self, frames: Tensor) -> Tensor:
-        answers: Tensor = self.classify(self.dropout(frames))
-        return answers
+    def step_logits(self, frames: Tensor) -> Tensor:
+        step_logits: Tensor = self.classify(self.dropout(frames))
+        return step_logits
 
 
 class SideBySide(nn.Module):
-    """A module for each stream: what comes in is cut in two, what comes out is put together.
+    """A module per stream: the input is split by channels, the outputs are concatenated.
 
     Args:
         spatial, temporal: (N, c, ...) to (N, f), or to maps (N, f, h, w) whose mean that is.
-        cut: how many of the channels are the spatial one's.
+        cut: number of channels of the spatial stream.
     """
 
     def __init__(self, spatial: nn.Module, temporal: nn.Module, cut: int) -> None:
@@ -65,13 +65,13 @@ class SideBySide(nn.Module):
 
 
 class TwoStream(ClipModel):
-    """Both streams; `spec.flow_weight` is the temporal one's share in the mean.
+    """Both streams; `spec.flow_weight` is the weight of the temporal one in the mean.
 
     Raises:
         UsageError: the clips do not have both frames and flow.
     """
 
-    any_steps = True
+    any_time_steps = True
     classify: nn.ModuleDict
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
@@ -98,24 +98,24 @@ class TwoStream(ClipModel):
         return frames.mean(1)
 
     def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        spatial, temporal = self.answers(frames).chunk(2, 1)
+        spatial, temporal = self.step_logits(frames).chunk(2, 1)
         share = self._flow_weight
-        chances = (1 - share) * _chances(spatial) + share * _chances(temporal)
-        return self.pool(frames), _logits_of(chances)
+        probabilities = (1 - share) * _probabilities(spatial) + share * _probabilities(temporal)
+        return self.pool(frames), _logits_of(probabilities)
 
-    def answers(self, frames: Tensor) -> Tensor:
-        """(B, T, F) to (B, 2 T, K): those of the spatial stream, then those of the temporal one."""
+    def step_logits(self, frames: Tensor) -> Tensor:
+        """(B, T, F) to (B, 2 T, K): logits of the spatial stream, then of the temporal stream."""
         frames = self.dropout(frames)
         parts = frames[..., : self._width], frames[..., self._width :]
         streams = self.classify["spatial"], self.classify["temporal"]
         return torch.cat([stream(part) for stream, part in zip(streams, parts, strict=True)], 1)
 
 
-def _chances(answers: Tensor) -> Tensor:
+def _probabilities(step_logits: Tensor) -> Tensor:
     """(B, T, K) logits to the mean of their probabilities, (B, K)."""
-    return answers.softmax(2).mean(1)
+    return step_logits.softmax(2).mean(1)
 
 
-def _logits_of(chances: Tensor) -> Tensor:
-    """Probabilities as logits, whose softmax they are."""
-    return chances.clamp_min(TINY).log()
+def _logits_of(probabilities: Tensor) -> Tensor:
+    """Logits with a softmax of these probabilities."""
+    return probabilities.clamp_min(TINY).log()

@@ -1,5 +1,5 @@
-"""The CNNs that describe frames: torchvision's classification networks without their classifier,
-and one for optical flow."""
+"""Trunks, the CNNs that describe frames: torchvision's classification networks without their
+classifier, and one for optical flow."""
 
 from __future__ import annotations
 
@@ -15,40 +15,41 @@ from vidlabel.models.weights import fetch_weights, read_weights
 from vidlabel.text import safe
 
 CLASSIFIERS = ("fc", "classifier", "heads", "head")
-"""What torchvision's networks call the layers that know the classes."""
+"""Names of the classifier layers in torchvision's networks."""
 _FAMILIES = (
     "convnext", "densenet", "efficientnet", "maxvit", "mnasnet", "mobilenet", "resne", "shufflenet",
     "swin", "vit_b", "vit_l", "wide_resnet",
 )  # fmt: skip
-"""Networks with one output that is made of features by the classifier alone."""
+"""Networks with one output, which the classifier alone computes from features."""
 MNASNET_WIDTH = 1280
 CNN_M, CNN_M_WIDTH = "cnn_m_2048", 1024
 
 
 def trunk_names() -> list[str]:
-    """All that `make_trunk` knows."""
+    """All names that `make_trunk` accepts."""
     known = torchvision.models.list_models(module=torchvision.models)
     return [CNN_M, *(name for name in known if name.startswith(_FAMILIES))]
 
 
 def make_trunk(name: str, size_px: int, channels: int = 3) -> tuple[nn.Module, int]:
-    """A network by name, without weights: (N, C, H, W) to (N, F), or to a map (N, F, h, w) whose
-    mean that is; and F.
+    """A trunk with random weights, and its number of features F.
+
+    It maps (N, C, H, W) to (N, F), or to (N, F, h, w), whose mean over h and w are the features.
 
     Args:
         name: one of `trunk_names`.
-        size_px: height and width of what it will see.
+        size_px: H and W.
         channels: C.
 
     Raises:
-        UsageError: there is none of that name, or it takes no pictures of that size.
+        UsageError: the name is unknown, or the network accepts no frames of that size.
     """
     if name not in trunk_names():
         raise UsageError(
-            f"--trunk {safe(name)}: not a network that is known here; known are those of "
-            f"torchvision such as mnasnet0_5, resnet50, mobilenet_v3_large, swin_t, and {CNN_M}"
+            f"--trunk {safe(name)}: unknown network; use one of torchvision, such as mnasnet0_5, "
+            f"resnet50, mobilenet_v3_large or swin_t, or {CNN_M}"
         )
-    width = _width(name, size_px)  # refuses a size before anything is made
+    width = _width(name, size_px)  # refuses a size before any memory is used
     trunk = _cnn_m(size_px, channels) if name == CNN_M else headless(name)
     ease_training(trunk)
     if channels != 3 and name != CNN_M:
@@ -57,12 +58,12 @@ def make_trunk(name: str, size_px: int, channels: int = 3) -> tuple[nn.Module, i
 
 
 def ease_training(trunk: nn.Module) -> None:
-    """Make a trunk learn from little data.
+    """Prepare a trunk to learn from little data.
 
     Residual blocks start as the identity (Goyal et al. 2017, arXiv 1706.02677, section 5.1): from
-    nothing, 150 steps then reach 18 % instead of 12 % on the starter's 18 classes. And BatchNorm's
-    statistics follow within tens of steps; torchvision's momentum for MNASNet, 3e-4, is for
-    millions of images.
+    random weights, 150 optimizer steps then reach 18 % instead of 12 % on the 18 classes of the
+    starter model. BatchNorm's statistics follow within tens of steps; torchvision's momentum for
+    MNASNet, 3e-4, is made for millions of images.
     """
     for module in trunk.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -72,23 +73,23 @@ def ease_training(trunk: nn.Module) -> None:
 
 
 def load_trunk(trunk: nn.Module, name: str, weights: str) -> None:
-    """Put ImageNet weights into a trunk.
+    """Load ImageNet weights into a trunk.
 
     Args:
-        trunk: what `make_trunk` made.
+        trunk: from `make_trunk`.
         name: its name.
         weights: `imagenet` for torchvision's own (looked for in torch's cache, then downloaded),
             or the path of such a file.
 
-    A first layer of other than three channels gets the mean over the three of its kernels, for
-    each of its channels (Wang et al. 2016, arXiv 1608.00859, section 3.2: cross-modality).
+    If the first layer does not have three channels, each of its channels gets the mean of the
+    three kernels (cross-modality initialisation: Wang et al. 2016, arXiv 1608.00859, section 3.2).
 
     Raises:
-        WeightsMissing: they can be neither found nor fetched.
-        CheckpointError: they do not fit.
+        WeightsMissing: the weights are neither in the cache nor can be downloaded.
+        CheckpointError: they do not fit the trunk.
     """
     if name == CNN_M and weights == "imagenet":
-        raise WeightsMissing(f"--trunk-weights imagenet: there are none of {CNN_M}")
+        raise WeightsMissing(f"--trunk-weights imagenet: there are none for {CNN_M}")
     state = _fetched(name) if weights == "imagenet" else read_weights(weights)
     if name.startswith("mnasnet"):
         state = {k.removeprefix("layers."): v for k, v in state.items() if k.startswith("layers.")}
@@ -101,11 +102,13 @@ def load_trunk(trunk: nn.Module, name: str, weights: str) -> None:
                 state[key] = value.mean(1, keepdim=True).expand_as(own[key])
         trunk.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise CheckpointError(f"--trunk-weights {weights}: not those of {name}") from error
+        raise CheckpointError(
+            f"--trunk-weights {weights}: these weights do not fit {name}"
+        ) from error
 
 
 def headless(name: str) -> nn.Module:
-    """A network of torchvision without its classifier and without weights."""
+    """A network of torchvision without its classifier, with random weights."""
     network = torchvision.models.get_model(name, weights=None)
     if name.startswith("mnasnet"):
         return cast(nn.Module, network.layers)
@@ -116,7 +119,7 @@ def headless(name: str) -> nn.Module:
 
 
 def _widen(trunk: nn.Module, channels: int) -> None:
-    """Let a network's first layer take another number of channels."""
+    """Replace the first layer of a network by one for another number of channels."""
     name, first = next((n, m) for n, m in trunk.named_modules() if isinstance(m, nn.Conv2d))
     parent = trunk.get_submodule(name.rpartition(".")[0])
     wider = nn.Conv2d(
@@ -129,9 +132,9 @@ def _widen(trunk: nn.Module, channels: int) -> None:
 
 def _cnn_m(size_px: int, channels: int) -> nn.Sequential:
     """The temporal stream of a two-stream system: CNN-M-2048 (Chatfield et al. 2014, arXiv
-    1405.3531) with BatchNorm after its first two layers and a second fully connected layer of 1024.
-    Without its classifier."""
-    with torch.device("meta"):  # how many numbers the maps are
+    1405.3531) with BatchNorm after its first two layers and a second fully connected layer of 1024,
+    without its classifier."""
+    with torch.device("meta"):  # the size of the maps
         flat = _cnn_m_maps(channels)(torch.empty(1, channels, size_px, size_px)).shape[1]
     return nn.Sequential(
         *_cnn_m_maps(channels),
@@ -156,7 +159,7 @@ def _cnn_m_maps(channels: int) -> nn.Sequential:
 
 @cache
 def _width(name: str, size_px: int) -> int:
-    """How many numbers describe a frame."""
+    """Number of features per frame."""
     if name.startswith("mnasnet"):
         return MNASNET_WIDTH
     if name == CNN_M:
@@ -166,12 +169,12 @@ def _width(name: str, size_px: int) -> int:
             return int(headless(name).eval()(torch.empty(1, 3, size_px, size_px)).shape[1])
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UsageError(
-            f"--trunk {name}: takes no frames of {size_px} pixels; --size 224 is usual"
+            f"--trunk {name}: does not accept frames of {size_px} pixels; try --size 224"
         ) from error
 
 
 def _fetched(trunk: str) -> dict[str, Tensor]:
-    """torchvision's ImageNet weights, the first version: that of the published systems."""
+    """torchvision's ImageNet weights, version 1, as in the published systems."""
     kinds = torchvision.models.get_model_weights(trunk)
     source = getattr(kinds, "IMAGENET1K_V1", None) or kinds.DEFAULT
     return fetch_weights(source, "--trunk-weights imagenet")[0]

@@ -1,4 +1,4 @@
-"""torchvision's video networks: one convolution or attention over the whole clip.
+"""torchvision's video networks, whose convolutions or attention cover space and time.
 
 R3D, MC3 and R(2+1)D: Tran et al. 2018, arXiv 1711.11248. S3D: Xie et al. 2018, arXiv 1712.04851.
 MViTv2: Li et al. 2022, arXiv 2112.01526. Video Swin: Liu et al. 2022, arXiv 2106.13230.
@@ -26,15 +26,15 @@ class VideoNet(ClipModel):
     """The network that `spec.trunk` names, and one linear layer; see the module.
 
     Raises:
-        UsageError: there is none of that name, or it takes no such clips.
+        UsageError: the name is unknown, or the network does not accept such clips.
     """
 
-    fixed_steps = True
+    fixed_time_steps = True
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
         if spec.trunk not in KINETICS:
             raise UsageError(
-                f"--trunk {safe(spec.trunk)}: not a network of video-net; known: "
+                f"--trunk {safe(spec.trunk)}: not a network of video-net; use one of "
                 + ", ".join(KINETICS)
             )
         if clip.input != "rgb":
@@ -46,16 +46,16 @@ class VideoNet(ClipModel):
         self.classify = nn.Linear(width, spec.classes)
 
     def load_pretrained(self, weights: str) -> None:
-        """Start the trunk from `weights`: `kinetics` for torchvision's, or such a file.
+        """Load pretrained weights: `kinetics` for torchvision's, or such a file.
 
         Raises:
             UsageError: `weights` is `imagenet`.
-            CheckpointError: they can be neither found nor fetched, or do not fit.
+            CheckpointError: they are neither in the cache nor can be downloaded, or do not fit.
         """
         if weights == "imagenet":
             raise UsageError(
-                f"--trunk-weights imagenet: there are none of {self._trunk_name}; --init "
-                f"{self._trunk_name} starts from those of Kinetics-400"
+                f"--trunk-weights imagenet: there are none for {self._trunk_name}; --init "
+                f"{self._trunk_name} starts from Kinetics-400 weights"
             )
         if weights == "kinetics":
             state, _ = fetch_kinetics(self._trunk_name)
@@ -66,7 +66,7 @@ class VideoNet(ClipModel):
             super().load_pretrained(weights)
 
     def frame_features(self, clips: Tensor) -> Tensor:
-        """(B, T, 3, H, W) uint8 to (B, 1, F): one description of the whole clip."""
+        """(B, T, 3, H, W) uint8 to (B, 1, F): features of the whole clip."""
         batch, steps = clips.shape[:2]
         exact = self.normalise.mix.dtype
         pixels = clips.flatten(0, 1).to(dtype=exact, memory_format=torch.channels_last)
@@ -87,8 +87,8 @@ def fetch_kinetics(name: str) -> tuple[dict[str, Tensor], str]:
     """The state of a `VideoNet` of 400 classes with torchvision's weights, and the SHA-256 of
     their file.
 
-    S3D classifies each of its last positions by a convolution of one pixel and takes the mean of
-    the answers; as that is linear, here the mean is classified.
+    S3D classifies each of its last positions by a 1x1 convolution and averages the logits; as both
+    are linear, the mean is classified here.
 
     Raises:
         CheckpointError: as `fetch_weights`.
@@ -106,13 +106,13 @@ def fetch_kinetics(name: str) -> tuple[dict[str, Tensor], str]:
 
 @cache
 def _width(name: str, frames: int, size_px: int) -> int:
-    """How many numbers describe a clip. Raises UsageError for clips that the network refuses."""
+    """Number of features per clip. Raises UsageError for clips that the network does not accept."""
     clip = KINETICS[name].clip
     refusal = UsageError(
-        f"--trunk {name}: takes no clips of {frames} frames of {size_px} pixels; it was made for "
+        f"--trunk {name}: does not accept clips of {frames} frames of {size_px} pixels; use "
         f"--frames {clip.frames} --size {clip.size_px}"
     )
-    # MViT itself would take other shapes with as many positions, and mistake them for its own.
+    # MViT would accept other shapes with as many positions, and misread them.
     if not KINETICS[name].any_shape and (frames, size_px) != (clip.frames, clip.size_px):
         raise refusal
     try:

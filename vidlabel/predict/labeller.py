@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vidlabel.clips.flow_stacks import run_steps, with_flow
+from vidlabel.clips.flow_stacks import run_time_steps, with_flow
 from vidlabel.clips.read import ClipData, cut
-from vidlabel.decode.pool import DecoderPool, worker_count
+from vidlabel.decode.pool import DecoderPool
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.device import beside_decoders, pick_device
 from vidlabel.errors import CheckpointError, Reason, UsageError
+from vidlabel.machine import worker_count
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.models.fusion import take_stream
 from vidlabel.predict.clip_batch import ClipBatch, Member, VideoOutput, join_parts, unread
@@ -179,7 +180,7 @@ class Labeller:
     ) -> Iterator[VideoOutput]:
         """The model's output for each video, or part of a video, as soon as it is ready."""
         on_gpu = self._runner.device.type != "cpu"
-        usual = GPU_BATCH if on_gpu and not self.checkpoint.network.fixed_steps else CPU_BATCH
+        usual = GPU_BATCH if on_gpu and not self.checkpoint.network.fixed_time_steps else CPU_BATCH
         batch = ClipBatch(spec.batch_size or usual, job.clips_at_once, job.clip.shape)
         waiting: deque[list[Member]] = deque()  # batches submitted and not yet collected
         self._runner.forget()  # batches of an earlier call that was not read to its end
@@ -239,7 +240,7 @@ class Labeller:
         clip = self.checkpoint.header.clip
         if spec.strategy == "clip":
             return clip
-        if not self.checkpoint.network.any_steps:
+        if not self.checkpoint.network.any_time_steps:
             raise UsageError(
                 f"--strategy {spec.strategy}: {self.checkpoint.id} reads whole clips; only models "
                 "that classify each frame or stack of flow by itself can do that"
@@ -255,7 +256,7 @@ class Labeller:
         """Clips (V, T, C, S, S) from what a decoder returned; flow is computed here."""
         clip, device = job.clip, self._runner.device
         if job.every:
-            steps = run_steps(torch.from_numpy(data.clips[0]), clip, device)
+            steps = run_time_steps(torch.from_numpy(data.clips[0]), clip, device)
             return cut(steps[:, None].numpy(), clip, 1)
         if not clip.has_flow:
             return data.clips

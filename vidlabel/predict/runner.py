@@ -28,7 +28,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidlabel.device import has_bf16, out_of_memory
 from vidlabel.errors import CheckpointError, DeviceError, UsageError
-from vidlabel.models.base import ClipModel
+from vidlabel.models.base import ClipModel, channels_last
 from vidlabel.specs import Precision
 
 CPU_CHUNK = 4
@@ -97,16 +97,6 @@ def _last_layer(parent: nn.Module, name: str) -> tuple[nn.Module, str]:
     return parent, name
 
 
-def channels_last(network: nn.Module) -> None:
-    """Store the weights of 2-D convolutions in channels-last layout, in place; it is faster.
-
-    3-D convolutions are not changed; on the CPU the layout does not make them faster.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-
-
 class _Health:
     """Whether a device still works; shared by the runners on it."""
 
@@ -167,7 +157,7 @@ class Runner:
         self.device = device
         self._source = network
         self._temperature = temperature
-        self._chunk = 1 if network.fixed_steps else CPU_CHUNK
+        self._chunk = 1 if network.fixed_time_steps else CPU_CHUNK
         self._health = _Health(device)
         self._at_once: int | None = None
         self._stand_in: Runner | None = None
@@ -237,7 +227,7 @@ class Runner:
         Raises:
             CheckpointError: the output is not finite.
         """
-        steps = shape[0] if self._source.fixed_steps else min(shape[0], SELF_TEST_STEPS)
+        steps = shape[0] if self._source.fixed_time_steps else min(shape[0], SELF_TEST_STEPS)
         noise = np.random.default_rng(0).integers(0, 256, (1, steps, *shape[1:]), dtype=np.uint8)
         runner = self.in_fp32()
         runner.submit(noise)

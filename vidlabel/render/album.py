@@ -14,12 +14,12 @@ from threading import Event
 from typing import Any
 
 from vidlabel import console
-from vidlabel.decode.pool import worker_count
 from vidlabel.errors import ExitCode, UsageError, VideoError
 from vidlabel.files.find import identity
 from vidlabel.files.lock import holding
 from vidlabel.files.metadata_tag import read_tag, write_tag
 from vidlabel.files.write import make_folder, remove_leftovers, replacing
+from vidlabel.machine import worker_count
 from vidlabel.render.captions import Caption
 from vidlabel.render.clip import hash_of, problems
 from vidlabel.render.frames import DEFAULT_WIDTH_PX, PreviewFrames

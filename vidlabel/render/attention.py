@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidlabel.clips.flow_stacks import with_flow
-from vidlabel.clips.read import crop, cut, read_steps
+from vidlabel.clips.read import crop, cut, read_time_steps
 from vidlabel.clips.sample import clip_times
 from vidlabel.device import device_errors
 from vidlabel.errors import UsageError
@@ -110,7 +110,7 @@ class Attention:
         clip = self._clip
         with open_video(path) as video:
             times_s = clip_times(video, clip, 1)[0][0]
-        steps = torch.from_numpy(read_steps(path, clip, 1, Limits()).clips[0])
+        steps = torch.from_numpy(read_time_steps(path, clip, 1, Limits()).clips[0])
         # The time of an RGB frame with flow is the frame's; otherwise the mean of its frames.
         middles_s = times_s[:, 0] if clip.input == "rgb+flow" else times_s.mean(1)
         with self._lock, device_errors(self._device):
@@ -135,7 +135,7 @@ class Attention:
         with torch.enable_grad(), _caught(self._layers) as found:
             frames = self._network.frame_features(torch.from_numpy(clips).to(self._device))
             # Before softmax, as in the paper: a probability near 1 has almost no gradient.
-            score = self._network.answers(frames)[0, :, number].mean()
+            score = self._network.step_logits(frames)[0, :, number].mean()
             maps = [found[layer] for layer in self._layers]
             gradients = torch.autograd.grad(score, maps)
         for one, gradient, share in zip(maps, gradients, self._shares, strict=True):
@@ -221,7 +221,7 @@ def _last_map(network: ClipModel, root: nn.Module, clip: ClipSpec) -> nn.Module 
 
     Feature maps are (N, F, h, w), or (B, F, t, h, w) for whole clips.
     """
-    steps = clip.frames if network.fixed_steps else 1
+    steps = clip.frames if network.fixed_time_steps else 1
     device = network.normalise.mix.device
     blank = torch.zeros(1, steps, *clip.shape[1:], dtype=torch.uint8, device=device)
     with torch.no_grad(), _caught(_path(root)) as found:

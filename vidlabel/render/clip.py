@@ -15,12 +15,12 @@ from threading import Event
 import torch
 
 from vidlabel import console
-from vidlabel.decode.pool import worker_count
 from vidlabel.errors import ExitCode, UsageError, VideoError
 from vidlabel.files.find import VIDEO_SUFFIXES, identity
 from vidlabel.files.lock import holding
 from vidlabel.files.metadata_tag import read_tag, write_tag
 from vidlabel.files.write import make_folder, remove_leftovers, replacing
+from vidlabel.machine import worker_count
 from vidlabel.render.attention import Attention
 from vidlabel.render.captions import Caption, draw_caption
 from vidlabel.render.flow_panel import FlowPanel

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from vidlabel.clips.flow_stacks import with_flow
-from vidlabel.clips.read import cut, read_steps
+from vidlabel.clips.read import cut, read_time_steps
 from vidlabel.errors import UsageError
 from vidlabel.models.checkpoint import Checkpoint
 from vidlabel.models.fusion import take_stream
@@ -92,7 +92,7 @@ class StreamPanel:
             duration_s = video.duration_s
             frames = MOST_MOMENTS if video.frame_times_s is None else len(video.frame_times_s)
         count = max(1, min(MOST_MOMENTS, frames, math.ceil(duration_s * MOMENTS_PER_S)))
-        data = read_steps(path, replace(clip, frames=count, fps=0.0), 1, Limits())
+        data = read_time_steps(path, replace(clip, frames=count, fps=0.0), 1, Limits())
         times_s = [(number + 0.5) * duration_s / count for number in range(count)]
         times_s = [time_s for time_s in times_s if time_s < until_s] or times_s[:1]
         steps = torch.from_numpy(data.clips[0][: len(times_s)])

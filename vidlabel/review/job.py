@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 from vidlabel import console
 from vidlabel.datasets.open import open_dataset
-from vidlabel.decode.pool import worker_count
 from vidlabel.errors import ExitCode, Reason, UsageError, VideoError
 from vidlabel.files.lock import holding
 from vidlabel.files.write import check_output, make_folder, remove_leftovers, write_bytes
+from vidlabel.machine import worker_count
 from vidlabel.results.record import Record
 from vidlabel.results.tables import read_labels
 from vidlabel.review.page import PageRow, page

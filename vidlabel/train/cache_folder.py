@@ -1,8 +1,8 @@
-"""The folder of decoded frames: where it is, what it holds, what may go.
+"""The folder of the cache: where it is, what it contains, which files can be removed.
 
-Entries are NumPy files named by a digest, in folders named by its first two digits. Every file is
-written under another name first and renamed, so that several processes can share the folder; none
-is needed for anything but speed.
+Entries are NumPy files named by a digest, in sub-folders named by its first two digits. Every file
+is written under a temporary name and renamed, so several processes can share the folder. The cache
+only saves time: every file can be removed.
 """
 
 from __future__ import annotations
@@ -15,30 +15,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 UNUSED_DAYS = 30
-"""Entries that no training has used for so long are removed."""
-TORN_DAYS = 1
-"""Temporary files so old are of runs that were killed."""
+"""Entries that no training has used for this long are removed."""
+TEMPORARY_DAYS = 1
+"""Temporary files of this age were left by runs that were killed."""
 
 _ENTRY = re.compile(r"[0-9a-f]{64}\.npy")
-_TORN = re.compile(r"[0-9a-f]{64}\.[0-9a-z_]+\.part")
+_PART = re.compile(r"[0-9a-f]{64}\.[0-9a-z_]+\.part")  # as `cache_entry` names them
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a folder holds: number of videos, and bytes with what torn writes have left."""
+    """What a cache contains: number of entries, and bytes including temporary files."""
 
     videos: int
     size: int
 
 
 def default_folder() -> Path:
-    """$VIDLABEL_CACHE, or the user's cache folder (XDG Base Directory Specification)."""
+    """$VIDLABEL_CACHE, or a folder in the user's cache folder on this system."""
     named = os.environ.get("VIDLABEL_CACHE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vidlabel" / "frames"
+    return Path(named) if named else user_cache_path("vidlabel", appauthor=False) / "frames"
 
 
 def place_of(folder: Path, digest: str) -> Path:
@@ -46,13 +45,8 @@ def place_of(folder: Path, digest: str) -> Path:
     return folder / digest[:2] / f"{digest}.npy"
 
 
-def part_prefix(digest: str) -> str:
-    """How the name of an entry begins that is being written; it ends with `.part`."""
-    return f"{digest}."
-
-
 def usage(folder: Path) -> Usage:
-    """What the folder holds; nothing where there is none."""
+    """What the folder contains; nothing if it does not exist."""
     videos = size = 0
     for entry, is_entry in _files(folder):
         with suppress(FileNotFoundError):  # another process has just removed it
@@ -62,40 +56,40 @@ def usage(folder: Path) -> Usage:
 
 
 def clear(folder: Path) -> Usage:
-    """Remove all entries and nothing else; what was removed. Raises OSError."""
+    """Remove all files of the cache, no others; returns what was removed. Raises OSError."""
     videos = size = 0
     for entry, is_entry in _files(folder):
-        with suppress(FileNotFoundError):  # another process was quicker
+        with suppress(FileNotFoundError):  # another process removed it
             status = entry.stat(follow_symlinks=False)
             Path(entry.path).unlink()
             videos, size = videos + is_entry, size + status.st_size
     for number in range(256):
-        with suppress(OSError):  # it is not empty, or not there
+        with suppress(OSError):  # not empty, or missing
             (folder / f"{number:02x}").rmdir()
     return Usage(videos, size)
 
 
 def remove_unused(folder: Path, used: Container[str] = ()) -> None:
-    """Remove what nobody has used for UNUSED_DAYS, and what was never finished, as far as possible.
+    """Remove entries that are unused for UNUSED_DAYS and old temporary files, where possible.
 
-    Empty folders stay: another process may be about to write there.
+    Empty sub-folders stay: another process may be about to write to them.
 
     Args:
         folder: the cache.
-        used: digests of entries to keep, however old they seem.
+        used: digests of entries to keep, whatever their age.
     """
     now = time.time()
     with suppress(OSError):
         for entry, is_entry in _files(folder):
             with suppress(OSError):  # it may be gone, or another user's
                 age_s = now - entry.stat(follow_symlinks=False).st_mtime
-                old = age_s > (UNUSED_DAYS if is_entry else TORN_DAYS) * 86400
+                old = age_s > (UNUSED_DAYS if is_entry else TEMPORARY_DAYS) * 86400
                 if old and entry.name.removesuffix(".npy") not in used:
                     Path(entry.path).unlink()
 
 
 def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], bool]]:
-    """Every file of ours, and whether it is an entry; links are not followed."""
+    """Every file of the cache, and whether it is an entry; links are not followed."""
     for number in range(256):
         inner = folder / f"{number:02x}"
         try:
@@ -104,5 +98,5 @@ def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], bool]]:
             continue
         for entry in found:
             is_entry = _ENTRY.fullmatch(entry.name) is not None
-            if (is_entry or _TORN.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
+            if (is_entry or _PART.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
                 yield entry, is_entry

@@ -1,11 +1,11 @@
-"""Several processes that train one model, as `torchrun` starts them.
+"""Distributed training: several processes, started by `torchrun`, train one model.
 
-Each computes a part of every batch; gradients, the statistics of BatchNorm and what dropout leaves
-out are those of the whole batch. So the outcome does not depend on their number, but for rounding,
-and for the random numbers that some of torchvision's networks draw in layers of their own
-(`share_dropout`).
+Each process computes a part of every batch; gradients, the statistics of BatchNorm and the masks of
+dropout are those of the whole batch. So the result does not depend on the number of processes,
+except for rounding, and for the random numbers that some of torchvision's networks draw in layers
+of their own (`share_dropout`).
 
-What ends one process ends all. Each would say so, so the first to speak speaks for all.
+An error in one process ends all of them, and one process reports it for all.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vidlabel.errors import RunError, UsageError
 
 LONGEST_WAIT = timedelta(hours=24)
-"""The first process of a machine decodes all videos while the others wait."""
+"""Time limit of communication: the others wait while one process per machine decodes all videos."""
 
-_SPOKEN = "vidlabel has spoken"
+_REPORTED = "vidlabel has reported an error"
 _meeting: list[Any] = []
-"""Where the processes find each other, once they have: small values that all of them see."""
+"""The key-value store that all processes share, once they are connected."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes that train together, seen from one of them; `Team()` is a process alone."""
+    """The processes that train together, as seen by one of them; `Team()` is a single process."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Number among the processes of this machine: that of its GPU."""
+    """Number among the processes of this machine, and number of its GPU."""
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files."""
+        """Whether this process writes the files."""
         return self.rank == 0
 
     def part(self, count: int) -> slice:
-        """This process's part of `count` things; `size` divides `count`."""
+        """This process's part of `count` items, a multiple of `size`."""
         each = count // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def add(self, tensor: Tensor) -> Tensor:
-        """Make a tensor the sum over all processes, in place."""
+        """Replace a tensor by its sum over all processes, in place."""
         if self.size > 1:
             with _together():
                 distributed.all_reduce(tensor)
         return tensor
 
     def gather(self, value: T) -> list[T]:
-        """Every process's value, in order, at all of them."""
+        """The values of all processes, by rank, in each of them."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -72,7 +72,7 @@ class Team:
         return values
 
     def share(self, value: T) -> T:
-        """The first process's value, at all of them."""
+        """The value of the first process, in each of them."""
         if self.size == 1:
             return value
         values = [value]
@@ -81,18 +81,18 @@ class Team:
         return values[0]
 
     def wait(self) -> None:
-        """Go on when all have come this far."""
+        """Wait until all processes have come this far."""
         if self.size > 1:
             with _together():
                 distributed.barrier()
 
 
 def join_team(device: torch.device) -> Team:
-    """Find the other processes by the variables that `torchrun` sets.
+    """Connect to the other processes by the environment variables that `torchrun` sets.
 
     Raises:
-        UsageError: the variables are there, but do not make sense.
-        RunError: the others are not found.
+        UsageError: the variables are not numbers.
+        RunError: the other processes cannot be reached.
     """
     try:
         size, rank, local = (
@@ -118,33 +118,35 @@ def join_team(device: torch.device) -> Team:
 
 
 def speaks_first() -> bool:
-    """Whether this process is to say why it ends: of those that have met, the first that asks, and
-    before that the first by number, as what is wrong then is wrong for all."""
+    """Whether this process should report why it ends: the first one to call this once the processes
+    are connected, or that of rank 0 before, when an error is the same in all of them."""
     if not _meeting:
         return os.environ.get("RANK", "0") == "0"
     try:
-        return bool(_meeting[0].add(_SPOKEN, 1) == 1)
-    except RuntimeError:  # it ended with the process that kept it
+        return bool(_meeting[0].add(_REPORTED, 1) == 1)
+    except RuntimeError:  # the process with the store has ended
         return True
 
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Around what all processes do at the same time.
+    """Encloses communication between all processes.
 
     Raises:
         RunError: another process has ended.
     """
     try:
         yield
-    except RuntimeError as error:  # gloo's own has no type of its own
+    except RuntimeError as error:  # errors of gloo have no type of their own
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error).lower():
             raise
-        raise RunError("another process of this training has ended, and so has this one") from error
+        raise RunError(
+            "another process of this training has ended, so this one ends too"
+        ) from error
 
 
 def reduce_gradients(team: Team, parameters: Sequence[nn.Parameter], totals: Tensor) -> None:
-    """Add up the gradients, and `totals`, of all processes, in place and in one message."""
+    """Sum the gradients, and `totals`, over all processes, in place and in one message."""
     if team.size == 1:
         return
     for parameter in parameters:  # every process must send the same numbers in the same order
@@ -155,14 +157,14 @@ def reduce_gradients(team: Team, parameters: Sequence[nn.Parameter], totals: Ten
     start = 0
     for gradient in gradients:
         end = start + gradient.numel()
-        # In place: fused optimisers take gradients to lie in memory as their parameters do.
+        # In place: fused optimizers need gradients with the memory layout of their parameters.
         gradient.copy_(message[start:end].reshape(gradient.shape))
         start = end
     totals.copy_(message[start:])
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes, through which gradients flow back to each."""
+    """The sum over all processes, with gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -180,10 +182,8 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm(_BatchNorm):
-    """BatchNorm over the batches of all processes, on any device.
-
-    torch's own SyncBatchNorm computes the same, but on GPUs only.
-    """
+    """BatchNorm over the batches of all processes, on any device: torch's SyncBatchNorm is for GPUs
+    only."""
 
     def forward(self, values: Tensor) -> Tensor:
         if not self.training:
@@ -212,14 +212,14 @@ class SharedBatchNorm(_BatchNorm):
             return
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
-        # No momentum means the plain average of all batches.
+        # momentum=None is the plain average of all batches.
         share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance * count / (count - 1), share)
 
 
 def share_batchnorm(network: nn.Module) -> None:
-    """Let all BatchNorm layers that learn normalise over the batches of all processes."""
+    """Let all BatchNorm layers that are trained normalise over the batches of all processes."""
     for parent in network.modules():
         for name, child in parent.named_children():
             if isinstance(child, _BatchNorm) and child.weight.requires_grad:
@@ -231,10 +231,10 @@ def share_batchnorm(network: nn.Module) -> None:
 
 
 class SharedDropout(nn.Dropout):
-    """Dropout of which each process applies its part of what one alone would draw.
+    """Dropout where each process applies its part of the mask that a single process would draw.
 
-    That needs the batch in the first dimension, the same part of it in each process, and random
-    numbers that all processes draw alike. It draws `team.size` times as many as it uses.
+    The batch must be the first dimension, with equal parts in all processes, and all processes must
+    have the same random state. Each draws `team.size` times as many numbers as it uses.
     """
 
     def __init__(self, p: float, team: Team) -> None:
@@ -250,12 +250,12 @@ class SharedDropout(nn.Dropout):
 
 
 def share_dropout(network: nn.Module, team: Team) -> None:
-    """Let all layers of dropout leave out what they would in one process.
+    """Let all dropout layers drop what they would drop in a single process.
 
-    All processes must be seeded alike. What stays different from one process: the stochastic depth
-    of torchvision's ConvNeXt, EfficientNet, MaxViT, Swin and MViT, and any other layer that draws
-    by itself. There clips at the same place of two parts are treated alike, and what is drawn after
-    them is not what one process draws.
+    All processes must have the same random seed. The stochastic depth of torchvision's ConvNeXt,
+    EfficientNet, MaxViT, Swin and MViT, and any other layer with random numbers of its own, still
+    differs from a single process: clips at the same place of two parts are treated alike, and later
+    random numbers differ.
     """
     if team.size == 1:
         return

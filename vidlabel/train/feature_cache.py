@@ -1,4 +1,4 @@
-"""What a frozen trunk says of each frame, computed once and kept beside the frames."""
+"""The cache of frame features: those of a frozen trunk, computed once per video."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from torch import Tensor, nn
 
 from vidlabel.clips.flow_stacks import mirror
 from vidlabel.console import Counting
+from vidlabel.device import to_device
 from vidlabel.models.base import ClipModel
 from vidlabel.specs import ClipSpec
-from vidlabel.train.frame_cache import Frames, read_entry, use_entry, write_entry
-from vidlabel.train.gpu_clips import sent
+from vidlabel.train.cache_entry import read_entry, use_entry, write_entry
+from vidlabel.train.training_clips import centre_square
+from vidlabel.train.training_frames import TrainingFrames
 
 FORMAT = 1
-"""Changes with everything that changes the features of an entry."""
+"""Version of an entry's content: changes with everything that changes the features."""
 
 
 class FeatureCache:
-    """Frame features (2, K, F) float16 of every video: of the centre squares of its K frames, and
-    of their mirror images.
+    """Frame features (2, K, F) float16 of every video: of the centre crops of its K frames, and of
+    their mirror images.
 
     Args:
         folder: of the cache.
-        digests: of the videos' frames, in the order of `frames`.
+        digests: names of the videos' entries in the frame cache, in the order of `frames`.
         frames: of all videos.
-        network: whose trunk is frozen, on `device`.
+        network: with a frozen trunk, on `device`.
         clip: what clips look like.
         device: where to compute.
     """
 
     def __init__(
-        self, folder: Path, digests: Sequence[str], frames: Frames, network: ClipModel,
+        self, folder: Path, digests: Sequence[str], frames: TrainingFrames, network: ClipModel,
         clip: ClipSpec, device: torch.device,
     ) -> None:  # fmt: skip
         self._folder = folder
@@ -54,7 +56,7 @@ class FeatureCache:
 
         Args:
             numbers: of videos.
-            counting: makes, from the number of videos to compute, a context whose `advance` counts.
+            counting: makes a progress bar for a number of videos.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -67,19 +69,15 @@ class FeatureCache:
                     write_entry(self._folder, self._digests[number], values)
                     bar.advance()
 
-    def take(self, number: int, moments: Tensor, mirrored: bool) -> Tensor:
-        """Features (T, F) float32 of a video's frames at T moments, on the device."""
-        return self.gather([number], [moments], [mirrored])[0]
-
     def gather(
         self, numbers: Sequence[int], moments: Iterable[Tensor], mirrored: Sequence[bool]
     ) -> Tensor:
-        """Features (B, T, F) float32 of B videos, each at T moments, on the device in one copy."""
+        """Features (B, T, F) float32 of B videos at T moments each, on the device."""
         values = [
             read_entry(self._folder, self._digests[number])[int(turned)][at]
             for number, at, turned in zip(numbers, moments, mirrored, strict=True)
         ]
-        return sent(torch.stack(values), self._device).float()
+        return to_device(torch.stack(values), self._device).float()
 
     def _use(self, number: int) -> bool:
         def fits(shape: tuple[int, ...]) -> bool:
@@ -93,22 +91,16 @@ class FeatureCache:
         network = self._network.eval()
         every = torch.arange(self._frames.per_video)
         pieces = []
-        for start in range(0, len(every), self._clip.frames):  # no more at once than a clip has
+        for start in range(0, len(every), self._clip.frames):  # as much memory as a clip
             frames = self._frames.take(number, every[start : start + self._clip.frames])
-            clips = centre_square(frames, self._clip.size_px)[None]
+            clips = centre_square(frames, self._clip.size_px)[None].to(self._device)
             both = [network.frame_features(each)[0] for each in (clips, mirror(clips, self._clip))]
             pieces.append(torch.stack(both))
         return torch.cat(pieces, 1)
 
 
-def centre_square(frames: Tensor, size_px: int) -> Tensor:
-    """The squares that `predict` sees in frames (..., H, W)."""
-    top, left = (round((length - size_px) * 0.5) for length in frames.shape[-2:])
-    return frames[..., top : top + size_px, left : left + size_px]
-
-
 def _digest(module: nn.Module) -> str:
-    """Of a module's weights and statistics."""
+    """SHA-256 of a module's parameters and buffers."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(name.encode())

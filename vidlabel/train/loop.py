@@ -31,14 +31,21 @@ from vidlabel.text import first_few
 from vidlabel.train.cache_folder import default_folder
 from vidlabel.train.distributed import Team, join_team
 from vidlabel.train.feature_cache import FeatureCache
-from vidlabel.train.frame_cache import FrameCache, Frames
+from vidlabel.train.frame_cache import FrameCache
 from vidlabel.train.initial_weights import initial_network
 from vidlabel.train.log import write_curves, write_log
 from vidlabel.train.observer import Epoch, TrainObserver
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.run_folder import RunFolder
-from vidlabel.train.trainer import NotFinite, Parts, Trainer, clips_of_batch, computes_in_bf16
+from vidlabel.train.trainer import (
+    DataSplit,
+    NotFinite,
+    Trainer,
+    clips_of_batch,
+    computes_in_bf16,
+)
 from vidlabel.train.training_folder import LAST, LOG, TrainingFolder, TrainResult, describe
+from vidlabel.train.training_frames import TrainingFrames
 
 
 def train(
@@ -54,7 +61,7 @@ def train(
         spec, clip, model: `model.classes` is set from the samples.
         workers: decoder processes; None for one per core.
         about: what the checkpoint says of its data; `fold` lets `out` be a protocol's folder.
-        leaky: keep the parts as they are, even if a group or a clip is in both.
+        leaky: keep the split as it is, even if a group or a clip is in both.
         restart: start over and replace what is in `out`.
         cache: folder for decoded frames; None for `cache_folder.default_folder()`.
         run: the run that this training is part of; None for one without a run.json.
@@ -179,22 +186,22 @@ def _make_trainer(
     paths = sorted({sample.path for sample in samples})
     number = {path: i for i, path in enumerate(paths)}
     rows = [(number[s.path], header.classes.index(s.label), s.split) for s in samples]
-    parts = Parts(
+    split = DataSplit(
         train=[(i, label) for i, label, split in rows if split == "train"],
         val=sorted({(i, label) for i, label, split in rows if split == "val"}),
     )
     network = network.to(device)
-    frames = Frames(cache, paths, device)
+    frames = TrainingFrames(cache, paths, device)
     if device.type != "cpu":
         observer.note(f"{frames.nbytes / 2**30:.1f} GiB of frames in {frames.where}")
     features = None
-    if spec.freeze_trunk and not spec.changes_pixels and not network.fixed_steps:
+    if spec.freeze_trunk and not spec.changes_pixels and not network.fixed_time_steps:
         digests = [cache.digests[path] for path in paths]
         features = FeatureCache(cache.folder, digests, frames, network, header.clip, device)
         features.fill(range(len(paths))[team.rank :: team.size], observer.describing)
         team.wait()
         features.fill(range(len(paths)), observer.describing)  # those of other machines
-    return Trainer(network, frames, parts, header.clip, spec, device, team, observer, features)
+    return Trainer(network, frames, split, header.clip, spec, device, team, observer, features)
 
 
 class _Epochs:
@@ -293,7 +300,7 @@ def _epoch(trainer: Trainer, number: int) -> tuple[Epoch, Tensor, Tensor]:
     started = time.monotonic()
     rate = trainer.rate
     loss, accuracy = trainer.epoch(number)
-    trainer.settle(number)
+    trainer.recompute_batchnorm(number)
     logits, labels = trainer.logits()
     val_loss = float(F.cross_entropy(logits, labels))
     if not math.isfinite(val_loss):  # the last step can spoil the weights after its own loss

@@ -1,4 +1,4 @@
-"""How weights are changed: the optimiser, its learning rate over time, averages of the weights."""
+"""The optimizer, its learning rate schedule, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch.optim.swa_utils import AveragedModel
 from vidlabel.train.recipes import TrainSpec
 
 FLOOR = 0.01
-"""Where the cosine ends, as a share of the peak."""
+"""Final learning rate of the cosine schedule, as a share of the peak."""
 
 
 def make_optimiser(
     network: nn.Module, trunk: nn.Module | None, spec: TrainSpec
 ) -> torch.optim.Optimizer:
-    """The optimiser that `spec` names, for all parameters that are not frozen.
+    """The optimizer that `spec` names, for all parameters that are not frozen.
 
     AdamW: Loshchilov and Hutter 2019, arXiv 1711.05101. Adam: Kingma and Ba 2015, arXiv 1412.6980.
-    SGD with Nesterov's momentum: Sutskever et al. 2013.
+    SGD with Nesterov momentum: Sutskever et al. 2013.
 
     Args:
-        network: what to train.
-        trunk: the part of it whose learning rate is `spec.trunk_lr` times the others'.
-        spec: optimiser, rates, momentum and decay.
+        network: to train.
+        trunk: the part of it with `spec.trunk_lr` times the learning rate.
+        spec: optimizer, learning rates, momentum and weight decay.
     """
     inner = {id(p) for p in trunk.parameters()} if trunk is not None else set()
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -39,7 +39,7 @@ def make_optimiser(
         {
             "params": parameters,
             "lr": spec.lr * (spec.trunk_lr if of_trunk else 1.0),
-            # Norms and biases are not decayed: shrinking them regularises nothing.
+            # No weight decay of norms and biases, which does not regularise.
             "weight_decay": spec.weight_decay if weights else 0.0,
         }
         for (of_trunk, weights), parameters in groups.items()
@@ -54,9 +54,9 @@ def make_optimiser(
 
 
 def rate_over_time(spec: TrainSpec, steps: int) -> Callable[[int], float]:
-    """What the learning rate is multiplied by at each of `steps` steps: a linear rise over the
-    first `spec.warmup` of them, then half a cosine down to FLOOR (Loshchilov and Hutter 2017,
-    arXiv 1608.03983), or a constant 1."""
+    """The factor of the learning rate at each of `steps` optimizer steps: a linear warm-up over the
+    share `spec.warmup` of them, then half a cosine down to FLOOR (Loshchilov and Hutter 2017, arXiv
+    1608.03983), or a constant 1."""
     warm = math.ceil(spec.warmup * steps)
 
     def factor(step: int) -> float:
@@ -71,17 +71,19 @@ def rate_over_time(spec: TrainSpec, steps: int) -> Callable[[int], float]:
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    """The exponential moving average of a network's weights (Polyak and Juditsky 1992); those that
-    are frozen stay as they are.
+    """The exponential moving average of a network's weights (Polyak and Juditsky 1992), except for
+    frozen ones.
 
-    It forgets faster at first, so that a short training is not one of its random beginning.
+    The decay is smaller at first, so that the random initial weights do not dominate a short
+    training.
     """
     return _MovingAverage(network, decay)
 
 
 class _MovingAverage(AveragedModel):
-    """Torch's own waits for a GPU in every update, and copies all buffers. Here they stay as they
-    began: BatchNorm's statistics have to be measured for the averaged weights anyhow."""
+    """Without two costs of torch's own: it waits for a GPU in every update, and copies all buffers.
+    Here buffers do not change, as BatchNorm's statistics are recomputed for the averaged weights.
+    """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__(network)
@@ -92,13 +94,13 @@ class _MovingAverage(AveragedModel):
         self._kept: list[Tensor] = [*kept]
         self._now: list[Tensor] = [*now]
         for module in self.module.modules():
-            if isinstance(module, nn.RNNBase):  # cuDNN wants weights in one piece, unlike a copy's
-                module.flatten_parameters()
+            if isinstance(module, nn.RNNBase):
+                module.flatten_parameters()  # into one block of memory, which cuDNN needs
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Follow a step of `model`, the network that this was made of."""
-        count = int(self.n_averaged)  # it is on the CPU
+        """Add the weights of `model`, the network that was averaged from the start."""
+        count = int(self.n_averaged)  # on the CPU
         self.n_averaged += 1
         if count:
             share = 1 - min(self._decay, (1 + count) / (10 + count))

@@ -1,11 +1,11 @@
-"""What the FFmpeg inside PyAV can do."""
+"""Version and decoders of the FFmpeg inside PyAV."""
 
 from __future__ import annotations
 
 import av
 from av.codec.codec import Codec, UnknownCodecError
 
-# FFmpeg's decoder called av1 only drives hardware; these two decode on the CPU.
+# FFmpeg's decoder called av1 needs hardware; these two decode on the CPU.
 _ON_CPU = {"av1": ("libdav1d", "libaom-av1")}
 
 

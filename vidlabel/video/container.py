@@ -1,4 +1,4 @@
-"""Open a file as a video and nothing else, and turn every failure into a reason."""
+"""Opening a file as a video, safely, and the reasons for every failure."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ EXTRA_CONTAINERS = {
     "roq": ".roq",
     "flic": ".fli .flc",
 }
-"""Demuxers that --allow-formats may add, and their suffixes: rarer, or not clearly video, but all
-of one self-contained file. Those that open other files cannot be allowed."""
+"""Demuxers that --allow-formats may add, and their suffixes: rare, or not always video, but each of
+one self-contained file. Demuxers that open other files cannot be allowed."""
 
 MAX_STREAMS = 256
-"""Most streams of one file: FFmpeg opens a decoder for each to know it, which may take 1 MB. A
-broadcast of many channels has some 100 streams, a film with its fonts attached hardly more."""
+"""Most streams of one file: FFmpeg opens a decoder for each to identify it, which may take 1 MB. A
+broadcast of many channels has about 100 streams, a film with attached fonts hardly more."""
 
 ORDER_ONLY = frozenset({"h264", "hevc", "m4v", "mpegvideo", "obu"})
-"""Raw streams: no timestamps at all."""
+"""Raw streams, which have no timestamps."""
 
 GAP_S = 10.0
-"""A longer step in time within a broadcast format (MPEG-TS and -PS) is where two recordings were
-joined, not a frame shown for so long; the ffmpeg program takes the same number."""
+"""In broadcast formats (MPEG-TS and -PS) a longer step in time is where two recordings were joined,
+not a frame that is shown for so long; the ffmpeg program uses the same number."""
 
 JUMP_S = 24 * 3600.0
-"""In any other format a step of over a day is a broken timestamp."""
+"""In any other format a step of more than a day is a broken timestamp."""
 
 
 def check_formats(names: Iterable[str]) -> None:
-    """Refuse names that are not in EXTRA_CONTAINERS. Raises UsageError."""
+    """Raises UsageError for names that are not in EXTRA_CONTAINERS."""
     for name in names:
         if name not in EXTRA_CONTAINERS:
             known = ", ".join(sorted(EXTRA_CONTAINERS))
@@ -66,7 +66,7 @@ def check_formats(names: Iterable[str]) -> None:
 
 
 def open_container(path: str, limits: Limits) -> InputContainer:
-    """Open a local file; FFmpeg is kept from following its name or content anywhere else.
+    """Open a local file; FFmpeg cannot follow its name or content to any other place.
 
     Raises:
         UsageError: `limits.formats` has a name that is not in EXTRA_CONTAINERS.
@@ -79,7 +79,7 @@ def open_container(path: str, limits: Limits) -> InputContainer:
         options={
             "format_whitelist": ",".join([CONTAINERS, *limits.formats]),
             "protocol_whitelist": "file",
-            "max_pixels": str(limits.pixels),  # FFmpeg decodes frames to know the stream
+            "max_pixels": str(limits.pixels),  # FFmpeg decodes frames to identify the stream
             "max_streams": str(MAX_STREAMS),
         },
         metadata_errors="replace",
@@ -87,10 +87,10 @@ def open_container(path: str, limits: Limits) -> InputContainer:
 
 
 def pick_stream(path: str, container: InputContainer) -> VideoStream:
-    """The largest video stream that is not cover art, the first of equals.
+    """The largest video stream that is not cover art, the first one if several are equal.
 
     Raises:
-        VideoError: `no_video_stream`, or `no_decoder` where FFmpeg has none for its codec.
+        VideoError: `no_video_stream`, or `no_decoder` if FFmpeg has none for its codec.
     """
     cover = av.stream.Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & cover]
@@ -111,13 +111,13 @@ def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
 
 
 def longest_gap_s(container: InputContainer) -> float:
-    """The longest step in time between two frames that is believed."""
+    """The longest step in time between two frames that is taken as real."""
     return GAP_S if Flags.ts_discont in Flags(container.format.flags) else JUMP_S
 
 
 def frame_rate(stream: VideoStream, timed: bool) -> float:
-    """Frames a second, 25 if nothing is known."""
-    # For a raw stream the average is FFmpeg's default; the other rate is read from the stream.
+    """Frames per second, 25 if unknown."""
+    # For a raw stream the average rate is FFmpeg's default; the other one is read from the stream.
     rates = [stream.average_rate, stream.guessed_rate]
     rate = next((r for r in (rates if timed else rates[::-1]) if r and r > 0), None)
     return float(rate) if rate else 25.0
@@ -125,10 +125,10 @@ def frame_rate(stream: VideoStream, timed: bool) -> float:
 
 @contextmanager
 def mapped_errors(path: str) -> Iterator[None]:
-    """The one place where errors of FFmpeg and the system become reasons."""
+    """Turns errors of FFmpeg and of the system into VideoErrors with a reason."""
     try:
         yield
-    except av.error.InterruptedError as error:  # a signal, not a bad file
+    except av.error.InterruptedError as error:  # a signal, not a damaged file
         raise KeyboardInterrupt from error
     except VidlabelError:  # some are ValueErrors too
         raise
@@ -137,12 +137,12 @@ def mapped_errors(path: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise VideoError(Reason.NOT_FOUND, f"{path}: {_plain(error)}") from error
     except PermissionError as error:
-        # FFmpeg's "return -1", for whatever reason, arrives as EPERM; files are refused by EACCES.
+        # FFmpeg's "return -1", for any reason, arrives as EPERM; the system refuses with EACCES.
         denied = error.errno == errno.EACCES
         reason = Reason.PERMISSION if denied else Reason.READ_ERROR
         raise VideoError(reason, f"{path}: {_plain(error)}") from error
     except MemoryError as error:
-        # FFmpeg says the same where it finds a stream over max_streams.
+        # FFmpeg reports the same for a file with too many streams.
         detail = f"{path}: not enough memory to decode it, or over {MAX_STREAMS} streams"
         raise VideoError(Reason.TOO_LARGE, detail) from error
     except (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError) as error:

@@ -1,4 +1,4 @@
-"""What can be known of a video from its packets, before any is decoded."""
+"""The index of a video: times and keyframes from its packets, before any is decoded."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from vidlabel.video.stream import VideoPacket
 
 RESET_S = 1.0
-"""Decoding timestamps that fall back by more than this start anew (two recordings joined)."""
+"""A larger step back in decoding timestamps is the start of another recording, joined to it."""
 
 MAX_SPAN = 2**62
-"""Timestamps further apart are nonsense, and their differences may not fit into 64 bits."""
+"""Timestamps further apart are invalid, and their differences may not fit into 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Stamps:
     pts: list[int | None]
     dts: list[int | None]
     shown: list[bool]
-    """False for what is decoded but never shown: the part before the start of an edit list."""
+    """False for frames that are decoded but not shown: those before the start of an edit list."""
 
     def timed(self, gap: float = math.inf) -> bool:
-        """True if the presentation times can be trusted: all there, distinct, in one piece.
+        """True if the presentation times are usable: none missing, distinct, in one piece.
 
         Args:
-            gap: a step in decoding time over this means that the timestamps start anew.
+            gap: a larger step in decoding time means that another recording starts.
         """
         if None in self.pts or not any(self.shown):
             return False
@@ -43,14 +43,14 @@ class Stamps:
         return bool(((steps >= 0) & (steps <= gap)).all())
 
     def shown_pts(self) -> NDArray[np.int64]:
-        """Presentation timestamps of what is shown, ascending; for `timed` stamps."""
+        """Presentation timestamps of the frames shown, ascending; for `timed` stamps."""
         pts = [p for p, shown in zip(self.pts, self.shown, strict=True) if shown]
         return np.sort(np.array(pts, dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class Index:
-    """Packets in decoding order, with what is needed to decode few of them."""
+    """Packets in decoding order, and which of them a frame depends on."""
 
     pts: NDArray[np.int64]
     keyframe: NDArray[np.bool_]
@@ -69,38 +69,46 @@ class Index:
         around = self.shown[max(0, place - 1) : place + 1]
         return int(around[-1]) - int(around[0])
 
+    def runs(self, wanted: set[int]) -> list[tuple[int, int, set[int]]]:
+        """The packets to decode for some frames: positions of the first and the last packet, and
+        the pts of the frames, of each run."""
+        position_of = {int(pts): i for i, pts in enumerate(self.pts)}
+        runs: list[tuple[int, int, set[int]]] = []
+        for pts in sorted(wanted, key=lambda p: position_of[p]):
+            position = position_of[pts]
+            start = self.run_start(position)
+            if runs and start <= runs[-1][1]:
+                first, last, members = runs[-1]
+                runs[-1] = (first, max(last, position), members | {pts})
+            else:
+                runs.append((start, position, {pts}))
+        return runs
+
     def run_start(self, position: int) -> int:
         """Position of the keyframe that decoding the packet at `position` must start from."""
         starts = np.flatnonzero(self.keyframe[: position + 1])
         if starts.size == 0:
             return 0
-        # A leading picture (decoded after a keyframe, shown before it) may refer to the group
-        # before; start there.
+        # A leading picture (decoded after a keyframe, shown before it) may depend on the group
+        # before it.
         leading = bool(self.pts[position] < self.pts[starts[-1]])
         return int(starts[max(0, starts.size - 1 - leading)])
 
 
 def ticks_of(packet: VideoPacket) -> int:
-    """For how long a packet says it is shown; 0 if it says nothing, or nonsense."""
+    """Duration of a packet in ticks; 0 if it has none, or an invalid one."""
     return max(0, packet.duration or 0)
 
 
-def stamps_of(packets: Sequence[VideoPacket]) -> Stamps:
-    """The timestamps of packets."""
-    return Stamps(
-        pts=[p.pts for p in packets],
-        dts=[p.dts for p in packets],
-        shown=[not p.is_discard for p in packets],
-    )
-
-
 def make_index(packets: Sequence[VideoPacket]) -> Index | None:
-    """An index, or None where the presentation times cannot be trusted."""
-    stamps = stamps_of(packets)
+    """An index, or None if the presentation times are not usable."""
+    stamps = Stamps(
+        [p.pts for p in packets], [p.dts for p in packets], [not p.is_discard for p in packets]
+    )
     if not stamps.timed():
         return None
     return Index(
-        pts=np.array([p.pts for p in packets], dtype=np.int64),
+        pts=np.array(stamps.pts, dtype=np.int64),
         keyframe=np.array([p.is_keyframe for p in packets], dtype=np.bool_),
         shown=stamps.shown_pts(),
         packets=packets,
@@ -108,10 +116,10 @@ def make_index(packets: Sequence[VideoPacket]) -> Index | None:
 
 
 class Clock:
-    """Times for frames without presentation timestamps, in the order they are shown.
+    """Times for frames without presentation timestamps, in the order in which they are shown.
 
-    They follow the decoding timestamps from the first one on, or the frame rate where there are
-    none; where timestamps start anew, further back or `gap_s` ahead, time goes on.
+    They follow the decoding timestamps from the first one on, or the frame rate if there are none.
+    Where the timestamps jump back, or by more than `gap_s` ahead, the times continue.
     """
 
     def __init__(self, time_base: float, fps: float, gap_s: float = math.inf) -> None:
@@ -122,7 +130,7 @@ class Clock:
         self._now_s: float | None = None
 
     def next(self, dts: int | None) -> float:
-        """Seconds since the first frame of the frame that comes with `dts`."""
+        """Time of the frame that comes with `dts`, seconds from the first frame."""
         following_s = 0.0 if self._now_s is None else self._now_s + self._frame_s
         if dts is None:
             self._now_s = following_s

@@ -1,19 +1,19 @@
-"""Read video: say what is in a file, and decode just the frames that are wanted.
+"""The video reader: describes a file, and decodes only the frames that are wanted.
 
-A file is trusted in nothing. Its frames are placed by their presentation timestamps, as read from
-the packets, never by a header's frame count; a damaged packet costs its own frame and no other;
-and no file name or content can make FFmpeg open another file or the network.
+Nothing in a file is trusted. Its frames are placed by their presentation timestamps, as read from
+the packets, never by the frame count of a header; a damaged packet costs its own frame and no
+other; and no file name or content can make FFmpeg open another file or the network.
 
-Most of the time goes into decoding, so most of this module is about decoding less:
+Decoding takes most of the time, so this module decodes as little as possible:
 
 * A file of at most `WALK_BYTES` is read once without decoding. That gives the exact time of each
-  frame, and which packets the wanted ones depend on; groups of pictures without a wanted frame are
-  not decoded at all, and within a group non-reference frames (most B-frames) are skipped.
-* A larger file is not walked through: for each wanted time the demuxer seeks to the keyframe
+  frame, and the packets that the wanted frames depend on; groups of pictures without a wanted frame
+  are not decoded at all, and within a group non-reference frames (most B-frames) are skipped.
+* A larger file is not read as a whole: for each wanted time the demuxer seeks to the keyframe
   before it, so that the work does not grow with the length of the video.
-* Where timestamps cannot be had (raw streams, AVI with B-frames) frames are decoded in order.
+* Without usable timestamps (raw streams, AVI with B-frames) frames are decoded in order.
 
-All three give the same frames as decoding everything; tests/test_video.py holds them to it.
+All three give the same frames as decoding everything (tests/video/test_reader.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from numpy.typing import NDArray
 
 from vidlabel.errors import Reason, VideoError
 from vidlabel.files.find import check_video_file
-from vidlabel.specs import Limits, VideoInfo
+from vidlabel.specs import Limits, OnPacket, PixelKind, VideoInfo
 from vidlabel.video.container import (
     GAP_S,
     frame_rate,
@@ -40,46 +39,32 @@ from vidlabel.video.container import (
     mapped_errors,
     open_container,
 )
+from vidlabel.video.frames import DecodedFrames
 from vidlabel.video.index import Clock, Index, Stamps, make_index, ticks_of
-from vidlabel.video.scale import FrameScaler, PixelKind
-from vidlabel.video.stream import OnPacket, Stream, VideoPacket, ignore, run_until
+from vidlabel.video.scale import FrameScaler
+from vidlabel.video.stream import Stream, VideoPacket, run_until
 
 WALK_BYTES = 32 * 2**20
-"""Files up to this size are indexed in full; their packets are kept in memory meanwhile."""
+"""Files up to this size are indexed in full, with their packets in memory."""
 
 KEEP_PACKETS = 400_000
 """Most packets kept in memory, however small they are; four hours of video."""
 
 MAX_HIDDEN = 20_000
-"""With more frames hidden by an edit list than this, a file is not sought in: FFmpeg's search then
-takes time that is quadratic in their number, minutes for a million."""
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Decoded frames, in the order of the times that were asked for.
-
-    `pixels` is (N, H, W, C) uint8, range 0..255, rotated for display, C = 3 for RGB, 1 for luma
-    and 4 for both; `times_s` (N,) are the true presentation times of the frames, 0 = start of the
-    video.
-    """
-
-    pixels: NDArray[np.uint8]
-    times_s: NDArray[np.float64]
-    damaged: str
-    """What could not be decoded, in words; empty for a healthy file."""
+"""Files with more frames hidden by an edit list are read in order: FFmpeg's seek takes time that is
+quadratic in their number, minutes for a million."""
 
 
 @contextmanager
 def open_video(
-    path: str, limits: Limits | None = None, on_packet: OnPacket = ignore
+    path: str, limits: Limits | None = None, on_packet: OnPacket = None
 ) -> Iterator[Video]:
     """Open a local video file, as a context manager.
 
     Args:
         path: a file; never a URL, a protocol or a playlist, whatever its name says.
-        limits: what the file may cost; the defaults of `Limits` if None.
-        on_packet: called for every packet, as long as there is progress.
+        limits: bounds for the file; the defaults of `Limits` if None.
+        on_packet: called for every packet, as a sign of progress.
 
     Raises:
         VideoError: the file cannot be read, with the reason. Errors of FFmpeg inside the `with`
@@ -92,7 +77,7 @@ def open_video(
 
 
 def probe(path: str, limits: Limits | None = None) -> VideoInfo:
-    """What is in a video file; decodes its first frame. Raises VideoError as `open_video`."""
+    """Describe a video file; decodes its first frame. Raises VideoError as `open_video`."""
     with open_video(path, limits) as video:
         return video.info()
 
@@ -101,14 +86,14 @@ class Video:
     """An open video. Made by `open_video`.
 
     Attributes:
-        duration_s: length in seconds, as the packets say; the header is not believed.
-        frame_times_s: (N,) presentation times of all frames from 0, ascending, or None where the
-            file was too large to walk through.
-        fps: the mean rate that the container gives, frames a second.
+        duration_s: length in seconds, from the packets, not from the header.
+        frame_times_s: (N,) presentation times of all frames from 0, ascending, or None if the file
+            is too large to read all packets.
+        fps: the mean rate that the container gives, frames per second.
     """
 
     def __init__(
-        self, path: str, container: InputContainer, limits: Limits, on_packet: OnPacket = ignore
+        self, path: str, container: InputContainer, limits: Limits, on_packet: OnPacket = None
     ) -> None:
         self._path = path
         self._container = container
@@ -136,7 +121,7 @@ class Video:
             )
 
     def info(self) -> VideoInfo:
-        """Container, codec, displayed size, length; decodes one frame to know the rotation."""
+        """Container, codec, displayed size, length; decodes one frame to learn the rotation."""
         first = next(self._source.frames(self._source.all_packets()), None)
         if first is None:
             raise self._source.no_frames()
@@ -154,20 +139,16 @@ class Video:
         )
 
     def frames_at(
-        self,
-        times_s: Sequence[float],
-        side_px: int,
-        kind: PixelKind = "rgb",
-        aspect: float = 0.0,
-    ) -> Frames:
+        self, times_s: Sequence[float], side_px: int, kind: PixelKind = "rgb", aspect: float = 0.0
+    ) -> DecodedFrames:
         """Decode the frames on screen at the given times.
 
         Args:
             times_s: seconds from the start of the video, any order, repeats allowed.
             side_px: the shorter side of the frames returned.
-            kind: what is wanted of them.
-            aspect: width over height that they are squashed to; 0 keeps the aspect as displayed
-                (up to 4:1).
+            kind: channels of the result.
+            aspect: width over height to which frames are squashed; 0 keeps that of the display (up
+                to 4:1).
 
         Raises:
             VideoError: `no_frames` if nothing could be decoded at all.
@@ -186,18 +167,18 @@ class Video:
         position = np.empty_like(order)
         position[order] = np.arange(len(order))
         frames = [found[i] for i in position]
-        return Frames(
+        return DecodedFrames(
             pixels=np.stack([pixels for _, pixels in frames]),
             times_s=np.array([time_s for time_s, _ in frames]),
             damaged=self._damage(),
         )
 
     def frames(self, side_px: int, until_s: float = math.inf) -> Generator[_Found, None, str]:
-        """Decode one frame after another from the start, in flat memory.
+        """Decode one frame after another from the start, in constant memory.
 
         Yields seconds from the start, ascending, and RGB pixels (H, W, 3) uint8, scaled as by
         `frames_at`, of all frames before `until_s`; returns what could not be decoded, in words.
-        Raises VideoError `no_frames` if that was everything.
+        Raises VideoError `no_frames` if nothing could be decoded.
         """
         scaler = FrameScaler(side_px, pixel_aspect=self._pixel_aspect)
         latest_s = -1e-9  # an edit list hides what is before 0
@@ -217,18 +198,8 @@ class Video:
     def _by_index(self, index: Index, targets: NDArray[np.int64]) -> list[_Found]:
         """Decode only the groups of pictures that hold wanted frames, from a full index."""
         wanted = [index.wanted(int(t)) for t in targets]
-        position_of = {int(pts): i for i, pts in enumerate(index.pts)}
-        runs: list[tuple[int, int, set[int]]] = []  # [first, last] positions, wanted pts
-        for pts in sorted(set(wanted), key=lambda p: position_of[p]):
-            position = position_of[pts]
-            start = index.run_start(position)
-            if runs and start <= runs[-1][1]:
-                first, last, members = runs[-1]
-                runs[-1] = (first, max(last, position), members | {pts})
-            else:
-                runs.append((start, position, {pts}))
         got: dict[int, NDArray[np.uint8]] = {}
-        for first, last, members in runs:
+        for first, last, members in index.runs(set(wanted)):
 
             def further(first: int = first, last: int = last) -> Sequence[VideoPacket]:
                 starts = np.flatnonzero(index.keyframe[: first + 1])
@@ -262,9 +233,9 @@ class Video:
         return self._assign(wanted, got)
 
     def _local_index(self, first: int, last: int | None) -> Index | None:
-        """The packets from a keyframe at or before `first` to where `last` is surely included.
+        """The packets from a keyframe at or before `first` until `last` is certainly included.
 
-        A seek may land late (MPEG-TS mostly does), so what it gives is checked, and repeated
+        A seek may land late (in MPEG-TS most do), so the result is checked, and the seek repeated
         from further back. `last` None means the end. None if the place cannot be reached.
         """
         for back_s in (0.0, 1.0, 4.0, 16.0, 64.0):
@@ -272,7 +243,7 @@ class Video:
             beginning = offset <= self._start
             if not beginning and not self._source.seek(offset):
                 return None
-            # Seeking to the very start lands late as well; reading the file anew does not.
+            # Seeking to the very start can land late as well; opening the file again cannot.
             source = self._source.all_packets() if beginning else self._source.packets()
             packets = run_until(source, last)
             if packets is None:
@@ -285,7 +256,7 @@ class Video:
         return None
 
     def _by_order(self, targets_s: NDArray[np.float64]) -> list[_Found]:
-        """Decode from the start up to the last target; any length, flat memory."""
+        """Decode from the start up to the last target, in constant memory."""
         found: list[_Found] = []
         previous: VideoFrame | None = None
         previous_s = 0.0
@@ -304,8 +275,8 @@ class Video:
         return found
 
     def _in_order(self) -> Iterator[tuple[float, VideoFrame]]:
-        """All frames from the start, and their times in seconds: without presentation times, those
-        of a `Clock`, which is all that such streams know."""
+        """All frames from the start, and their times in seconds: presentation times, or those of a
+        `Clock` if there are none."""
         clock = Clock(self._time_base, self.fps, self._gap_s)
         for frame in self._source.frames(self._source.all_packets()):
             if not self._timed:
@@ -314,7 +285,7 @@ class Video:
                 yield (frame.pts - self._start) * self._time_base, frame
 
     def _assign(self, wanted: list[int], got: dict[int, NDArray[np.uint8]]) -> list[_Found]:
-        """One frame for every wanted pts; the nearest decoded one where its own is lost."""
+        """One frame for every wanted pts; the nearest decoded one if its own is lost."""
         if not got:
             return []
         available = np.array(sorted(got), dtype=np.int64)
@@ -329,7 +300,7 @@ class Video:
     # --- when frames are shown ----------------------------------------------------------------
 
     def _find_end(self) -> bool:
-        """Learn the length of a large file from its last packets; False if that is not possible."""
+        """Find the length of a large file from its last packets; False if that is impossible."""
         promised_s = self._promised_s()
         index = None
         if promised_s > 0:
@@ -341,11 +312,11 @@ class Video:
         last_s = float(index.shown[-1] - self._start) * self._time_base
         ticks = next((t for p in reversed(index.packets) if (t := ticks_of(p))), 0)
         self.duration_s = last_s + (ticks * self._time_base or 1.0 / self.fps)
-        # A gap that is long against the whole shows at one of these places, and matters.
+        # A gap that is long in relation to the video covers one of these places.
         return not any(self._in_gap(last_s * share) for share in (0.25, 0.5, 0.75))
 
     def _in_gap(self, time_s: float) -> bool:
-        """True if recordings were joined, and the times of neither cover this moment."""
+        """True if recordings were joined, and neither has a frame at this time."""
         if self._gap_s > GAP_S:
             return False
         target = self._start + round(time_s / self._time_base)
@@ -353,7 +324,7 @@ class Video:
         return index is None or index.gap_at(target) * self._time_base > self._gap_s
 
     def _walk(self, keep: bool) -> None:
-        """Read all packets without decoding: exact times, exact length, what is cut off."""
+        """Read all packets without decoding: exact times, exact length, whether the end is cut."""
         stamps = Stamps([], [], [])
         last_ticks = 0
         kept: list[VideoPacket] = []
@@ -374,7 +345,7 @@ class Video:
         if self._timed:
             shown = stamps.shown_pts()
             self._start = int(shown[0])
-            times_s = self._to_seconds(shown)
+            times_s = np.asarray((shown - self._start) * self._time_base, dtype=np.float64)
             self._index = make_index(kept) if keep else None
         else:
             clock = Clock(self._time_base, self.fps, self._gap_s)
@@ -385,16 +356,13 @@ class Video:
     # --- small things -------------------------------------------------------------------------
 
     def _promised_s(self) -> float:
-        """The length that the header gives the video; 0 if it gives none, or only that of all."""
+        """The length according to the header; 0 if it gives none."""
         if self._source.stream.duration:
             return float(self._source.stream.duration) * self._time_base
         return (self._container.duration or 0) / 1_000_000  # AV_TIME_BASE: microseconds
 
-    def _to_seconds(self, pts: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray((pts - self._start) * self._time_base, dtype=np.float64)
-
     def _to_pts(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-        # The small addend keeps a time that is a frame's own from falling just before it.
+        # The small addend keeps the exact time of a frame from being rounded to just before it.
         return (np.floor(seconds / self._time_base + 1e-3)).astype(np.int64) + self._start
 
     def _damage(self) -> str:
@@ -402,7 +370,7 @@ class Video:
         if self._source.broken:
             plural = "s" * (self._source.broken > 1)
             parts.append(f"{self._source.broken} frame{plural} could not be decoded")
-        # The container's length may be that of a longer stream, or an estimate where times jump.
+        # The container's length may be that of a longer stream, or an estimate if times jump.
         own = self._source.stream.duration or len(self._container.streams) == 1
         promised_s = self._promised_s() if own and self._gap_s > GAP_S else 0.0
         if promised_s - self.duration_s > max(0.5, 0.05 * promised_s):

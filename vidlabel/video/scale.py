@@ -1,51 +1,47 @@
-"""From a decoded frame to small upright pixels: scale, rotate, flip."""
+"""The frame scaler: decoded frames to small upright arrays (scale, rotate, flip)."""
 
 from __future__ import annotations
 
 import struct
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from vidlabel.specs import PixelKind
+
 Pixels = NDArray[np.uint8]
 """A picture: (H, W, 3) uint8 RGB."""
 
-PixelKind = Literal["rgb", "luma", "rgb+luma"]
-"""What is wanted of a frame: C = 3, 1 or 4 channels."""
-
 MAX_ASPECT = 4.0
-"""Longer frames than this are squashed to it, so that no file decides how much memory we take."""
+"""Longer frames are squashed to this aspect, so that no file decides how much memory is used."""
 
 
 class FrameScaler:
     """Turns decoded frames into (H, W, C) uint8 arrays of one size, upright.
 
-    The size is set by the first frame, so that a stream whose resolution changes on the way
-    still gives frames that stack. Scaling happens before the conversion to RGB (or luma), in one
-    swscale pass; keeping one reformatter keeps swscale's tables, which cost more than the scaling.
+    The first frame sets the size, so that a stream whose resolution changes still gives frames of
+    one shape. Scaling and conversion to RGB (or luma) are one swscale pass. The reformatter is kept
+    because swscale's tables take longer to make than the scaling takes.
 
     Args:
         side_px: the shorter side of the result.
-        kind: what its channels are.
+        kind: channels of the result.
         pixel_aspect: width over height of a stored pixel (the stream's sample aspect ratio).
         aspect: width over height of the result; 0 keeps that of the frame, up to MAX_ASPECT.
     """
 
     def __init__(
-        self,
-        side_px: int = 128,
-        kind: PixelKind = "rgb",
-        pixel_aspect: float = 1.0,
+        self, side_px: int = 128, kind: PixelKind = "rgb", pixel_aspect: float = 1.0,
         aspect: float = 0.0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._side_px = side_px
         self._formats = {"rgb": ["rgb24"], "luma": ["gray"], "rgb+luma": ["rgb24", "gray"]}[kind]
         self._pixel_aspect = pixel_aspect
         self._aspect = aspect
-        # One for each format: a reformatter that changes between two makes its tables anew.
+        # One per format: a reformatter that alternates between two makes its tables each time.
         self._reformatters = [VideoReformatter() for _ in self._formats]
         self._size_px: tuple[int, int] | None = None  # as displayed: width, height
 
@@ -65,7 +61,7 @@ class FrameScaler:
                 height=width if swap else height,
                 format=name,
                 interpolation=Interpolation.AREA,
-                threads=1,  # of its own; files are decoded side by side
+                threads=1,  # many files are decoded in parallel instead
             )
             .to_ndarray()
             .reshape(width if swap else height, height if swap else width, -1)
@@ -95,10 +91,10 @@ def fit(width: int, height: int, side_px: int) -> tuple[int, int]:
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """What the display matrix asks for: flip left-right, flip top-bottom, after swapping axes.
+    """The display matrix as: flip left-right, flip top-bottom, after swapping axes.
 
-    The matrix maps (x, y) to (a x + c y, b x + d y); FFmpeg's libavutil/display.h. Only quarter
-    turns and flips are honoured, as players do.
+    The matrix maps (x, y) to (a x + c y, b x + d y); FFmpeg's libavutil/display.h. As in players,
+    only quarter turns and flips are applied.
     """
     data = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
     if data is None:

@@ -1,4 +1,4 @@
-"""One video stream as packets and as frames; reading goes on past what is broken."""
+"""One video stream as packets and as frames; reading continues after damaged packets."""
 
 from __future__ import annotations
 
@@ -15,27 +15,20 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vidlabel.errors import Reason, VideoError
-from vidlabel.specs import Limits
+from vidlabel.specs import Limits, OnPacket
 from vidlabel.video.container import open_container, pick_stream
 from vidlabel.video.scale import FrameScaler
 
 MAX_FAILURES = 8
-"""After so many broken packets in a row reading stops, and decoding waits for a keyframe."""
+"""After this many damaged packets in a row reading stops, and decoding waits for a keyframe."""
 
 RUN_BYTES = 64 * 2**20
 """Most bytes of packets kept in memory between a keyframe and the frame wanted after it."""
 
 RUN_PACKETS = 400_000
-"""Most packets kept so, however small they are."""
+"""Most packets between a keyframe and the frame wanted after it, whatever their size."""
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
-
-OnPacket: TypeAlias = Callable[[], None]
-"""Called for each packet read and each packet decoded: the sign that a file makes progress."""
-
-
-def ignore() -> None:
-    """Nobody watches."""
 
 
 class Stream:
@@ -43,12 +36,12 @@ class Stream:
 
     Attributes:
         broken: packets that could not be read or decoded so far.
-        kept: all packets, where the file is small enough to hold them.
-        seekable: False where seeking is known to cost more than reading from the start.
+        kept: all packets, if the file is small enough to hold them.
+        seekable: False if seeking is known to take longer than reading from the start.
     """
 
     def __init__(
-        self, path: str, container: InputContainer, limits: Limits, on_packet: OnPacket = ignore
+        self, path: str, container: InputContainer, limits: Limits, on_packet: OnPacket = None
     ) -> None:
         self.container = container
         self.broken = 0
@@ -57,40 +50,40 @@ class Stream:
         self._first_error: Exception | None = None
         self._path = path
         self._limits = limits
-        self._on_packet = on_packet
+        self._on_packet = on_packet or (lambda: None)
         self.stream = pick_stream(path, container)
         self.context = self.stream.codec_context
         self.check_size(self.context.width, self.context.height)
         # Decoders honour max_pixels only as an option of their own; the container ignores it.
         self.context.options = {"max_pixels": str(limits.pixels)}
-        self.context.thread_type = "NONE"  # threads come from decoding many files at once
+        self.context.thread_type = "NONE"  # many files are decoded in parallel instead
         self.context.thread_count = 1
         if not self.stream.time_base or self.stream.time_base < 0:
             raise VideoError(Reason.NOT_VIDEO, f"{path}: the video stream has no time base")
         self.time_base = float(self.stream.time_base)
 
     def seek(self, pts: int) -> bool:
-        """Go to a keyframe before `pts`, or nearly so; False if the file cannot be sought in."""
+        """Seek to a keyframe at about `pts` or before; False if the file does not allow it."""
         if not self.seekable:
             return False
         try:
             self.container.seek(pts, stream=self.stream, backward=True)
         except av.error.InterruptedError:
             raise
-        except (av.FFmpegError, OverflowError):  # a place that no 64-bit timestamp can mean
+        except (av.FFmpegError, OverflowError):  # beyond 64-bit timestamps
             return False
         return True
 
     def packets(self) -> Iterator[VideoPacket]:
-        """The packets from where the container stands.
+        """The packets from the current position of the container.
 
         Raises:
-            VideoError: `too_large` if there are more than the limit, be they empty.
+            VideoError: `too_large` if there are more than the limit, even empty ones.
         """
         return self._demux(self.container, self.stream)
 
     def all_packets(self) -> Iterator[VideoPacket]:
-        """The packets from the start: those kept in memory, or read again."""
+        """The packets from the start: from memory, or read again."""
         if self.kept:
             yield from self.kept
             return
@@ -104,8 +97,8 @@ class Stream:
 
         Args:
             packets: in decoding order.
-            wanted: pts of frames to decode; of the others, those that nothing depends on are
-                skipped. None decodes all.
+            wanted: pts of frames to decode; others are skipped if no frame depends on them. None
+                decodes all.
         """
         failures = 0
         self.context.flush_buffers()
@@ -129,16 +122,13 @@ class Stream:
         yield from self._decode(None) or ()
 
     def decode_run(
-        self,
-        scaler: FrameScaler,
-        packets: Sequence[VideoPacket],
-        wanted: set[int],
+        self, scaler: FrameScaler, packets: Sequence[VideoPacket], wanted: set[int],
         further: Callable[[], Sequence[VideoPacket]],
-    ) -> dict[int, NDArray[np.uint8]]:
+    ) -> dict[int, NDArray[np.uint8]]:  # fmt: skip
         """Decode packets that start with a keyframe; scaled pixels of the wanted pts.
 
-        `further` gives the same packets and those from two keyframes before, for when it turns
-        out that these packets do not give all of the wanted frames.
+        `further` gives the same packets and those from two keyframes before; it is called if these
+        packets do not give all of the wanted frames.
         """
         got: dict[int, NDArray[np.uint8]] = {}
         broken = self.broken
@@ -149,8 +139,8 @@ class Stream:
                 if len(got) == len(wanted):
                     break
         if missing := sorted(wanted - got.keys()):
-            # Packets may hold no picture (a repeat of the last one), or be broken, or the keyframe
-            # was not a clean start. Decode everything, from further back.
+            # A packet may have no picture (it repeats the last one) or be damaged, or the keyframe
+            # was no clean start. Decode everything, from further back.
             self.broken = broken
             got |= self._decode_all(scaler, further(), missing)
         return got
@@ -158,7 +148,7 @@ class Stream:
     def _decode_all(
         self, scaler: FrameScaler, packets: Sequence[VideoPacket], missing: list[int]
     ) -> dict[int, NDArray[np.uint8]]:
-        """Pixels of what is on screen at each of the pts; the first frame for any before it."""
+        """Pixels of the frame on screen at each pts; the first frame for any pts before it."""
         got: dict[int, NDArray[np.uint8]] = {}
         pending = list(missing)
         shown: VideoFrame | None = None
@@ -185,8 +175,8 @@ class Stream:
             )
 
     def no_frames(self) -> VideoError:
-        """The error for when nothing came out of the decoder, with the reason."""
-        # What a decoder answers to frames over its max_pixels is "invalid argument".
+        """The error to raise if the decoder gave no frame, with the reason."""
+        # For frames over its max_pixels a decoder fails with "invalid argument".
         if isinstance(self._first_error, av.error.ArgumentError):
             return VideoError(
                 Reason.TOO_LARGE,
@@ -196,7 +186,7 @@ class Stream:
         return VideoError(Reason.NO_FRAMES, f"{self._path}: opens, but no frame can be decoded")
 
     def _decode(self, packet: VideoPacket | None) -> list[VideoFrame] | None:
-        """The frames that a packet completes; None, and counted, if it is broken."""
+        """The frames that a packet completes; None if it is damaged, which is counted."""
         self._on_packet()
         try:
             frames = self.context.decode(packet)
@@ -217,12 +207,12 @@ class Stream:
                 packet = next(source)
             except StopIteration:
                 return
-            except IndexError:  # PyAV's end of a file in which a stream began late (its issue 692)
+            except IndexError:  # PyAV at the end of a file whose stream starts late (its issue 692)
                 return
             except av.error.InterruptedError:
                 raise
             except av.FFmpegError:
-                self.broken += not failures  # the end of a cut file fails again and again
+                self.broken += not failures  # the end of a cut file fails repeatedly
                 failures += 1
                 source = container.demux(stream)
                 continue
@@ -240,9 +230,9 @@ class Stream:
 
 
 def run_until(source: Iterable[VideoPacket], last: int | None) -> list[VideoPacket] | None:
-    """Packets from the first keyframe on up to pts `last` for sure, or to the end if None.
+    """Packets from the first keyframe until pts `last` is certainly included; to the end if None.
 
-    None if they have no timestamps, or are too many.
+    None if packets have no timestamps, or there are too many.
     """
     packets: list[VideoPacket] = []
     size = 0
