@@ -47,8 +47,7 @@ def test_the_files_are_small(name: str) -> None:
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real clips in ../shared/data")
 @pytest.mark.parametrize(
-    ("name", "least"),
-    [pytest.param("starter", 0.6, marks=pytest.mark.slow), ("starter-fast", 0.5)],
+    ("name", "least"), [pytest.param("starter", 0.6, marks=pytest.mark.slow), ("starter-fast", 0.5)]
 )
 def test_held_out_real_clips(name: str, least: float) -> None:
     """Far above chance (1 in 18) on people, sequences and cameras that were not trained on."""

@@ -29,10 +29,7 @@ UNCERTAIN = "uncertain"
 """The label of a video whose best class is less probable than --min-confidence."""
 
 
-SHIPPED = {
-    "starter": "starter.safetensors",
-    "starter-fast": "starter-fast.safetensors",
-}
+SHIPPED = {"starter": "starter.safetensors", "starter-fast": "starter-fast.safetensors"}
 """Names of the shipped models, and their files in weights/."""
 
 
@@ -194,8 +191,7 @@ class ModelSpec:
     )
     kernel: int = setting(3, "Kernel size of the temporal convolution, in time steps; odd.")
     summary: Summary = setting(
-        "attention",
-        "How conv-lstm combines the time steps; committee is a majority vote.",
+        "attention", "How conv-lstm combines the time steps; committee is a majority vote."
     )
     dropout: float = setting(0.3, "Dropout rate.")
     flow_trunk: str = setting(

@@ -281,11 +281,7 @@ def test_folders_that_someone_unpacked_by_hand_are_good(
 
 @pytest.mark.parametrize("stop_after", range(1, 21, 3))
 def test_a_stop_leaves_no_half_class_and_the_next_run_goes_on(
-    site: loopback.Site,
-    run: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    stop_after: int,
+    site: loopback.Site, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
     archives = archives_in(tmp_path / "have", site, *HMDB51)
     options = [x for path in archives for x in ("--from", path)]

@@ -15,13 +15,7 @@ from places import SHARED
 from torch import Tensor
 
 from vidlabel.clips.median import MedianFilter
-from vidlabel.clips.tvl1 import (
-    CHECK_EVERY,
-    FlowSpec,
-    _flow,
-    optical_flow,
-    to_bytes,
-)
+from vidlabel.clips.tvl1 import CHECK_EVERY, FlowSpec, _flow, optical_flow, to_bytes
 from vidlabel.errors import UsageError
 from vidlabel.video.reader import open_video
 

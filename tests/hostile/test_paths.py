@@ -211,10 +211,7 @@ def beside_good_files(
 @pytest.mark.parametrize("kind", SCRIPTS)
 @pytest.mark.parametrize("suffix", [".mp4", ".ts", ".asf", ".m3u8", ".mpd"])
 def test_b2_30_scripts_and_playlists_are_refused(
-    kind: str,
-    suffix: str,
-    beside_good_files: None,
-    listener: socket.socket,
+    kind: str, suffix: str, beside_good_files: None, listener: socket.socket
 ) -> None:
     path = Path(f"x{suffix}")
     path.write_text(SCRIPTS[kind].replace("{server}", f"127.0.0.1:{listener.getsockname()[1]}"))
@@ -224,9 +221,7 @@ def test_b2_30_scripts_and_playlists_are_refused(
 
 @pytest.mark.parametrize("name", EXTRA_CONTAINERS)
 def test_b2_30_an_allowed_format_opens_nothing_else(
-    name: str,
-    beside_good_files: None,
-    listener: socket.socket,
+    name: str, beside_good_files: None, listener: socket.socket
 ) -> None:
     server = f"127.0.0.1:{listener.getsockname()[1]}"
     for kind, script in SCRIPTS.items():
@@ -274,10 +269,7 @@ def test_b2_09_formats_that_may_be_allowed(make_video: MakeVideo, tmp_path: Path
 
 
 def test_b2_30_names_that_look_like_protocols(
-    make_video: MakeVideo,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    listener: socket.socket,
+    make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listener: socket.socket
 ) -> None:
     monkeypatch.chdir(tmp_path)
     server = f"127.0.0.1:{listener.getsockname()[1]}"

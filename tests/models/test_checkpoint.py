@@ -81,8 +81,7 @@ def test_header_needs_matching_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"classes": ("a", "b\n")}, {"temperature": 0.0}, {"clip": ClipSpec(1024, 1024, 1024)}],
+    "wrong", [{"classes": ("a", "b\n")}, {"temperature": 0.0}, {"clip": ClipSpec(1024, 1024, 1024)}]
 )
 def test_a_header_checks_itself(wrong: dict[str, Any]) -> None:
     good = Header(ModelSpec(classes=2), CLIP, ("a", "[bold]b ä 動画"))

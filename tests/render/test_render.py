@@ -457,17 +457,11 @@ def test_beside_the_video_if_it_is_named(run: Run, tree: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (
-            ["-o", "out", "--labels", "x.csv", "--stream", "spatial"],
-            "--labels replaces --model",
-        ),
+        (["-o", "out", "--labels", "x.csv", "--stream", "spatial"], "--labels replaces --model"),
         (["-o", "out", "--labels", "x.csv"], "x.csv: there is no such file"),
         (["-o", "out", "--truth", "x.csv"], "x.csv: cannot be read"),
         (["-o", "out", "-j", "0"], "--workers must be at least 1, got 0"),
-        (
-            ["--flow", "uv", "-o", "out", "--fps", "-1"],
-            "--fps must be over 0 and at most 300",
-        ),
+        (["--flow", "uv", "-o", "out", "--fps", "-1"], "--fps must be over 0 and at most 300"),
         (["-o", "out", "--quality", "52"], "--quality of an MP4 must be 0 to 51, got 52"),
         (["-o", "o", "--format", "gif", "--quality", "3"], "of a GIF must be 4 to 256, got 3"),
         (["--flow", "uv", "-o", "out.gif"], "--out out.gif: one file, but 3 videos; name a folder"),

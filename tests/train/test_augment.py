@@ -13,12 +13,7 @@ from vidlabel.clips.flow_stacks import mirror
 from vidlabel.specs import ClipSpec
 from vidlabel.train.augment import Augmentation, Draw
 from vidlabel.train.recipes import TrainSpec
-from vidlabel.train.training_clips import (
-    PIXELS_AT_ONCE,
-    Batched,
-    ClipByClip,
-    centre_square,
-)
+from vidlabel.train.training_clips import PIXELS_AT_ONCE, Batched, ClipByClip, centre_square
 from vidlabel.train.training_frames import Gathered
 
 CPU = torch.device("cpu")

@@ -268,9 +268,7 @@ def test_wrong_settings_name_their_flag() -> None:
         TrainSpec(lr=0)
 
 
-def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(
-    tmp_path: Path,
-) -> None:
+def test_b2_53_a_training_that_was_ended_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     """Ended after an epoch, in the middle of one, and while its state was being written."""
     samples = _samples(tmp_path)
     spec = replace(SPEC, epochs=5)

@@ -350,12 +350,7 @@ def test_pixel_aspect_widens_the_frame(make_video: MakeVideo) -> None:
 )
 def test_odd_sizes(size: tuple[int, int], expected: tuple[int, int], make_video: MakeVideo) -> None:
     path = make_video(
-        suffix=".mkv",
-        codec="ffv1",
-        size=size,
-        pix_fmt="yuv444p",
-        frames=3,
-        draw=videos.grey_frame,
+        suffix=".mkv", codec="ffv1", size=size, pix_fmt="yuv444p", frames=3, draw=videos.grey_frame
     )
     pixels = read(path, [0.0, 0.1]).pixels
     assert pixels.shape == (2, *expected, 3)
@@ -385,13 +380,7 @@ def test_grey_levels_survive_every_pixel_format(
     channels: int,
     make_video: MakeVideo,
 ) -> None:
-    path = make_video(
-        suffix=".mkv",
-        codec=codec,
-        pix_fmt=pix_fmt,
-        full_range=full_range,
-        frames=6,
-    )
+    path = make_video(suffix=".mkv", codec=codec, pix_fmt=pix_fmt, full_range=full_range, frames=6)
     pixels = read(path, [0.5], kind=kind).pixels
     assert pixels.shape == (1, 48, 64, channels)
     assert videos.read_barcodes(pixels) == [5]

@@ -66,10 +66,7 @@ def fuse(spatial: Checkpoint, temporal: Checkpoint, flow_weight: float) -> tuple
     ours, theirs = spatial.header, temporal.header
     _check_fit(spatial, temporal)
     model = replace(
-        ours.model,
-        arch="two-stream",
-        flow_trunk=theirs.model.trunk,
-        flow_weight=flow_weight,
+        ours.model, arch="two-stream", flow_trunk=theirs.model.trunk, flow_weight=flow_weight
     )
     frames = max(ours.clip.frames, theirs.clip.frames)  # each time step is classified by itself
     clip = replace(theirs.clip, input="rgb+flow", frames=frames)

@@ -44,11 +44,7 @@ GROUND = (0, 0, 0, 195)
 4.5 : 1 with it (WCAG 2.2, 1.4.3)."""
 
 WHITE, PALE = (255, 255, 255, 255), (215, 215, 215, 255)
-COLOURS = {
-    "": (120, 195, 255, 255),
-    "right": (95, 225, 120, 255),
-    "wrong": (255, 140, 130, 255),
-}
+COLOURS = {"": (120, 195, 255, 255), "right": (95, 225, 120, 255), "wrong": (255, 140, 130, 255)}
 """Colour of the label for each verdict, which also has a mark of its own."""
 
 _TRACK = (95, 95, 95, 255)

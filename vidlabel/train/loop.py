@@ -37,13 +37,7 @@ from vidlabel.train.log import write_curves, write_log
 from vidlabel.train.observer import Epoch, TrainObserver
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.run_folder import RunFolder
-from vidlabel.train.trainer import (
-    DataSplit,
-    NotFinite,
-    Trainer,
-    clips_of_batch,
-    computes_in_bf16,
-)
+from vidlabel.train.trainer import DataSplit, NotFinite, Trainer, clips_of_batch, computes_in_bf16
 from vidlabel.train.training_folder import LAST, LOG, TrainingFolder, TrainResult, describe
 from vidlabel.train.training_frames import TrainingFrames
 

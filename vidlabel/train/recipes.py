@@ -54,8 +54,7 @@ class TrainSpec:
         "Alpha of the Beta distribution of CutMix (0: off); with both, each pair gets one of them.",
     )
     crop: float = setting(
-        0.7,
-        "Smallest side of the random crop, as a share of the frame's shorter side (1: centre).",
+        0.7, "Smallest side of the random crop, as a share of the frame's shorter side (1: centre)."
     )
     window: float = setting(
         0.6, "Shortest part of a video that a clip is sampled from, as a share of its length."
@@ -85,8 +84,7 @@ class TrainSpec:
         "the last layer starts from random weights.",
     )
     trunk_weights: str = setting(
-        "none",
-        "Weights that the CNN starts from; auto: ImageNet weights if they are available.",
+        "none", "Weights that the CNN starts from; auto: ImageNet weights if they are available."
     )
     precision: Precision = setting(
         "auto", "CNN precision; auto: bf16 on a GPU that supports it, otherwise fp32."
