@@ -47,7 +47,7 @@ ONLY_IN = {
     "pandas": {"results", "datasets.table", "evaluate.report", "train.log"},
     "pyarrow": {"results"},
     "rich": {"console", "train.progress"},
-    "safetensors": {"models.checkpoint"},
+    "safetensors": {"models.checkpoint", "models.weights"},
     "scipy": {"evaluate.metrics"},
     "torchmetrics": {"evaluate.metrics"},
 }

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from vidlabel.errors import Reason, UsageError
 
-FrameInput = Literal["rgb", "motion", "flow", "rgb+flow"]
+FrameInput = Literal["rgb", "motion", "difference", "flow", "rgb+flow"]
 RnnCell = Literal["rnn", "gru", "lstm"]
 Summary = Literal["attention", "last", "committee"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -87,10 +87,12 @@ class ClipSpec:
     The video is divided into `frames` equal segments; the middle of each is one time step. With
     input `rgb` the 3 channels of a step are red, green and blue of the frame shown at that time.
     With `motion` they are the luma of three frames, `step_s` apart, around that time, so that
-    every step contains motion, however long the video is. With `flow` a step has 2 * `pairs`
-    channels: the optical flow between `pairs` + 1 successive frames around that time, alternately
-    its horizontal and vertical component; with `rgb+flow`, these follow the 3 channels of the frame
-    shown at that time.
+    every step contains motion, however long the video is. With `difference` they are differences
+    of luma: of five frames, `step_s` apart, around that time, the third minus the first, the fourth
+    minus the second, and the fifth minus the third, with grey for no change. With `flow` a step has
+    2 * `pairs` channels: the optical flow between `pairs` + 1 successive frames around that time,
+    alternately its horizontal and vertical component; with `rgb+flow`, these follow the 3 channels
+    of the frame shown at that time.
     """
 
     frames: int = setting(16, "Time steps per clip.")
@@ -100,13 +102,13 @@ class ClipSpec:
     )
     input: FrameInput = setting(
         "rgb",
-        "What a time step shows: a frame, the differences to frames around it, optical flow, or "
-        "a frame and flow.",
+        "What a time step shows: a frame, the luma of three frames around it (motion), the "
+        "differences between frames around it, optical flow, or a frame and flow.",
     )
     step_s: float = setting(
         0.08,
-        "Time between the frames of a time step of motion or flow, seconds; for flow, 0 takes "
-        "consecutive frames.",
+        "Time between the frames of a time step of motion, difference or flow, seconds; for flow, "
+        "0 takes consecutive frames.",
         key="step",
     )
     pairs: int = setting(10, "Pairs of frames per time step (flow only).")
@@ -128,9 +130,9 @@ class ClipSpec:
         )
         known = get_args(FrameInput)
         _check(self.input in known, f"--input must be {' or '.join(known)}, got {self.input}")
-        least = "over" if self.input == "motion" else "at least"
+        least = "over" if self.luma_frames and not self.has_flow else "at least"
         _check(
-            0 <= self.step_s <= 10 and (self.step_s > 0 or self.input != "motion"),
+            0 <= self.step_s <= 10 and (self.step_s > 0 or least != "over"),
             f"--step must be {least} 0 and at most 10 s, got {self.step_s}",
         )
         _check(1 <= self.pairs <= 32, f"--pairs must be 1 to 32, got {self.pairs}")
@@ -159,6 +161,13 @@ class ClipSpec:
     def has_flow(self) -> bool:
         """Whether the last 2 * `pairs` channels of a time step are optical flow."""
         return self.input in ("flow", "rgb+flow")
+
+    @property
+    def luma_frames(self) -> int:
+        """Frames of luma, `step_s` apart, that a step is made of."""
+        if self.has_flow:
+            return self.pairs + 1
+        return {"motion": 3, "difference": 5}.get(self.input, 0)
 
     @property
     def channels(self) -> int:
@@ -192,6 +201,11 @@ class ModelSpec:
     kernel: int = setting(3, "Kernel size of the temporal convolution, in time steps; odd.")
     summary: Summary = setting(
         "attention", "How conv-lstm combines the time steps; committee is a majority vote."
+    )
+    statistics: bool = setting(
+        False,
+        "Whether cnn-birnn also classifies the mean and standard deviation over time of the CNN's "
+        "features; the mean of both logits is the answer.",
     )
     dropout: float = setting(0.3, "Dropout rate.")
     flow_trunk: str = setting(

@@ -24,7 +24,7 @@ MakeVideo = Callable[..., Path]
 
 durations = st.floats(0.01, 200_000.0)
 counts = st.integers(1, 64)
-KINDS: tuple[Any, ...] = ("rgb", "motion", "flow", "rgb+flow")
+KINDS: tuple[Any, ...] = ("rgb", "motion", "difference", "flow", "rgb+flow")
 FLOW = ClipSpec(frames=3, size_px=32, resize_px=48, input="flow", step_s=0.0, pairs=4)
 
 
@@ -183,9 +183,13 @@ def test_flow_at_a_step_is_so_far_apart_or_moved_inside(
 @pytest.mark.parametrize(
     ("values", "flag"),
     [
-        ({"input": "optical"}, "--input must be rgb or motion or flow or rgb\\+flow, got optical"),
+        (
+            {"input": "optical"},
+            "--input must be rgb or motion or difference or flow or rgb\\+flow, got optical",
+        ),
         ({"step_s": -0.1}, "--step must be at least 0 "),
         ({"input": "motion", "step_s": 0.0}, "--step must be over 0 "),
+        ({"input": "difference", "step_s": 0.0}, "--step must be over 0 "),
         ({"input": "flow", "step_s": -0.1}, "--step must be at least 0 "),
         ({"input": "flow", "step_s": 10.5}, "--step .* at most 10 s, got 10.5"),
         ({"input": "flow", "pairs": 0}, "--pairs must be 1 to 32, got 0"),
@@ -205,8 +209,10 @@ def test_wrong_clips_name_their_flag(values: dict[str, Any], flag: str) -> None:
 
 
 def test_a_clip_knows_its_channels() -> None:
-    assert [replace(FLOW, input=kind, step_s=1).channels for kind in KINDS] == [3, 3, 8, 11]
-    assert [replace(FLOW, input=kind, step_s=1).decoded_channels for kind in KINDS] == [3, 3, 5, 8]
+    assert [replace(FLOW, input=kind, step_s=1).channels for kind in KINDS] == [3, 3, 3, 8, 11]
+    assert [replace(FLOW, input=kind, step_s=1).decoded_channels for kind in KINDS] == [
+        3, 3, 3, 5, 8,
+    ]  # fmt: skip
     assert replace(FLOW, input="rgb+flow").shape == (3, 11, 32, 32)
 
 
@@ -240,22 +246,32 @@ def test_crops_are_square_and_where_they_should_be(side: int, extra: int, wide: 
 
 def test_to_channels_puts_colour_or_time_first() -> None:
     rgb = np.arange(2 * 4 * 1 * 5 * 6 * 3, dtype=np.int64).reshape(2, 4, 1, 5, 6, 3)
-    steps = to_channels(rgb)
+    steps = to_channels(rgb, ClipSpec())
     assert steps.shape == (2, 4, 3, 5, 6)
     assert np.array_equal(steps[1, 2, :, 3, 4], rgb[1, 2, 0, 3, 4])
     luma = np.arange(2 * 4 * 3 * 5 * 6 * 1, dtype=np.int64).reshape(2, 4, 3, 5, 6, 1)
-    steps = to_channels(luma)
+    steps = to_channels(luma, ClipSpec(input="motion"))
     assert steps.shape == (2, 4, 3, 5, 6)
     assert np.array_equal(steps[1, 2, :, 3, 4], luma[1, 2, :, 3, 4, 0])
     both = np.arange(2 * 4 * 6 * 5 * 6 * 4, dtype=np.int64).reshape(2, 4, 6, 5, 6, 4)
-    steps = to_channels(both)
+    steps = to_channels(both, ClipSpec(input="rgb+flow", pairs=4))
     assert steps.shape == (2, 4, 3 + 5, 5, 6)
     assert np.array_equal(steps[1, 2, :3, 3, 4], both[1, 2, 0, 3, 4, :3])
     assert np.array_equal(steps[1, 2, 3:, 3, 4], both[1, 2, 1:, 3, 4, 3])
 
 
+def test_difference_pictures_by_hand() -> None:
+    # One pixel of five frames, and one that is always as it was.
+    luma = np.array([[10, 90], [20, 90], [5, 90], [200, 90], [0, 90]], dtype=np.uint8)
+    steps = to_channels(luma.reshape(1, 5, 1, 2, 1), ClipSpec(input="difference"))
+    assert steps.dtype == np.uint8
+    # 128 + 2 (5 - 10), 128 + 2 (200 - 20) cut at 255, 128 + 2 (0 - 5)
+    assert steps[0, :, 0, 0].tolist() == [118, 255, 118]
+    assert steps[0, :, 0, 1].tolist() == [128, 128, 128]
+
+
 @pytest.mark.parametrize(("views", "clips"), [(1, 1), (2, 6), (5, 15)])
-@pytest.mark.parametrize("kind", ["rgb", "motion"])
+@pytest.mark.parametrize("kind", ["rgb", "motion", "difference"])
 def test_clip_shape(views: int, clips: int, kind: str, make_video: MakeVideo) -> None:
     spec = ClipSpec(frames=5, size_px=32, resize_px=40, input=kind)
     data = read_clip(str(make_video()), spec, views, Limits())
@@ -482,3 +498,17 @@ def test_damage_is_passed_on(make_video: MakeVideo, tmp_path: Path) -> None:
 def test_unreadable_file_raises(tmp_path: Path) -> None:
     with pytest.raises(VideoError):
         read_clip(str(tmp_path / "none.mp4"), ClipSpec(), 1, Limits())
+
+
+def test_difference_steps_are_those_of_five_frames_around_the_moment(make_video: MakeVideo) -> None:
+    spec = ClipSpec(frames=3, size_px=32, resize_px=48, input="difference", step_s=0.1)
+    luma = replace(spec, input="flow", pairs=4)  # decoded: the same five frames, as they are
+    data = read_time_steps(str(make_video()), spec, 1, Limits())
+    frames = read_time_steps(str(make_video()), luma, 1, Limits()).clips[0].astype(int)
+    assert data.clips.shape == (1, 3, 3, 48, 64)
+    wanted = (128 + 2 * (frames[:, 2:] - frames[:, :3])).clip(0, 255)
+    assert np.array_equal(data.clips[0], wanted)
+    assert [lumas(step.astype(np.uint8)) for step in frames] == [
+        [2, 3, 4, 5, 6], [10, 11, 12, 13, 14], [18, 19, 20, 21, 22],
+    ]  # fmt: skip
+    assert data.frames_used == 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,29 @@ def test_header_needs_matching_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"classes": ("a", "b\n")}, {"temperature": 0.0}, {"clip": ClipSpec(1024, 1024, 1024)}]
+    "wrong",
+    [
+        {"classes": ("a", "b\n")},
+        {"temperature": 0.0},
+        {"clip": ClipSpec(1024, 1024, 1024)},
+        {"min_confidence": 1.5},
+    ],
 )
 def test_a_header_checks_itself(wrong: dict[str, Any]) -> None:
     good = Header(ModelSpec(classes=2), CLIP, ("a", "[bold]b ä 動画"))
     with pytest.raises(UsageError):
         replace(good, **wrong)
+
+
+def test_the_threshold_is_kept_and_older_files_have_none(path: Path) -> None:
+    header = replace(read_header(path), min_confidence=0.625)
+    assert Header.from_json(header.to_json()) == header
+    values = json.loads(header.to_json())
+    del values["min_confidence"]
+    assert Header.from_json(json.dumps(values)).min_confidence == 0
+    values["min_confidence"] = "high"
+    with pytest.raises(UsageError, match="min_confidence must be a number"):
+        Header.from_json(json.dumps(values))
 
 
 def test_half_precision_weights_are_read(path: Path, tmp_path: Path) -> None:

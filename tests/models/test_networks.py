@@ -14,7 +14,7 @@ from vidlabel.models.base import Normalise
 from vidlabel.models.build import build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.models.conv_lstm import ConvLstm
-from vidlabel.models.trunks import make_trunk, trunk_names
+from vidlabel.models.trunks import input_scale, make_trunk, trunk_names
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.train.recipes import RECIPES
 
@@ -60,6 +60,16 @@ def test_motion_input_sees_change_not_stillness() -> None:
     moving[:, 2] += 30
     assert normalise(moving)[:, 2].min() > 0.5
     assert normalise(moving)[:, 1].abs().max() < 1e-5
+
+
+def test_no_change_is_nothing_to_the_trunk() -> None:
+    grey = torch.full((1, 3, 4, 4), 128.0)
+    for trunk in ("mnasnet0_5", "efficientnet_lite0"):
+        normalise = Normalise(ClipSpec(input="difference"), *input_scale(trunk))
+        assert normalise(grey).abs().max() < 1e-5
+    assert Normalise(ClipSpec(), *input_scale("efficientnet_lite0"))(grey).allclose(
+        torch.tensor(1 / 128)
+    )
 
 
 def test_residual_blocks_start_as_the_identity() -> None:
@@ -167,3 +177,28 @@ def test_a_trunk_that_is_unknown_or_takes_no_such_frames_is_one_clear_line() -> 
     with pytest.raises(UsageError, match=r"--trunk vit_b_16: does not accept frames of 112 pixels"):
         make_trunk("vit_b_16", 112)
     assert make_trunk("vit_b_16", 224)[1] == 768
+
+
+def test_statistics_are_mean_and_deviation_and_have_a_say_of_their_own() -> None:
+    torch.manual_seed(0)
+    spec = ModelSpec(classes=3, hidden=8, features=8, embed=8, statistics=True)
+    network = build_model(spec, CLIP).eval()
+    assert isinstance(network, CnnBiRnn)
+    frames = torch.rand(2, 6, 1280)
+    answers = network.answers(frames)
+    assert answers.shape == (2, 2, 3)
+    torch.testing.assert_close(network.read(frames)[1], answers.mean(1))
+    # the order of the steps is the RNN's matter alone
+    turned = network.answers(frames.flip(1))
+    torch.testing.assert_close(turned[:, 1], answers[:, 1])
+    assert not torch.allclose(turned[:, 0], answers[:, 0], atol=1e-6)
+    # by hand: what the second classifier sees
+    seen = torch.cat([frames.mean(1), frames.std(1, correction=0)], 1)
+    norm, layer = network.scale, network.classify["statistics"]  # type: ignore[index]
+    wanted = layer(seen / (1 + norm.eps) ** 0.5)
+    torch.testing.assert_close(answers[:, 1], wanted, atol=1e-4, rtol=1e-4)
+    # one step deviates from nothing, and can be learned from
+    one = torch.rand(2, 1, 1280, requires_grad=True)
+    network.answers(one).sum().backward()
+    assert one.grad is not None
+    assert bool(one.grad.isfinite().all())

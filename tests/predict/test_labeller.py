@@ -128,6 +128,19 @@ def test_min_confidence_makes_a_label_uncertain(colours: list[Path], labeller: L
     assert row.confidence == row.top[0][1]
 
 
+def test_a_model_says_itself_when_it_is_uncertain(colours: list[Path]) -> None:
+    checkpoint = colour_checkpoint()
+    unsure = replace(checkpoint, header=replace(checkpoint.header, min_confidence=0.9999))
+    path = str(colours[0])
+    (as_is,) = Labeller(checkpoint, "cpu").predict([path])
+    assert as_is.label == as_is.top[0][0]
+    labeller = Labeller(unsure, "cpu")
+    (row,) = labeller.predict([path])
+    assert (row.label, row.reason, row.top) == (UNCERTAIN, "low_confidence", as_is.top)
+    (asked,) = labeller.predict([path], PredictSpec(min_confidence=0.0))
+    assert asked.label == as_is.label
+
+
 def test_views_average_stretches_and_crops(tmp_path: Path) -> None:
     """A video half red, half green: two views see both, and give both the same share."""
     path = tmp_path / "half.mp4"

@@ -71,9 +71,10 @@ _DEFAULT_LIMITS = Limits()
 @STREAM
 @click.option(
     "--min-confidence",
-    default=0.0,
+    type=float,
     metavar="P",
-    help="Label a video `uncertain` if the probability of its best class is lower.",
+    help="Label a video `uncertain` if the probability of its best class is lower.  "
+    "[default: the model's own]",
 )
 @EMBEDDINGS
 @DEVICE
@@ -125,7 +126,7 @@ _DEFAULT_LIMITS = Limits()
 def predict(
     inputs: tuple[str, ...], out: str, format_name: str | None, from_file: Any,
     include: tuple[str, ...], exclude: tuple[str, ...], model: str, top_k: int, views: int,
-    strategy: Any, stream: Any, min_confidence: float, embeddings: Path | None, device: str,
+    strategy: Any, stream: Any, min_confidence: float | None, embeddings: Path | None, device: str,
     precision: Any, batch_size: int | None, workers: int | None, timeout: float, max_pixels: int,
     max_duration: float, max_memory: int, allow_formats: tuple[str, ...], restart: bool,
     retry_failed: bool, excel_safe: bool, fail_fast: bool, dry_run: bool, quiet: bool,

@@ -12,6 +12,9 @@ from vidlabel.clips.sample import CROPS, clip_times, every_frame
 from vidlabel.specs import ClipSpec, Limits, OnPacket, PixelKind
 from vidlabel.video.reader import open_video
 
+NO_CHANGE, DIFFERENCE_GAIN = 128, 2
+"""Of difference pictures: the grey of what does not change, and levels for each level of luma."""
+
 RUN = 64
 """Most time steps per part if a whole video is read, which bounds the memory."""
 
@@ -46,15 +49,26 @@ def crop(pixels: NDArray[np.uint8], size_px: int, place: str) -> NDArray[np.uint
     return pixels[..., top : top + size_px, left : left + size_px]
 
 
-def to_channels(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def to_channels(frames: NDArray[np.uint8], spec: ClipSpec) -> NDArray[np.uint8]:
     """Frames (..., T, n, H, W, C) to time steps (..., T, c, H, W): one RGB frame, the luma of n
-    frames, or the RGB of the first and the luma of the others."""
+    frames, the differences of such, or the RGB of the first and the luma of the others."""
+    if spec.input == "difference":
+        return differences(frames[..., 0])
     if frames.shape[-1] == 1:
         return frames[..., 0]
     rgb = np.moveaxis(frames[..., 0, :, :, :3], -1, -3)
     if frames.shape[-1] == 3:
         return rgb
     return np.concatenate([rgb, frames[..., 1:, :, :, 3]], axis=-3)
+
+
+def differences(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luma (..., n, H, W) to pictures (..., n - 2, H, W) of what changes from each frame to the
+    second after it: NO_CHANGE where nothing does, DIFFERENCE_GAIN more for each level brighter."""
+    change = np.subtract(luma[..., 2:, :, :], luma[..., :-2, :, :], dtype=np.int16)
+    change *= DIFFERENCE_GAIN
+    change += NO_CHANGE
+    return np.clip(change, 0, 255, out=change).astype(np.uint8)
 
 
 def pixel_kind(spec: ClipSpec) -> PixelKind:
@@ -79,7 +93,7 @@ def read_time_steps(
             times.ravel().tolist(), spec.resize_px, pixel_kind(spec), spec.aspect
         )
         return ClipData(
-            clips=to_channels(frames.pixels.reshape(*times.shape, *frames.pixels.shape[1:])),
+            clips=to_channels(frames.pixels.reshape(*times.shape, *frames.pixels.shape[1:]), spec),
             duration_s=video.duration_s,
             frames_used=len(np.unique(frames.times_s)),
             padded=padded,

@@ -45,9 +45,9 @@ def sample_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[n
 def clip_times(
     video: Video, spec: ClipSpec, stretches: int, each: int = 1
 ) -> tuple[NDArray[np.float64], bool]:
-    """Times (stretches, T, n) of the n frames of each time step (1 for RGB, 3 for motion,
-    `pairs` + 1 for flow, after the one for RGB if there are both); and whether some are repeated
-    because the video is too short for the clip.
+    """Times (stretches, T, n) of the n frames of each time step (1 for RGB, otherwise
+    `luma_frames`, after the one for RGB if there are both); and whether some are repeated because
+    the video is too short for the clip.
 
     A video with fewer frames than the clip gives each of its frames once, in order, and then
     repeats the last one, instead of being slowed down. A video shorter than a clip at `spec.fps` is
@@ -117,7 +117,7 @@ def _around(video: Video, spec: ClipSpec, steps: NDArray[np.float64]) -> NDArray
 
     Times that would be outside the video are moved inside, so that the frames still show motion.
     """
-    count = spec.pairs + 1 if spec.has_flow else 3
+    count = spec.luma_frames
     before = count // 2
     if spec.has_flow and spec.step_s == 0:
         times, starts = every_frame(video)

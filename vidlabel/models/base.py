@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidlabel.models.trunks import load_trunk
+from vidlabel.clips.read import NO_CHANGE
+from vidlabel.models.trunks import IMAGENET_MEAN, IMAGENET_STD, load_trunk
 from vidlabel.specs import ClipSpec
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA_MEAN, LUMA_STD = 0.45, 0.25
 MOTION_GAIN = 8.0
 """Factor of frame differences, which brings them to a spread similar to that of luma."""
@@ -24,8 +23,9 @@ FLOW_STD = 8.0
 class Normalise(nn.Module):
     """Pixels (N, C, H, W), 0..255, to the trunk's input (N, C, H, W).
 
-    RGB is normalised by a mean and deviation per channel. The luma of three consecutive frames
-    (before, now, after) becomes (now, now - before, after - now): appearance and motion. The mean
+    RGB is normalised by a mean and deviation per channel; difference pictures by the deviation, so
+    that no change is 0. The luma of three consecutive frames (before, now, after) becomes (now,
+    now - before, after - now): appearance and motion. The mean
     of flow is subtracted, as it is mostly the camera's motion (Simonyan and Zisserman 2014, arXiv
     1406.2199, section 3.1).
     """
@@ -41,8 +41,9 @@ class Normalise(nn.Module):
             mix = torch.tensor([[0.0, 1 / LUMA_STD, 0.0], [-gain, gain, 0.0], [0.0, -gain, gain]])
             shift = torch.tensor([-LUMA_MEAN / LUMA_STD, 0.0, 0.0])
         else:
+            middle = (NO_CHANGE / 255,) * 3 if clip.input == "difference" else mean
             mix = torch.diag(1 / torch.tensor(std))
-            shift = -torch.tensor(mean) / torch.tensor(std)
+            shift = -torch.tensor(middle) / torch.tensor(std)
         self.register_buffer("mix", (mix / 255).reshape(3, 3, 1, 1), persistent=False)
         self.register_buffer("shift", shift, persistent=False)
         self.mix: Tensor

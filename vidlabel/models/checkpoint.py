@@ -32,6 +32,7 @@ from vidlabel.models.base import ClipModel
 from vidlabel.models.build import build_model
 from vidlabel.models.kinetics import KINETICS
 from vidlabel.models.video_net import fetch_kinetics, kinetics_classes
+from vidlabel.models.weights import shipped_file
 from vidlabel.specs import SHIPPED, ClipSpec, ModelSpec, from_dict, to_dict
 from vidlabel.text import safe
 
@@ -41,7 +42,7 @@ MAX_CLIP_BYTES = 64 * 1024**2
 MAX_CLASS_NAME = 255  # longest name of a folder
 BEST = "best.safetensors"
 _FOLDS_NAMED = 10
-_LATER = {"sources", "selected_on"}  # missing in the first checkpoints
+_LATER = {"sources", "selected_on", "min_confidence"}  # missing in the first checkpoints
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "I64": torch.int64}
 
@@ -55,6 +56,8 @@ class Header:
     and on what; `trained_on` lists the ids of the training clips (`Sample.id`), `sources` the
     groups they come from, and `selected_on` the ids of the clips that the epoch was chosen on; the
     leak check of `eval` needs them. `sources` and `selected_on` are empty where unknown.
+    `min_confidence` is the default of --min-confidence: the probability below which a video is
+    likely to show none of the classes.
     """
 
     model: ModelSpec
@@ -66,6 +69,7 @@ class Header:
     trained_on: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     selected_on: tuple[str, ...] = ()
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.model.classes:
@@ -82,6 +86,8 @@ class Header:
                 )
         if not 0 < self.temperature < 1000:
             raise UsageError(f"the temperature must be 0 to 1000, got {self.temperature}")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"min_confidence must be 0 to 1, got {self.min_confidence}")
         if math.prod(self.clip.shape) > MAX_CLIP_BYTES:
             raise UsageError(
                 f"a clip of {self.clip.frames} frames of {self.clip.size_px} pixels takes more "
@@ -106,6 +112,9 @@ class Header:
         temperature = values["temperature"]
         if type(temperature) not in (int, float):
             raise UsageError(f"the temperature must be a number, got {temperature!r}")
+        least = values.get("min_confidence", 0.0)
+        if type(least) not in (int, float):
+            raise UsageError(f"min_confidence must be a number, got {least!r}")
         return cls(
             model=_spec("model", ModelSpec, values["model"]),
             clip=_spec("clip", ClipSpec, values["clip"]),
@@ -116,6 +125,7 @@ class Header:
             trained_on=_texts("trained_on", values["trained_on"]),
             sources=_texts("sources", values.get("sources", [])),
             selected_on=_texts("selected_on", values.get("selected_on", [])),
+            min_confidence=least,
         )
 
 
@@ -138,11 +148,7 @@ def find_checkpoint(name: str) -> Path:
     """The file of a shipped model, the best model of a run folder, or the path itself. Raises
     CheckpointError if there is none, or it is not a regular file."""
     if name in SHIPPED:
-        package = Path(__file__).parents[1]
-        for folder in (package / "weights", package.parent / "weights"):  # wheel, source tree
-            if (folder / SHIPPED[name]).is_file():
-                return folder / SHIPPED[name]
-        raise CheckpointError(f"the model {name} is missing from this installation; reinstall it")
+        return shipped_file(SHIPPED[name])
     path = Path(name)
     if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is refused below
         path = _best_of(path)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vidlabel.models.base import ClipModel, Normalise
 from vidlabel.models.cnn_birnn import RNNS
-from vidlabel.models.trunks import make_trunk
+from vidlabel.models.trunks import input_scale, make_trunk
 from vidlabel.specs import ClipSpec, ModelSpec
 
 MOMENTUM = 0.01
@@ -32,7 +32,7 @@ class ConvLstm(ClipModel):
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
         trunk, width = make_trunk(spec.trunk, clip.size_px, clip.channels)
-        super().__init__(Normalise(clip), trunk, spec.trunk)
+        super().__init__(Normalise(clip, *input_scale(spec.trunk)), trunk, spec.trunk)
         self.embed = nn.Linear(width, spec.embed)
         self.norm = nn.BatchNorm1d(spec.embed, momentum=MOMENTUM)
         self.rnn = RNNS[spec.cell](spec.embed, spec.hidden, batch_first=True, bidirectional=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vidlabel.errors import UsageError
 from vidlabel.models.base import ClipModel, Normalise
-from vidlabel.models.trunks import CNN_M, load_trunk, make_trunk
+from vidlabel.models.trunks import CNN_M, input_scale, load_trunk, make_trunk
 from vidlabel.specs import ClipSpec, ModelSpec
 
 TINY = 1e-12
@@ -30,7 +30,7 @@ class SingleStream(ClipModel):
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
         trunk, width = make_trunk(spec.trunk, clip.size_px, clip.channels)
-        super().__init__(Normalise(clip), trunk, spec.trunk)
+        super().__init__(Normalise(clip, *input_scale(spec.trunk)), trunk, spec.trunk)
         self.dropout = nn.Dropout(spec.dropout)
         self.classify = nn.Linear(width, spec.classes)
 
@@ -79,7 +79,8 @@ class TwoStream(ClipModel):
             raise UsageError(f"two-stream needs --input rgb+flow, got {clip.input}")
         spatial, self._width = make_trunk(spec.trunk, clip.size_px)
         temporal, width = make_trunk(spec.flow_trunk, clip.size_px, clip.channels - 3)
-        super().__init__(Normalise(clip), SideBySide(spatial, temporal, 3), spec.trunk)
+        normalise = Normalise(clip, *input_scale(spec.trunk))
+        super().__init__(normalise, SideBySide(spatial, temporal, 3), spec.trunk)
         self._flow_trunk = spec.flow_trunk
         self._flow_weight = spec.flow_weight
         self.dropout = nn.Dropout(spec.dropout)

@@ -1,5 +1,5 @@
 """Trunks, the CNNs that describe frames: torchvision's classification networks without their
-classifier, and one for optical flow."""
+classifier, EfficientNet-Lite0, and one for optical flow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torchvision
 from torch import Tensor, nn
 
 from vidlabel.errors import CheckpointError, UsageError, WeightsMissing
-from vidlabel.models.weights import fetch_weights, read_weights
+from vidlabel.models import efficientnet_lite
+from vidlabel.models.weights import fetch_weights, read_weights, shipped_weights
 from vidlabel.text import safe
 
 CLASSIFIERS = ("fc", "classifier", "heads", "head")
@@ -23,12 +24,23 @@ _FAMILIES = (
 """Networks with one output, which the classifier alone computes from features."""
 MNASNET_WIDTH = 1280
 CNN_M, CNN_M_WIDTH = "cnn_m_2048", 1024
+LITE0 = "efficientnet_lite0"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_NOT_TORCHVISIONS = (LITE0, CNN_M)
 
 
 def trunk_names() -> list[str]:
     """All names that `make_trunk` accepts."""
     known = torchvision.models.list_models(module=torchvision.models)
-    return [CNN_M, *(name for name in known if name.startswith(_FAMILIES))]
+    return [*_NOT_TORCHVISIONS, *(name for name in known if name.startswith(_FAMILIES))]
+
+
+def input_scale(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation, of pixels 0..1, that a trunk's ImageNet weights were trained with."""
+    if name == LITE0:
+        return efficientnet_lite.MEAN, efficientnet_lite.STD
+    return IMAGENET_MEAN, IMAGENET_STD
 
 
 def make_trunk(name: str, size_px: int, channels: int = 3) -> tuple[nn.Module, int]:
@@ -47,12 +59,15 @@ def make_trunk(name: str, size_px: int, channels: int = 3) -> tuple[nn.Module, i
     if name not in trunk_names():
         raise UsageError(
             f"--trunk {safe(name)}: unknown network; use one of torchvision, such as mnasnet0_5, "
-            f"resnet50, mobilenet_v3_large or swin_t, or {CNN_M}"
+            f"resnet50, mobilenet_v3_large or swin_t, or {LITE0} or {CNN_M}"
         )
     width = _width(name, size_px)  # refuses a size before any memory is used
-    trunk = _cnn_m(size_px, channels) if name == CNN_M else headless(name)
+    if name == LITE0:
+        trunk: nn.Module = efficientnet_lite.EfficientNetLite0(channels)
+    else:
+        trunk = _cnn_m(size_px, channels) if name == CNN_M else headless(name)
     ease_training(trunk)
-    if channels != 3 and name != CNN_M:
+    if channels != 3 and name not in _NOT_TORCHVISIONS:
         _widen(trunk, channels)
     return trunk, width
 
@@ -78,8 +93,9 @@ def load_trunk(trunk: nn.Module, name: str, weights: str) -> None:
     Args:
         trunk: from `make_trunk`.
         name: its name.
-        weights: `imagenet` for torchvision's own (looked for in torch's cache, then downloaded),
-            or the path of such a file.
+        weights: `imagenet` for those of EfficientNet-Lite0 that are a part of vidlabel, or
+            torchvision's own (looked for in torch's cache, then downloaded); or the path of such a
+            file.
 
     If the first layer does not have three channels, each of its channels gets the mean of the
     three kernels (cross-modality initialisation: Wang et al. 2016, arXiv 1608.00859, section 3.2).
@@ -90,7 +106,10 @@ def load_trunk(trunk: nn.Module, name: str, weights: str) -> None:
     """
     if name == CNN_M and weights == "imagenet":
         raise WeightsMissing(f"--trunk-weights imagenet: there are none for {CNN_M}")
-    state = _fetched(name) if weights == "imagenet" else read_weights(weights)
+    if name == LITE0 and weights == "imagenet":
+        state = shipped_weights(efficientnet_lite.WEIGHTS)
+    else:
+        state = _fetched(name) if weights == "imagenet" else read_weights(weights)
     if name.startswith("mnasnet"):
         state = {k.removeprefix("layers."): v for k, v in state.items() if k.startswith("layers.")}
     else:
@@ -162,8 +181,8 @@ def _width(name: str, size_px: int) -> int:
     """Number of features per frame."""
     if name.startswith("mnasnet"):
         return MNASNET_WIDTH
-    if name == CNN_M:
-        return CNN_M_WIDTH
+    if name in _NOT_TORCHVISIONS:
+        return CNN_M_WIDTH if name == CNN_M else efficientnet_lite.WIDTH
     try:
         with torch.device("meta"):
             return int(headless(name).eval()(torch.empty(1, 3, size_px, size_px)).shape[1])

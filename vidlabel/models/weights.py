@@ -1,4 +1,5 @@
-"""Files of weights as torch saves them: torchvision's, from its cache or the web, and others."""
+"""Files of weights: torchvision's, from its cache or the web, others as torch saves them, and those
+that are a part of vidlabel."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import WeightsEnum, get_weight
 
@@ -30,6 +33,33 @@ SILENCE_S = 30.0
 """Longest wait for more data."""
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
 """What can be raised where weights are read."""
+
+
+def shipped_file(name: str) -> Path:
+    """A file of weights/, in the wheel or in the source tree. Raises CheckpointError."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "weights", package.parent / "weights"):
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(f"{name} is missing from this installation; reinstall vidlabel")
+
+
+def describe_shipped(name: str) -> dict[str, str]:
+    """What a file of weights/ says of its source and licence. Raises CheckpointError."""
+    try:
+        with safe_open(shipped_file(name), "pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{name} cannot be read; reinstall vidlabel") from error
+
+
+def shipped_weights(name: str) -> dict[str, Tensor]:
+    """The tensors of a file of weights/. Raises CheckpointError."""
+    path = shipped_file(name)
+    try:
+        return load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{name} cannot be loaded; reinstall vidlabel") from error
 
 
 def fetch_weights(source: WeightsEnum, what: str) -> tuple[dict[str, Tensor], str]:

@@ -178,7 +178,7 @@ def label_videos(
         labeller.checkpoint.id,
         labeller.classes,
         min(spec.top_k, len(labeller.classes)),
-        spec.min_confidence,
+        labeller.min_confidence(spec),
     )
     with stop_asked() as stop:
         job = _LabellingRun(labeller, items, spec, output, options, run, stop)

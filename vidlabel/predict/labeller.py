@@ -233,7 +233,12 @@ class Labeller:
         mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
         embedding = tuple(output.embeddings.mean(0).tolist())
         row = replace(row, embedding=embedding, top=ranked(self.classes, mean))
-        return shown(row, spec.top_k, spec.min_confidence)
+        return shown(row, spec.top_k, self.min_confidence(spec))
+
+    def min_confidence(self, spec: PredictSpec) -> float:
+        """The probability below which a label is `uncertain`: that of `spec`, else the model's."""
+        asked = spec.min_confidence
+        return self.checkpoint.header.min_confidence if asked is None else asked
 
     def _clip(self, spec: PredictSpec) -> ClipSpec:
         """What the model sees at a time with the strategy; UsageError if it cannot do that."""
@@ -245,10 +250,10 @@ class Labeller:
                 f"--strategy {spec.strategy}: {self.checkpoint.id} reads whole clips; only models "
                 "that classify each frame or stack of flow by itself can do that"
             )
-        if clip.input == "motion" or clip.fps:
+        if clip.input in ("motion", "difference") or clip.fps:
             raise UsageError(
-                f"--strategy {spec.strategy}: {self.checkpoint.id} was trained with --input motion "
-                "or --fps; such models can only use --strategy clip"
+                f"--strategy {spec.strategy}: {self.checkpoint.id} was trained with --input "
+                f"{clip.input} or --fps; such models can only use --strategy clip"
             )
         return replace(clip, frames=1)
 

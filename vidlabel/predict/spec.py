@@ -29,8 +29,8 @@ class PredictSpec:
     """Clips; None for a size that suits the device."""
     workers: int | None = None
     """Decoder processes; None for one per core."""
-    min_confidence: float = 0.0
-    """0..1; below it the label is `uncertain`."""
+    min_confidence: float | None = None
+    """0..1; below it the label is `uncertain`. None for the value in the checkpoint."""
     limits: Limits = field(default_factory=Limits)
     strategy: Strategy = "clip"
 
@@ -40,7 +40,7 @@ class PredictSpec:
             if value is not None and not 1 <= value <= high:
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(f"{flag} must be 1 to {high}, got {value}")
-        if not 0 <= self.min_confidence <= 1:
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise UsageError(f"--min-confidence must be 0 to 1, got {self.min_confidence}")
         if self.strategy not in get_args(Strategy):
             known = ", ".join(get_args(Strategy))
