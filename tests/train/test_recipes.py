@@ -11,6 +11,7 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import ROOT
 
 from vidlabel.cli.main import cli
 from vidlabel.errors import UsageError
@@ -68,7 +69,7 @@ def test_every_setting_stands_under_one_heading() -> None:
 def test_every_network_has_recipes_that_can_be_used() -> None:
     assert RECIPES.keys() == MODELS.keys()
     for arch, named in RECIPES.items():
-        assert set(named) == {"best", "original"}
+        assert set(named) - {"imagenet"} == {"best", "original"}
         for name, recipe in named.items():
             assert recipe.values.keys() | set(recipe.published) <= SETTINGS.keys() - {"init"}
             made = gather({"model": arch, "recipe": name})
@@ -89,6 +90,22 @@ def test_what_is_published_of_the_cnn_birnn_and_nothing_else() -> None:
     for word in ("64 epochs", "256", "ImageNet", "MNASNet 0.5", "all other settings are ours"):
         assert word in made.told
     assert gather({}).told == ""
+
+
+def test_the_shipped_weights_have_a_recipe_that_leaves_them_as_they_are() -> None:
+    made = gather({"recipe": "imagenet"})
+    assert (made.model.trunk, made.train.trunk_weights) == ("efficientnet_lite0", "imagenet")
+    assert made.train.freeze_trunk
+    assert not made.train.changes_pixels  # so that each frame passes the trunk only once
+    assert (made.clip.input, made.clip.shape) == ("difference", (12, 3, 112, 112))
+    with pytest.raises(UsageError, match="--recipe imagenet: conv-lstm has none of that name"):
+        gather({"model": "conv-lstm", "recipe": "imagenet"})
+
+
+def test_the_recipe_of_the_starter_is_that_of_the_shipped_weights() -> None:
+    shipped = gather({}, ROOT / "weights" / "starter.toml")
+    again = gather({"recipe": "imagenet", "val_fraction": 0.1})
+    assert (shipped.train, shipped.clip, shipped.model) == (again.train, again.clip, again.model)
 
 
 def test_best_is_what_the_specs_say_but_for_steps_and_trunk() -> None:
@@ -154,11 +171,14 @@ def test_resize_follows_a_size_that_is_said_without_it(
         ("compile = 1", "compile must be true or false, got 1"),
         ("init = 1", "init must be a string, got 1"),
         ("init = ['a']", "init must be a string"),
-        ("input = 'RGB'", "input must be rgb or motion or flow or rgb+flow, got 'RGB'"),
+        (
+            "input = 'RGB'",
+            "input must be rgb or motion or difference or flow or rgb+flow, got 'RGB'",
+        ),
         ("seed = 1979-05-27", "seed must be a whole number"),
         ("model = 'resnet'", "model must be cnn-birnn"),
-        ("recipe = 'worst'", "recipe must be best or original, got 'worst'"),
-        ("recipe = 1", "recipe must be best or original"),
+        ("recipe = 'worst'", "recipe must be best or imagenet or original, got 'worst'"),
+        ("recipe = 1", "recipe must be best or imagenet or original"),
         ("[train]\nlr = 1", "train is a table"),
         ("lr.x = 1", "lr is a table"),
         ("epochs = 3\nepochs = 4", "cannot be read"),

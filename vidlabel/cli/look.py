@@ -27,6 +27,9 @@ def models() -> int:
         "weights",
     ]  # fmt: skip
     console.table("Trained models: vidlabel predict --model NAME", columns, _ready())
+    columns = ["trunk", "licence", "copyright", "source"]
+    title = "Shipped ImageNet weights: vidlabel train --recipe imagenet"
+    console.table(title, columns, _shipped_trunks())
     columns = ["model", "parameters", "clip", "GFLOPs", "published top-1", "on", "protocol"]
     console.table("Networks to train: vidlabel train --model NAME", columns, _trainable())
     return ExitCode.OK
@@ -50,7 +53,8 @@ def _ready() -> list[list[object]]:
             f"{gflops:.1f}", len(header.classes),
             f"{header.metrics['held_out_top1']:.1%}",
             f"{header.metrics['held_out_videos']} held-out videos",
-            f"shipped, {find_checkpoint(name).stat().st_size:,} bytes",
+            f"shipped, {find_checkpoint(name).stat().st_size:,} bytes, "
+            f"{header.training.get('licence', 'MIT')}",
         ])  # fmt: skip
     for name, about in KINETICS.items():
         rows.append([
@@ -59,6 +63,16 @@ def _ready() -> list[list[object]]:
             "in torch's cache" if are_cached(name) else "to download",
         ])  # fmt: skip
     return rows
+
+
+def _shipped_trunks() -> list[list[object]]:
+    """Rows of the trunks whose ImageNet weights are a part of vidlabel."""
+    from vidlabel.models.efficientnet_lite import WEIGHTS
+    from vidlabel.models.trunks import LITE0
+    from vidlabel.models.weights import describe_shipped
+
+    about = describe_shipped(WEIGHTS)
+    return [[LITE0, *(about[key] for key in ("licence", "copyright", "source"))]]
 
 
 def _trainable() -> list[list[object]]:
@@ -108,6 +122,7 @@ def _about(header: Header) -> list[list[str]]:
         ["clip", str(header.clip)],
         ["classes", ", ".join(header.classes)],
         ["temperature", str(header.temperature)],
+        ["min_confidence", str(header.min_confidence)],
         *([name, str(value)] for name, value in sorted(header.metrics.items())),
         *([name, _shown(value)] for name, value in sorted(header.training.items())),
         ["trained_on", f"{len(header.trained_on)} clips"],

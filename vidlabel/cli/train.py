@@ -37,7 +37,8 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 @click.option(
     "--recipe",
     type=click.Choice(RECIPE_NAMES),
-    help="A set of settings: the best that we know, or those published with the original."
+    help="A set of settings: the best that we know, those published with the original, or those "
+    "for the shipped ImageNet weights."
     f"  [default: {DEFAULT_RECIPE}]",
 )
 @click.option(

@@ -84,7 +84,9 @@ class TrainSpec:
         "the last layer starts from random weights.",
     )
     trunk_weights: str = setting(
-        "none", "Weights that the CNN starts from; auto: ImageNet weights if they are available."
+        "none",
+        "Weights that the CNN starts from; auto: ImageNet weights if they are available. Those of "
+        "efficientnet_lite0 are part of vidlabel.",
     )
     precision: Precision = setting(
         "auto", "CNN precision; auto: bf16 on a GPU that supports it, otherwise fp32."
@@ -162,6 +164,13 @@ _PLAIN: dict[str, bool | int | float | str] = {
 """Common to systems that use nothing but an optimizer."""
 _OURS: dict[str, bool | int | float | str] = {"epoch_steps": 50}
 """Common to our own recipes: 40 epochs are at least 2,000 optimizer steps."""
+_SHIPPED_TRUNK: dict[str, bool | int | float | str] = {
+    "trunk": "efficientnet_lite0", "trunk_weights": "imagenet", "freeze_trunk": True,
+    "statistics": True, "input": "difference", "frames": 12, "size": 112, "resize": 112,
+    "aspect": 1.0, "crop": 1.0, "colour": 0.0, "noise": 0.0, "window": 0.8, "dropout": 0.5,
+    "batch_size": 64, "lr": 2e-3, "epochs": 8, "epoch_steps": 100,
+}  # fmt: skip
+"""For the shipped ImageNet weights, as measured for `starter`: see weights/README.md."""
 _CONV_LSTM: dict[str, bool | int | float | str] = {
     "trunk": "resnet152", "trunk_weights": "imagenet", "freeze_trunk": True, "cell": "lstm",
     "embed": 512, "hidden": 1024, "features": 1024, "summary": "attention",
@@ -197,6 +206,7 @@ DEFAULT_RECIPE = "best"
 RECIPES: dict[str, dict[str, Recipe]] = {
     "cnn-birnn": {
         "best": Recipe(values=_OURS | {"trunk_weights": "auto"}),
+        "imagenet": Recipe(values=_SHIPPED_TRUNK),
         "original": Recipe(
             values={"epochs": 64, "embed": 256, "trunk_weights": "imagenet"},
             published=("model", "epochs", "embed", "trunk_weights"),
@@ -257,5 +267,6 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     },
     "video-net": {"best": Recipe(values=_VIDEO_NET), "original": Recipe(values=_VIDEO_NET)},
 }
-"""By network, then by name; every network has both. `best` is the best that we know, `original`
-the published settings of the system that the network comes from."""
+"""By network, then by name. Every network has `best`, the best that we know, and `original`, the
+published settings of the system that the network comes from; `imagenet` is for the shipped
+weights."""

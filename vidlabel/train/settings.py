@@ -178,6 +178,9 @@ def gather(
     name = str(_first(layers, "recipe") or DEFAULT_RECIPE)
     if arch not in RECIPES:  # a checkpoint can say anything
         raise UsageError(f"--init {safe(init)}: model {safe(arch)} is unknown")
+    if name not in RECIPES[arch]:
+        known = ", ".join(RECIPES[arch])
+        raise UsageError(f"--recipe {safe(name)}: {arch} has none of that name; it has {known}")
     recipe = RECIPES[arch][name]
     layers.append(("ours", {"model": arch, **recipe.values}))
     layers.append(("ours", {key: each.default for key, each in SETTINGS.items()}))
