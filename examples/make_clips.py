@@ -24,7 +24,7 @@ CLIPS = {
     "wave": 500002,
     "wave_both_hands": 500003,
 }
-"""Action and seed: none trained on, and of eight tried, one that the starter model gets right."""
+"""Action and seed: none trained on, and of eight tried, one that an earlier starter got right."""
 
 
 def main() -> None:

@@ -117,8 +117,8 @@ def test_the_python_snippet_runs(
     monkeypatch.chdir(ROOT)
     exec(compile(snippet, "README.md", "exec"), {})
     output = capsys.readouterr().out
-    assert "examples/clips/wave.mp4 wave " in output
-    assert "examples/clips/bend.mp4 bend " in output
+    assert "examples/clips/walk.mp4 walk " in output
+    assert "examples/clips/run.mp4 run " in output
     assert "(256,)" in output
 
 
