@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidlabel.datasets.hmdb51 import HMDB51
-from vidlabel.datasets.layout import videos_below
-from vidlabel.datasets.public import OfficialLists, PublicDataset
+from vidlabel.datasets.public import OfficialLists, PublicDataset, videos_below
 from vidlabel.datasets.ucf101 import UCF101
 from vidlabel.errors import UsageError
 from vidlabel.text import first_few
 
 PUBLIC: dict[str, PublicDataset] = {data.name: data for data in (HMDB51, UCF101)}
 """Data sets with official splits, by name."""
+
+
+def source_in(label: str, name: str) -> str | None:
+    """The source video in a clip's name of HMDB51's or UCF-101's form; None for other names."""
+    return next(filter(None, (data.source_in(label, name) for data in PUBLIC.values())), None)
 
 
 @dataclass(frozen=True)

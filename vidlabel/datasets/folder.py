@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vidlabel.datasets.hmdb51 import film_of
+from vidlabel.datasets.complete import source_in
+from vidlabel.datasets.public import videos_below
 from vidlabel.datasets.samples import Sample
-from vidlabel.datasets.ucf101 import group_of
 from vidlabel.errors import UsageError
-from vidlabel.files.find import find_videos
 
 _BLOCKS = re.compile(r"blocks:(\d+)")
 
@@ -41,11 +40,10 @@ def read_folder(root: Path, group_pattern: str | None = None) -> list[Sample]:
         raise UsageError(f"--group-pattern: {error}") from error
     samples = []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        for item in find_videos([str(folder)]):
-            if item.problem is None:
-                below = str(Path(item.path).relative_to(root))
-                group = _match(pattern, below) if pattern else guess_group(below, folder.name)
-                samples.append(Sample(item.path, folder.name, group))
+        for path in videos_below(folder):
+            below = str(path.relative_to(root))
+            group = _match(pattern, below) if pattern else guess_group(below, folder.name)
+            samples.append(Sample(str(path), folder.name, group))
     if not samples:
         raise UsageError(f"{root}: no videos in its sub-folders; there must be one per class")
     return _in_blocks(samples, int(blocks[1])) if blocks else samples
@@ -59,7 +57,7 @@ def guess_group(path: str, label: str) -> str:
     (`anna_walk_03` and `anna_run_1`: `anna`). A name without anything else is its own group.
     """
     stem = Path(path).stem
-    if known := film_of(label, Path(path).name) or group_of(path):
+    if known := source_in(label, Path(path).name):
         return known
     rest = re.sub(r"[_\-. ]+\d+$", "", stem)
     rest = re.sub(rf"(^|[_\-. ]){re.escape(label)}([_\-. ]|$)", " ", rest, flags=re.IGNORECASE)

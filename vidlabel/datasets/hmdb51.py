@@ -11,21 +11,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vidlabel.datasets.layout import read_lines
-from vidlabel.datasets.public import OfficialLists, PublicDataset
+from vidlabel.datasets.public import OfficialLists, PublicDataset, check_present, read_lines
 from vidlabel.errors import UsageError
-from vidlabel.text import first_few
 
 SPLITS = (1, 2, 3)
 
 _LIST = re.compile(r"(?P<label>.+)_test_split(?P<number>[123])\.txt")
 _TAGS = re.compile(r"_[a-z]_[a-z]{2}_np\d+_[a-z]{2}_[a-z]{3}_\d+$")
 _PARTS = {"0": "", "1": "train", "2": "test"}
-
-
-def source_of(label: str, name: str) -> str:
-    """`label/film`: the source video of a clip, from which other clips of its class come too."""
-    return f"{label}/{film_of(label, name) or Path(name).stem}"
 
 
 def film_of(label: str, name: str) -> str | None:
@@ -47,13 +40,9 @@ def _listed_classes(folder: Path) -> set[str]:
 
 
 def _parse_lists(folder: Path) -> OfficialLists:
-    names = {path.name for path in folder.iterdir()}
     classes = tuple(sorted(_listed_classes(folder)))
     wanted = {(k, n): f"{k}_test_split{n}.txt" for k in classes for n in SPLITS}
-    absent = [name for name in wanted.values() if name not in names]
-    if absent:
-        verb = "list is" if len(absent) == 1 else "lists are"
-        raise UsageError(f"{folder}: split {verb} missing: {first_few(absent)}")
+    check_present(folder, wanted.values())
     splits: dict[int, dict[str, str]] = {number: {} for number in SPLITS}
     listed: set[str] = set()
     for (label, number), name in wanted.items():
@@ -90,5 +79,5 @@ HMDB51 = PublicDataset(
     example_list="brush_hair_test_split1.txt",
     parse_lists=_parse_lists,
     listed_classes=_listed_classes,
-    source_of=source_of,
+    source_in=film_of,
 )

@@ -12,9 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vidlabel.datasets.hmdb51 import film_of
+from vidlabel.datasets.complete import source_in
 from vidlabel.datasets.samples import Sample
-from vidlabel.datasets.ucf101 import group_of
 from vidlabel.errors import UsageError
 
 MEMORISED = (0.95, 1.0)
@@ -129,7 +128,7 @@ def find_leak(
 def _named_source(clip: str) -> str | None:
     """Class and source video in an id of HMDB51's or UCF-101's form."""
     label, _, name = clip.partition("/")
-    source = film_of(label, name) or group_of(name)
+    source = source_in(label, name)
     return f"{label}/{source}" if source else None
 
 

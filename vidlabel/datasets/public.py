@@ -1,15 +1,27 @@
-"""A public data set: what its clips and lists are called, how many there are, how it is read."""
+"""A public data set: what its clips and official lists are called, where they lie on disk, and how
+they are read."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidlabel.datasets.layout import LabelOf, find_clips, find_lists
 from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.errors import UsageError
+from vidlabel.files.find import find_videos
+from vidlabel.text import first_few
+
+_DEPTH = 2
+"""How many folders deep clips and lists are searched: archives unpack into folders of their own."""
+_MOST_FOLDERS = 5000
+"""Limit of the search beside ROOT, whose parent folder may hold anything."""
+ARCHIVES = (".rar", ".zip")
+
+LabelOf = Callable[[str], str | None]
+"""The class of a clip that lies in no class folder, from its file name; None: not a clip."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +56,52 @@ class PublicDataset:
     """Reads all lists in a folder. Raises UsageError where one is missing or damaged."""
     listed_classes: Callable[[Path], set[str]]
     """The classes that the lists in a folder name, even where some lists are missing."""
-    source_of: Callable[[str, str], str]
-    """The source video (group) of a clip, from its class and name."""
+    source_in: Callable[[str, str], str | None]
+    """The source video in the name of a clip, from its class and name; None for other names."""
     label_of: Callable[[OfficialLists], LabelOf] = lambda lists: lambda name: None
 
+    def source_of(self, label: str, name: str) -> str:
+        """`label/source`: the group of a clip. Other clips of its class have the same source."""
+        return f"{label}/{self.source_in(label, name) or Path(name).stem}"
+
     def find_lists(self, root: Path, splits: Path | None = None) -> Path:
-        """The folder with the official lists: see `layout.find_lists`. Raises UsageError."""
-        return find_lists(root, splits, self.split_list_name, self.example_list)
+        """The folder with the official lists: `root`, one below it, or one beside it; or one below
+        `splits`, if it is given.
+
+        Raises:
+            UsageError: there are no lists, or a folder does not exist.
+        """
+        for folder in (root, splits or root):
+            if not folder.is_dir():
+                raise UsageError(f"{folder}: no such folder")
+        beside = dict.fromkeys((root.absolute().parent, root.resolve().parent))
+        for place in (splits,) if splits else (root, *beside):
+            for level in _levels(place):
+                for folder in level:
+                    if any(map(self.split_list_name.fullmatch, _scan(folder)[1])):
+                        return folder
+        where = f"in {splits}" if splits else f"in {root} or beside it"
+        raise UsageError(
+            f"no split lists such as {self.example_list} {where}; name their folder with --splits"
+            f"{_packed(root)}"
+        )
 
     def find_clips(self, root: Path, lists: OfficialLists) -> list[tuple[str, Path]]:
-        """Class and path of each video: see `layout.find_clips`. Raises UsageError."""
-        return find_clips(root, lists.classes, self.label_of(lists))
+        """Class and path of each video. A folder beside the class folders that holds videos counts
+        as a class; videos beside them are named by `label_of`.
+
+        Raises:
+            UsageError: there is no class folder in `root`, nor up to two folders deeper.
+        """
+        label_of = self.label_of(lists)
+        for level in _levels(root):
+            homes = [_clips_in(folder, lists.classes, label_of) for folder in level]
+            if any(clips is not None for clips in homes):
+                return [clip for clips in homes for clip in clips or ()]
+        raise UsageError(
+            f"{root}: no class folder such as {min(lists.classes)}, nor up to {_DEPTH} folders "
+            f"deeper{_packed(root)}"
+        )
 
     def read(self, root: Path, splits: Path | None = None) -> Dataset:
         """The data set on disk, sorted by class and name. A clip's group is its source video.
@@ -108,3 +155,64 @@ class PublicDataset:
         pairs = sorted(tuple(clip.split("/", 1)) for clip in lists.clips)
         samples = tuple(Sample(f"{k}/{name}", k, self.source_of(k, name)) for k, name in pairs)
         return Dataset(self.name, samples, lists.splits, (), (), lists.classes)
+
+
+def videos_below(folder: Path) -> list[Path]:
+    """All videos in a folder, at any depth."""
+    return [Path(item.path) for item in find_videos([str(folder)]) if item.problem is None]
+
+
+def check_present(folder: Path, names: Iterable[str]) -> None:
+    """Check that a folder has these official lists. Raises UsageError."""
+    if absent := [name for name in names if not (folder / name).exists()]:
+        verb = "list is" if len(absent) == 1 else "lists are"
+        raise UsageError(f"{folder}: split {verb} missing: {first_few(absent)}")
+
+
+def read_lines(path: Path) -> list[tuple[str, str]]:
+    """The lines of a list that are not blank, stripped, each with `path:number` for messages.
+    Raises UsageError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    lines = [(f"{path}:{number}", line.strip()) for number, line in enumerate(text.split("\n"), 1)]
+    return [(where, line) for where, line in lines if line]
+
+
+def _levels(root: Path) -> Iterator[list[Path]]:
+    """The folder, then its sub-folders, then theirs; sorted, without hidden ones."""
+    level, seen = [root], 1
+    for _ in range(_DEPTH + 1):
+        yield level
+        level = [below for folder in level for below in _scan(folder)[0]][: _MOST_FOLDERS - seen]
+        seen += len(level)
+
+
+def _scan(folder: Path) -> tuple[list[Path], list[str]]:
+    """Sub-folders, and names of files, without hidden ones; nothing if it cannot be read."""
+    try:
+        names = sorted(os.listdir(folder), key=os.fsencode)  # noqa: PTH208
+    except OSError:
+        return [], []
+    seen = [folder / name for name in names if not name.startswith(".")]
+    folders = [path for path in seen if os.path.isdir(path)]  # noqa: PTH112  (False, never raises)
+    inside = set(folders)
+    return folders, [path.name for path in seen if path not in inside]
+
+
+def _clips_in(
+    folder: Path, classes: Collection[str], label_of: LabelOf
+) -> list[tuple[str, Path]] | None:
+    """Class and path of each video in a folder of class folders; None if it is no such folder."""
+    folders, files = _scan(folder)
+    loose = [(label, folder / name) for name in files if (label := label_of(name)) is not None]
+    if not loose and not any(below.name in classes for below in folders):
+        return None
+    return loose + [(below.name, path) for below in folders for path in videos_below(below)]
+
+
+def _packed(root: Path) -> str:
+    """What to do where only archives are found."""
+    packed = [name for name in _scan(root)[1] if name.lower().endswith(ARCHIVES)]
+    return f"; unpack {packed[0]} first, see vidlabel data --help" if packed else ""

@@ -11,10 +11,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from vidlabel.datasets.layout import LabelOf, read_lines
-from vidlabel.datasets.public import OfficialLists, PublicDataset
+from vidlabel.datasets.public import (
+    LabelOf,
+    OfficialLists,
+    PublicDataset,
+    check_present,
+    read_lines,
+)
 from vidlabel.errors import UsageError
-from vidlabel.text import first_few
 
 SPLITS = (1, 2, 3)
 
@@ -23,13 +27,8 @@ _CLASSES = "classInd.txt"
 _LISTS = {(n, part): f"{part}list{n:02}.txt" for n in SPLITS for part in ("train", "test")}
 
 
-def source_of(label: str, name: str) -> str:
-    """`label/gNN`: the source video of a clip, from which other clips of its class come too."""
-    return f"{label}/{group_of(name) or Path(name).stem}"
-
-
-def group_of(name: str) -> str | None:
-    """`gNN` of a clip's name; None for a name that is not of UCF-101's form."""
+def group_of(label: str, name: str) -> str | None:
+    """`gNN` of a clip's name, whatever its class; None for a name that is not of UCF-101's form."""
     match = _CLIP.fullmatch(Path(name).stem)
     return match["group"] if match else None
 
@@ -53,10 +52,7 @@ def _listed_classes(folder: Path) -> set[str]:
 
 
 def _parse_lists(folder: Path) -> OfficialLists:
-    absent = [n for n in (_CLASSES, *_LISTS.values()) if not (folder / n).is_file()]
-    if absent:
-        verb = "list is" if len(absent) == 1 else "lists are"
-        raise UsageError(f"{folder}: split {verb} missing: {first_few(absent)}")
+    check_present(folder, (_CLASSES, *_LISTS.values()))
     numbers = _read_classes(folder / _CLASSES)
     splits: dict[int, dict[str, str]] = {number: {} for number in SPLITS}
     for (number, part), name in _LISTS.items():
@@ -111,6 +107,6 @@ UCF101 = PublicDataset(
     example_list="trainlist01.txt",
     parse_lists=_parse_lists,
     listed_classes=_listed_classes,
-    source_of=source_of,
+    source_in=group_of,
     label_of=_label_of,
 )

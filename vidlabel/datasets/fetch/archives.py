@@ -21,7 +21,6 @@ from typing import Any
 
 from vidlabel.errors import OutputError, RunError, VidlabelError
 
-SUFFIXES = (".rar", ".zip")
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _RAR_MAGIC = b"Rar!\x1a\x07"
 MAGIC = (*_ZIP_MAGIC, _RAR_MAGIC)

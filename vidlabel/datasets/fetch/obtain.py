@@ -19,6 +19,7 @@ from vidlabel.datasets.fetch import archives as packed
 from vidlabel.datasets.fetch.download import Expected, Patience, check_url, download, sha256
 from vidlabel.datasets.fetch.sources import SOURCES, Source
 from vidlabel.datasets.fetch.unpack import Note, Tenths, Unpacker, megabytes
+from vidlabel.datasets.public import ARCHIVES
 from vidlabel.errors import OutputError, RunError, UsageError
 from vidlabel.files.lock import holding
 from vidlabel.files.write import make_folder
@@ -93,7 +94,7 @@ def _archive_files(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in packed.SUFFIXES)
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in ARCHIVES)
             if not inside:
                 raise UsageError(f"--from {path}: no .rar or .zip in this folder")
             found += inside

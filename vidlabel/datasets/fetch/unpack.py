@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vidlabel.datasets.fetch import archives as packed
 from vidlabel.datasets.fetch.archives import Archive, Entry, open_archive, room_for
 from vidlabel.datasets.fetch.sources import Source
-from vidlabel.datasets.public import OfficialLists
+from vidlabel.datasets.public import ARCHIVES, OfficialLists
 from vidlabel.errors import OutputError, RunError
 from vidlabel.files.write import make_folder
 
@@ -66,7 +65,7 @@ class Unpacker:
             for entry in archive.entries:
                 if entry.name.startswith(".") or "__MACOSX" in entry.parts:
                     continue
-                if not inside and entry.name.lower().endswith(packed.SUFFIXES):
+                if not inside and entry.name.lower().endswith(ARCHIVES):
                     nested.append(entry)
                     continue
                 if data.list_name.fullmatch(entry.name):
