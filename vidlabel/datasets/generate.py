@@ -29,14 +29,12 @@ def generate_clips(
 
     Args:
         folder: created if it does not exist.
-        per_class: clips of each action.
         seed: the first clip's seed.
-        actions: names among `synthetic.ACTIONS`.
         processes: how many clips are rendered at a time.
         on_clip: called after each finished clip.
 
     Raises:
-        ValueError: there is no such action.
+        ValueError: there is no such action among `synthetic.ACTIONS`.
     """
     samples = [
         Sample(str(folder / action / f"{action}_{number:05}.mp4"), action, f"{action}_{number:05}")

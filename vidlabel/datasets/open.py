@@ -8,7 +8,7 @@ from pathlib import Path
 from vidlabel.datasets.complete import PUBLIC
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.leaks import tell_apart
-from vidlabel.datasets.samples import Dataset, Sample
+from vidlabel.datasets.samples import Dataset
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
 
@@ -46,23 +46,9 @@ def open_dataset(
         return PUBLIC[name].read(Path(root).expanduser(), splits)
     if splits:
         raise UsageError(f"--splits works only with {' and '.join(f'{n}:ROOT' for n in PUBLIC)}")
-    kind, found = _read(data, out, group_pattern, per_class, seed, on_clip)
-    samples = tell_apart(found)
-    labels = tuple(sorted({sample.label for sample in samples}))
-    return Dataset(kind, tuple(samples), {}, (), (), labels)
-
-
-def _read(
-    data: str,
-    out: Path,
-    group_pattern: str | None,
-    per_class: int,
-    seed: int,
-    on_clip: Callable[[], None],
-) -> tuple[str, list[Sample]]:
-    """Kind and samples of a data set without official splits."""
     path = Path(data)
-    if group_pattern and (data == "synthetic" or path.suffix.lower() == ".csv"):
+    table = path.suffix.lower() == ".csv"
+    if group_pattern and (data == "synthetic" or table):
         raise UsageError("--group-pattern works only with a folder; a table has a column group")
     if data == "synthetic":
         if per_class < 1:
@@ -70,15 +56,17 @@ def _read(
         from vidlabel.datasets.generate import generate_clips
         from vidlabel.machine import worker_count
 
-        processes = worker_count(None)
-        return data, generate_clips(
-            out / data, per_class, seed, processes=processes, on_clip=on_clip
+        kind, processes = data, worker_count(None)
+        found = generate_clips(out / data, per_class, seed, processes=processes, on_clip=on_clip)
+    elif table:
+        kind, found = "table", read_table(path)
+    elif path.is_dir():
+        kind, found = "folder", read_folder(path, group_pattern)
+    else:
+        raise UsageError(
+            f"{data}: no such folder; DATA is a folder with one sub-folder per class, a .csv table "
+            f"path,label[,group][,split], {', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
         )
-    if path.suffix.lower() == ".csv":
-        return "table", read_table(path)
-    if path.is_dir():
-        return "folder", read_folder(path, group_pattern)
-    raise UsageError(
-        f"{data}: no such folder; DATA is a folder with one sub-folder per class, a .csv table "
-        f"path,label[,group][,split], {', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
-    )
+    samples = tell_apart(found)
+    labels = tuple(sorted({sample.label for sample in samples}))
+    return Dataset(kind, tuple(samples), {}, (), (), labels)

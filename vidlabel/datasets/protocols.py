@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -32,35 +33,32 @@ class Fold:
 class Protocol:
     """A way to divide a data set."""
 
-    name: str
     leaky: bool
     """Training, validation and test set share clips or source videos."""
     summary: str
     """One line: what it does and who used it."""
 
 
-_ALL = (
-    Protocol("official", False, "train on split k, test on split k; validation by source video"),
-    Protocol(
-        "leaky-123", True,
+PROTOCOLS = {
+    "official": Protocol(False, "train on split k, test on split k; validation by source video"),
+    "leaky-123": Protocol(
+        True,
         "train on split 1, select on the test part of split 2, test on that of split 3: as "
         "reshalfahsi/action-recognition",
     ),
-    Protocol(
-        "random-80-20", True,
+    "random-80-20": Protocol(
+        True,
         "test on a random fifth of the clips, whatever their source video: as "
         "eriklindernoren/Action-Recognition",
     ),
-    Protocol(
-        "split1-select-on-test", True,
+    "split1-select-on-test": Protocol(
+        True,
         "train on split 1, select and test on its test part: as "
         "giocoal/hmdb51-two-stream-action-recognition",
     ),
-    Protocol("group-kfold", False, "k folds of whole groups, classes balanced"),
-    Protocol("leave-one-group-out", False, "as many folds as groups, each tested on one of them"),
-)  # fmt: skip
-
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
+    "group-kfold": Protocol(False, "k folds of whole groups, classes balanced"),
+    "leave-one-group-out": Protocol(False, "as many folds as groups, each tested on one of them"),
+}
 
 
 def make_folds(dataset: Dataset, protocol: str, *, folds: int = 5, seed: int = 0) -> list[Fold]:
@@ -80,8 +78,26 @@ def make_folds(dataset: Dataset, protocol: str, *, folds: int = 5, seed: int = 0
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: must be one of {', '.join(PROTOCOLS)}")
-    plain = replace(dataset, samples=tuple(replace(s, split="") for s in dataset.samples))
-    return _MAKERS[protocol](plain, folds, seed)
+    dataset = replace(dataset, samples=tuple(replace(s, split="") for s in dataset.samples))
+    part = partial(_part, dataset, protocol)
+    if protocol == "official":
+        numbers = sorted(dataset.official) or [1]  # for the message
+        return [Fold(f"split-{n}", part(n, "train"), (), part(n, "test")) for n in numbers]
+    if protocol == "leaky-123":
+        return [Fold(protocol, part(1, "train"), part(2, "test"), part(3, "test"))]
+    if protocol == "split1-select-on-test":
+        test = part(1, "test")
+        return [Fold(protocol, part(1, "train"), test, test)]
+    if protocol == "random-80-20":
+        tested = {protocol: _random_fifth(dataset, seed)}
+    else:
+        counts = _groups(dataset, protocol)
+        kfold = protocol == "group-kfold"
+        names = _deal(counts, folds, seed) if kfold else _folder_names(counts)
+        tested = {name: set() for name in names.values()}
+        for sample in dataset.samples:
+            tested[names[sample.group]].add(sample.path)
+    return [_fold(dataset, protocol, name, paths) for name, paths in tested.items()]
 
 
 def doubt_groups(dataset: Dataset) -> str | None:
@@ -108,32 +124,6 @@ def doubt_classes(dataset: Dataset) -> str | None:
     return f"classes {pairs[0]} differ only in case or spaces; give the same class one name"
 
 
-def _official(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
-    return [
-        Fold(
-            f"split-{number}",
-            _part(dataset, "official", number, "train"),
-            (),
-            _part(dataset, "official", number, "test"),
-        )
-        for number in sorted(dataset.official) or [1]  # for the message
-    ]
-
-
-def _leaky_123(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
-    train, val, test = (
-        _part(dataset, "leaky-123", number, part)
-        for number, part in ((1, "train"), (2, "test"), (3, "test"))
-    )
-    return [Fold("leaky-123", train, val, test)]
-
-
-def _select_on_test(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
-    name = "split1-select-on-test"
-    test = _part(dataset, name, 1, "test")
-    return [Fold(name, _part(dataset, name, 1, "train"), test, test)]
-
-
 def _part(dataset: Dataset, protocol: str, number: int, part: str) -> tuple[Sample, ...]:
     """The clips on disk of one part of one official split."""
     if number not in dataset.official:
@@ -153,56 +143,35 @@ def _part(dataset: Dataset, protocol: str, number: int, part: str) -> tuple[Samp
     return samples
 
 
-def _random(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
+def _random_fifth(dataset: Dataset, seed: int) -> set[str]:
     paths = sorted({sample.path for sample in dataset.samples})
-    count = round(len(paths) / 5)
     order = np.random.default_rng(seed).permutation(len(paths))
-    return [_fold(dataset, "random-80-20", "random-80-20", {paths[i] for i in order[:count]})]
+    return {paths[i] for i in order[: round(len(paths) / 5)]}
 
 
-def _group_kfold(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
-    counts = _groups(dataset, "group-kfold")
-    if not 2 <= folds <= len(counts):
-        raise UsageError(f"--folds must be 2 to {len(counts)} (groups in the data), got {folds}")
-    fold_of = _deal(counts, folds, seed)
-    tested: list[set[str]] = [set() for _ in range(folds)]
-    for sample in dataset.samples:
-        tested[fold_of[sample.group]].add(sample.path)
-    return [_fold(dataset, "group-kfold", f"fold-{n}", paths) for n, paths in enumerate(tested, 1)]
-
-
-def _deal(counts: Mapping[str, Counter[str]], folds: int, seed: int) -> dict[str, int]:
-    """The fold of each group: large groups first, each to the fold with least of its classes.
+def _deal(counts: Mapping[str, Counter[str]], folds: int, seed: int) -> dict[str, str]:
+    """The fold of each group, in the order of the folds: large groups are dealt first, each to the
+    fold with least of its classes.
 
     Like scikit-learn's StratifiedGroupKFold, with the squares of the classes' shares instead of
     their deviations.
     """
+    if not 2 <= folds <= len(counts):
+        raise UsageError(f"--folds must be 2 to {len(counts)} (groups in the data), got {folds}")
     labels = sorted({label for group in counts.values() for label in group})
     table = np.array([[group[label] for label in labels] for group in counts.values()], float)
     shares = table / table.sum(axis=0)
     order = np.random.default_rng(seed).permutation(len(counts))
     order = order[np.argsort(-table[order].sum(axis=1), kind="stable")]
     held, size = np.zeros((folds, len(labels))), np.zeros(folds)
-    fold_of, names = {}, list(counts)
+    groups, dealt = list(counts), [list[str]() for _ in range(folds)]
     for i in order:
         cost = 2 * held @ shares[i]  # growth of the squares, without what all folds share
         best = min(range(folds), key=lambda n: (round(float(cost[n]), 12), size[n], n))
         held[best] += shares[i]
         size[best] += table[i].sum()
-        fold_of[names[i]] = best
-    return fold_of
-
-
-def _leave_one_out(dataset: Dataset, folds: int, seed: int) -> list[Fold]:
-    name = "leave-one-group-out"
-    groups = _groups(dataset, name)
-    tested: dict[str, set[str]] = {group: set() for group in groups}
-    for sample in dataset.samples:
-        tested[sample.group].add(sample.path)
-    return [
-        _fold(dataset, name, folder, tested[group])
-        for group, folder in zip(groups, _folder_names(groups), strict=True)
-    ]
+        dealt[best].append(groups[i])
+    return {group: f"fold-{n}" for n, fold in enumerate(dealt, 1) for group in fold}
 
 
 def _groups(dataset: Dataset, protocol: str) -> dict[str, Counter[str]]:
@@ -215,9 +184,9 @@ def _groups(dataset: Dataset, protocol: str) -> dict[str, Counter[str]]:
     return dict(sorted(counts.items()))
 
 
-def _folder_names(groups: Iterable[str]) -> list[str]:
+def _folder_names(groups: Iterable[str]) -> dict[str, str]:
     """A short, safe, unique file name for each group."""
-    names: list[str] = []
+    names: dict[str, str] = {}
     taken: set[str] = set()
     for group in groups:
         stem = re.sub(r"[^A-Za-z0-9_+.-]+", "-", group)[:80].strip("-.") or "group"
@@ -226,7 +195,7 @@ def _folder_names(groups: Iterable[str]) -> list[str]:
             number += 1
             name = f"{stem}-{number}"
         taken.add(name.casefold())
-        names.append(name)
+        names[group] = name
     return names
 
 
@@ -243,13 +212,3 @@ def _fold(dataset: Dataset, protocol: str, name: str, tested: Collection[str]) -
             "to train on; a class needs clips of at least 2 groups, see --group-pattern"
         )
     return Fold(name, train, (), test)
-
-
-_MAKERS: dict[str, Callable[[Dataset, int, int], list[Fold]]] = {
-    "official": _official,
-    "leaky-123": _leaky_123,
-    "random-80-20": _random,
-    "split1-select-on-test": _select_on_test,
-    "group-kfold": _group_kfold,
-    "leave-one-group-out": _leave_one_out,
-}
