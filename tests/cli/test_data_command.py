@@ -23,8 +23,8 @@ import rars
 from places import SHARED
 
 from vidlabel.cli.main import main
+from vidlabel.datasets.complete import PUBLIC
 from vidlabel.datasets.fetch.archives import Archive, Entry
-from vidlabel.datasets.fetch.sources import SOURCES
 
 CLASSES = ("brush_hair", "sit", "wave")
 SPLITS = SHARED / "splits"
@@ -100,15 +100,13 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[loopback.Site]:
         } | ucf101_archives()
         small = {"hmdb51": (12, 3), "ucf101": (4, 2)}
         for name, (count, classes) in small.items():
-            source = SOURCES[name]
+            data = PUBLIC[name]
             urls = {
-                field: tuple(site.url(url.rsplit("/", 1)[1]) for url in getattr(source, field)[:1])
+                field: tuple(site.url(url.rsplit("/", 1)[1]) for url in getattr(data, field)[:1])
                 for field in ("clips_urls", "splits_urls")
             }
-            data = replace(source.data, clips=count, classes=classes)
-            monkeypatch.setitem(
-                SOURCES, name, replace(source, data=data, size_bytes=200_000, **urls)
-            )
+            small_one = replace(data, clips=count, classes=classes, size_bytes=200_000, **urls)
+            monkeypatch.setitem(PUBLIC, name, small_one)
         yield site
 
 
@@ -428,7 +426,7 @@ def test_the_true_names_and_numbers(run: Any, tmp_path: Path) -> None:
         pytest.skip("no ../shared/splits")
     for name in ("hmdb51", "ucf101"):
         lists = {p.name: p.read_bytes() for p in (SPLITS / name).iterdir()}
-        data = SOURCES[name].data
+        data = PUBLIC[name]
         listed = data.from_lists(SPLITS / name).samples
         files = {f"top/{s.path}": b"x" for s in listed} | {f"l/{n}": d for n, d in lists.items()}
         (tmp_path / f"{name}.zip").write_bytes(zipped(files))
@@ -442,6 +440,6 @@ def test_the_true_names_and_numbers(run: Any, tmp_path: Path) -> None:
 
 
 def test_the_official_addresses_are_plain() -> None:
-    for source in SOURCES.values():
-        for url in (*source.splits_urls, *source.clips_urls, source.home):
+    for data in PUBLIC.values():
+        for url in (*data.splits_urls, *data.clips_urls, data.home):
             assert url.startswith("https://")

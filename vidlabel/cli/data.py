@@ -54,21 +54,21 @@ def data(
     1: clips or lists are missing; 2: wrong usage; 3: the run failed.
     """
     from vidlabel import console
-    from vidlabel.datasets.fetch.obtain import SOURCES, obtain
+    from vidlabel.datasets.complete import PUBLIC
+    from vidlabel.datasets.fetch.obtain import obtain
     from vidlabel.errors import UsageError
     from vidlabel.signals import interruptible
 
     if urls and archives:
         raise UsageError("--url and --from: give only one of them; --from downloads nothing")
-    source = SOURCES[name]
+    dataset = PUBLIC[name]
     note = (lambda line: None) if quiet else console.note
     with interruptible() as stop:
         try:
-            found = obtain(source, root, urls, archives, checksums, note)
+            found = obtain(dataset, root, urls, archives, checksums, note)
         except KeyboardInterrupt:
             console.warn("stopped; run the same command to resume")
             return ExitCode(stop.exit_code)
-    dataset = source.data
     console.note(
         f"{dataset.title}: {found.clips:,} of {dataset.clips:,} clips in {found.classes} of "
         f"{dataset.classes} classes"

@@ -68,6 +68,8 @@ def _read_list(path: Path, label: str) -> dict[str, str]:
     return parts
 
 
+_SITE = "https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10/"
+
 HMDB51 = PublicDataset(
     name="hmdb51",
     title="HMDB51",
@@ -80,4 +82,10 @@ HMDB51 = PublicDataset(
     parse_lists=_parse_lists,
     listed_classes=_listed_classes,
     source_in=film_of,
+    home="https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
+    splits_urls=(_SITE + "test_train_splits.rar",),
+    clips_urls=(_SITE + "hmdb51_org.rar",),
+    clips_folder="hmdb51_org",
+    splits_folder="testTrainMulti_7030_splits",
+    size_bytes=2_200_000_000,
 )

@@ -58,6 +58,16 @@ class PublicDataset:
     """The classes that the lists in a folder name, even where some lists are missing."""
     source_in: Callable[[str, str], str | None]
     """The source video in the name of a clip, from its class and name; None for other names."""
+    home: str
+    """Its web page."""
+    splits_urls: tuple[str, ...]
+    """Addresses of one archive: that of the lists."""
+    clips_urls: tuple[str, ...]
+    clips_folder: str
+    """The folder of the class folders in the archive, and below ROOT."""
+    splits_folder: str
+    size_bytes: int
+    """Of all clips, roughly."""
     label_of: Callable[[OfficialLists], LabelOf] = lambda lists: lambda name: None
 
     def source_of(self, label: str, name: str) -> str:

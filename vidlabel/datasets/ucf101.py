@@ -96,6 +96,11 @@ def _read_list(path: Path, numbers: Mapping[str, str]) -> list[tuple[str, str]]:
     return clips
 
 
+_SITES = (
+    "https://www.crcv.ucf.edu/data/UCF101/",
+    "https://www.crcv.ucf.edu/datasets/human-actions/ucf101/",
+)
+
 UCF101 = PublicDataset(
     name="ucf101",
     title="UCF-101",
@@ -108,5 +113,11 @@ UCF101 = PublicDataset(
     parse_lists=_parse_lists,
     listed_classes=_listed_classes,
     source_in=group_of,
+    home="https://www.crcv.ucf.edu/data/UCF101.php",
+    splits_urls=tuple(site + "UCF101TrainTestSplits-RecognitionTask.zip" for site in _SITES),
+    clips_urls=tuple(site + "UCF101.rar" for site in _SITES),
+    clips_folder="UCF-101",
+    splits_folder="ucfTrainTestlist",
+    size_bytes=7_100_000_000,
     label_of=_label_of,
 )

@@ -16,26 +16,22 @@ from pathlib import Path
 
 from vidlabel.datasets.complete import Completeness, check_complete
 from vidlabel.datasets.fetch import archives as packed
-from vidlabel.datasets.fetch.download import Expected, Patience, check_url, download, sha256
-from vidlabel.datasets.fetch.sources import SOURCES, Source
+from vidlabel.datasets.fetch.download import Expected, check_url, download, sha256
 from vidlabel.datasets.fetch.unpack import Note, Tenths, Unpacker, megabytes
-from vidlabel.datasets.public import ARCHIVES
+from vidlabel.datasets.public import ARCHIVES, PublicDataset
 from vidlabel.errors import OutputError, RunError, UsageError
 from vidlabel.files.lock import holding
 from vidlabel.files.write import make_folder
 from vidlabel.text import first_few
 
-__all__ = ["SOURCES", "obtain"]
-
 
 def obtain(
-    source: Source,
+    data: PublicDataset,
     root: Path,
     urls: Iterable[str] = (),
     archives: Iterable[Path] = (),
     checksums: Iterable[str] = (),
     note: Note = lambda line: None,
-    patience: Patience | None = None,
 ) -> Completeness:
     """Download and unpack what is missing of a data set below `root`, and check the result.
 
@@ -43,13 +39,11 @@ def obtain(
     again.
 
     Args:
-        source: of the data set.
         root: created if it does not exist.
         urls: addresses of archives, instead of the data set's own.
         archives: archive files, or folders of them, instead of a download.
         checksums: SHA-256, in hexadecimal; an archive with none of these is refused.
         note: called with lines that say what happens.
-        patience: how long to try an address.
 
     Raises:
         UsageError: an address, a checksum or a file is not one.
@@ -63,21 +57,21 @@ def obtain(
     given = _archive_files(archives)
     make_folder(root)
     with holding(root / "data"):
-        found = check_complete(source.data, root, root)
+        found = check_complete(data, root, root)
         if found.complete:
             return found
-        unpacker = Unpacker(source, root, note)
+        unpacker = Unpacker(data, root, note)
         unpacker.clear()
         # The lists first, where it is known which these are: they may show that all is there.
         if not urls and found.lists_problem:
-            wanted.append((source.splits_urls, check_url(source.splits_urls[0])))
+            wanted.append((data.splits_urls, check_url(data.splits_urls[0])))
         if not urls:
-            wanted.append((source.clips_urls, check_url(source.clips_urls[0])))
+            wanted.append((data.clips_urls, check_url(data.clips_urls[0])))
         given.sort(key=lambda path: path.stat().st_size)
-        for path in given or (_fetch(source, root, *each, note, patience) for each in wanted):
+        for path in given or (_fetch(data, root, *each, note) for each in wanted):
             _check_sum(path, allowed)
             unpacker.unpack(path, found.lists)
-            found = check_complete(source.data, root, root)
+            found = check_complete(data, root, root)
             if found.complete:
                 break
         unpacker.clear()
@@ -105,10 +99,7 @@ def _archive_files(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def _fetch(
-    source: Source, root: Path, urls: tuple[str, ...], name: str, note: Note,
-    patience: Patience | None,
-) -> Path:  # fmt: skip
+def _fetch(data: PublicDataset, root: Path, urls: tuple[str, ...], name: str, note: Note) -> Path:
     """The archive `name` in ROOT/archives, downloaded unless it is there."""
     folder = root / "archives"
     folder.mkdir(exist_ok=True)
@@ -117,17 +108,17 @@ def _fetch(
         note(f"{target}: already downloaded")
         return target
     note(f"downloading {urls[0]}")
-    limit = max(3 * source.size_bytes // 2, 1 << 20)
-    room = source.size_bytes if urls == source.clips_urls else 0
+    limit = max(3 * data.size_bytes // 2, 1 << 20)
+    room = data.size_bytes if urls == data.clips_urls else 0
     expected = Expected(limit, room, packed.MAGIC)
     try:
-        download(urls, target, expected, patience, Tenths(name, note, megabytes), note)
+        download(urls, target, expected, progress=Tenths(name, note, megabytes), note=note)
     except OutputError:
         raise
     except RunError as error:
         raise RunError(
-            f"{error}. Get {name} by hand, from {source.home} or from someone who has it, and "
-            f"run: vidlabel data {source.data.name} --root {root} --from FILE --from FILE"
+            f"{error}. Get {name} by hand, from {data.home} or from someone who has it, and "
+            f"run: vidlabel data {data.name} --root {root} --from FILE --from FILE"
         ) from error
     note(f"{name}: {megabytes(target.stat().st_size)}, SHA-256 {sha256(target)}")
     return target

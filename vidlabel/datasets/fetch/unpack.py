@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vidlabel.datasets.fetch.archives import Archive, Entry, open_archive, room_for
-from vidlabel.datasets.fetch.sources import Source
-from vidlabel.datasets.public import ARCHIVES, OfficialLists
+from vidlabel.datasets.fetch.archives import Archive, Budget, Entry, open_archive, room_for
+from vidlabel.datasets.public import ARCHIVES, OfficialLists, PublicDataset
 from vidlabel.errors import OutputError, RunError
 from vidlabel.files.write import make_folder
 
@@ -21,16 +20,17 @@ class Unpacker:
     """Unpacks archives below `root`. A class folder appears there as a whole, or not at all.
 
     Args:
-        source: the data set.
+        data: which data set.
         root: its folder.
         note: called with lines that say how far it is.
     """
 
-    def __init__(self, source: Source, root: Path, note: Note) -> None:
+    def __init__(self, data: PublicDataset, root: Path, note: Note) -> None:
         self.differing: list[str] = []
         """Files that are there and have another size than in the archive: they are kept."""
-        self._source, self._root, self._note = source, root, note
-        self._budget = source.budget
+        self._data, self._root, self._note = data, root, note
+        # Archives in archives count twice.
+        self._budget = Budget(entries=5 * data.clips, size_bytes=5 * data.size_bytes)
         self._stage = root / ".unpacking"
         self._lists = OfficialLists({}, frozenset(), ())
 
@@ -57,7 +57,7 @@ class Unpacker:
 
     def _unpack(self, path: Path, inside: str = "") -> None:
         """`inside`: which entry of which archive this archive is, for messages."""
-        data = self._source.data
+        data = self._data
         make_folder(self._stage)
         with open_archive(path, self._budget, self._stage) as archive:
             groups: dict[Path, dict[str, Entry]] = {}
@@ -69,7 +69,7 @@ class Unpacker:
                     nested.append(entry)
                     continue
                 if data.list_name.fullmatch(entry.name):
-                    folder = self._root / self._source.splits_folder
+                    folder = self._root / self._data.splits_folder
                 elif data.clip_name.fullmatch(entry.name):
                     label = entry.parts[-2] if len(entry.parts) > 1 else path.stem
                     folder = self._clips_folder / label
@@ -89,7 +89,7 @@ class Unpacker:
     @property
     def _clips_folder(self) -> Path:
         """The folder of the class folders: the archive's, unless class folders lie in the root."""
-        own = self._root / self._source.clips_folder
+        own = self._root / self._data.clips_folder
         here = not own.exists() and any((self._root / k).is_dir() for k in self._lists.classes)
         return self._root if here else own
 
