@@ -17,8 +17,7 @@ from places import ROOT
 
 from vidlabel.datasets.complete import PUBLIC
 from vidlabel.doctor import examine as doctor
-from vidlabel.doctor.dataset import examine_dataset
-from vidlabel.doctor.finding import Finding
+from vidlabel.doctor.examine import Finding, examine_dataset
 from vidlabel.errors import CheckpointError
 from vidlabel.files.find import find_videos
 from vidlabel.video import codecs

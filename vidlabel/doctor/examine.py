@@ -1,4 +1,5 @@
-"""What this machine has: versions, decoders, devices, the shipped model."""
+"""What this machine has (versions, decoders, devices, the shipped model), and whether a folder is
+a usable data set."""
 
 from __future__ import annotations
 
@@ -8,14 +9,17 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
 import vidlabel
-from vidlabel.doctor.dataset import examine_dataset
-from vidlabel.doctor.finding import Finding
+from vidlabel.datasets.complete import PUBLIC, check_complete, recognise
+from vidlabel.datasets.public import videos_below
 from vidlabel.errors import CheckpointError
+from vidlabel.files.find import VIDEO_SUFFIXES
 from vidlabel.machine import SHARED_MEMORY, usable_cores
+from vidlabel.text import first_few
 
 CODECS = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
 """The codecs of nearly all videos, by FFmpeg's names."""
@@ -28,6 +32,21 @@ FLOORS = {
     "pandas": (2, 2, 3), "pyarrow": (20,),
 }  # fmt: skip
 """Package -> lowest version; pyproject.toml has the same, and why."""
+
+
+_ARCHIVES = frozenset((".rar", ".zip", ".tar", ".gz", ".7z"))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was examined."""
+
+    name: str
+    value: str
+    ok: bool | None = None
+    """None: for information only."""
+    advice: str = ""
+    """What to do; may be empty."""
 
 
 def examine(dataset: str | None = None) -> list[Finding]:
@@ -148,3 +167,79 @@ def examine_shipped_model() -> Finding:
     except (CheckpointError, ImportError, OSError) as error:
         return Finding("starter model", "does not load", False, str(error))
     return Finding("starter model", f"{model.id}, {len(model.header.classes)} classes", True)
+
+
+def examine_dataset(root: Path) -> list[Finding]:
+    """What is there and what is missing of a folder per class, HMDB51 or UCF-101."""
+    try:
+        return list(_findings(root))
+    except OSError as error:
+        return [Finding("data set", f"{root}: {error}", False, "make it readable")]
+
+
+def _findings(root: Path) -> Iterator[Finding]:
+    if not root.is_dir():
+        yield Finding("data set", f"{root}: not a folder", False, "name the folder of a data set")
+        return
+    top, counts = _classes(root)
+    full = sorted(name for name, count in counts.items() if count)
+    if not full:
+        packed = [p.name for p in root.iterdir() if p.suffix.lower() in _ARCHIVES]
+        advice = (
+            f"unpack {first_few(packed)}" if packed else "give each class a folder of its videos"
+        )
+        yield Finding("data set", f"{root}: no class folder with videos", False, advice)
+        return
+    videos = [counts[name] for name in full]
+    size = f"{len(full)}, with {sum(videos)} videos, {min(videos)} to {max(videos)} each"
+    if len(full) < 2:
+        yield Finding("classes", size, False, "a model needs at least 2")
+    else:
+        yield Finding("classes", size, True, "" if top == root else f"give {top} to vidlabel train")
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        advice = "add their videos or remove the folders"
+        yield Finding("classes without videos", f"{len(empty)}: {first_few(empty)}", False, advice)
+    stray = [path.name for place in dict.fromkeys((root, top)) for path in _videos_in(place)]
+    if stray:
+        advice = "move them into class folders"
+        yield Finding("videos without class", f"{len(stray)}: {first_few(stray)}", False, advice)
+    yield _layout(root, full)
+
+
+def _classes(root: Path) -> tuple[Path, dict[str, int]]:
+    """The folder that holds the class folders, and how many videos each of them has.
+
+    That is the root, or its only sub-folder with videos where these lie deeper, as with UCF-101.
+    """
+    counts = _count_videos(root)
+    full = [name for name, count in counts.items() if count]
+    if len(full) == 1 and not _videos_in(root / full[0]):
+        return root / full[0], _count_videos(root / full[0])
+    return root, counts
+
+
+def _count_videos(top: Path) -> dict[str, int]:
+    """Videos below each sub-folder; without folders of lists, such as HMDB51's splits."""
+    folders = sorted(p for p in top.iterdir() if p.is_dir() and not p.name.startswith("."))
+    counts = {folder.name: len(videos_below(folder)) for folder in folders}
+    return {n: count for n, count in counts.items() if count or not any((top / n).glob("*.txt"))}
+
+
+def _videos_in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def _layout(root: Path, classes: list[str]) -> Finding:
+    """Which public data set this is, and whether it is complete."""
+    data = recognise(root, classes)
+    if data is None:
+        advice = next((
+            f"if this is {data.title}: put its split lists ({data.example_list}, ...) into a "
+            "folder beside it" for data in PUBLIC.values() if data.classes == len(classes)
+        ), "")  # fmt: skip
+        return Finding("layout", "one folder per class, no official splits", None, advice)
+    found = check_complete(data, root)
+    if found.complete:
+        return Finding("layout", f"{data.title} with splits 1, 2 and 3", True)
+    return Finding("layout", f"{data.title}, incomplete", False, "; ".join(found.problems))
