@@ -152,17 +152,6 @@ def unseen_accuracy(leak: Leak, accuracy: float, memorised: float = 1.0) -> floa
     return (leak.tested * accuracy - leak.seen * memorised) / leak.unseen
 
 
-def expected_accuracy(leak: Leak, unseen: float, memorised: float = 1.0) -> float:
-    """Accuracy on all test clips, 0 to 1, of a model with the accuracy `unseen` (A) on new ones.
-
-    Raises:
-        UsageError: there are no test clips.
-    """
-    if not leak.tested:
-        raise UsageError("there are no test clips")
-    return (leak.seen * memorised + leak.unseen * unseen) / leak.tested
-
-
 def describe_leak(leak: Leak, what: str, accuracy: float | None = None) -> list[str]:
     """Lines that describe the leak.
 
@@ -182,16 +171,15 @@ def describe_leak(leak: Leak, what: str, accuracy: float | None = None) -> list[
     lines.append(f"{formula}, with M = accuracy on training clips, A = accuracy on the others")
     if not leak.unseen:
         return [*lines, f"so {what} accuracy says nothing about new clips"]
-    low, high = MEMORISED
-    floor = expected_accuracy(leak, 0.0, high)
-    lines.append(f"a model that only memorises (M = 1, A = 0) shows {floor:.1%}")
+    lines.append(f"a model that only memorises (M = 1, A = 0) shows {leak.share:.1%}")
     if accuracy is not None:
-        lines.append(f"{accuracy:.2%} means {_range(leak, accuracy, low, high)}")
+        lines.append(f"{accuracy:.2%} means {_range(leak, accuracy)}")
     return lines
 
 
-def _range(leak: Leak, accuracy: float, low: float, high: float) -> str:
-    """The range of A between M = high and M = low, or that there is none."""
+def _range(leak: Leak, accuracy: float) -> str:
+    """The range of A between the highest and the lowest M, or that there is none."""
+    low, high = MEMORISED
     least, most = (unseen_accuracy(leak, accuracy, m) for m in (high, low))
     if most < 0 or least > 1:
         needed = accuracy * leak.tested / leak.seen if most < 0 else 1.0

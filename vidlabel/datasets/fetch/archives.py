@@ -13,13 +13,18 @@ import stat
 import threading
 import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rarfile
+
 from vidlabel.errors import OutputError, RunError, VidlabelError
+
+Note = Callable[[str], None]
+"""Is called with lines that say what happens."""
 
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _RAR_MAGIC = b"Rar!\x1a\x07"
@@ -39,11 +44,7 @@ class Budget:
     size_bytes: int
 
     def spend(self, path: Path, entries: int, size_bytes: int) -> None:
-        """Subtract an archive's contents.
-
-        Raises:
-            RunError: it holds more than is left.
-        """
+        """Subtract an archive's contents. Raises RunError if it holds more than is left."""
         self.entries -= entries
         self.size_bytes -= size_bytes
         if self.entries < 0:
@@ -62,7 +63,6 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
         return self.parts[-1]
 
 
@@ -84,14 +84,14 @@ class Archive:
         """
         done = 0
         with _plain_errors(self.path), _opened(self._handle, entry.info, self._scratch) as source:
-            with _write_errors(target):
+            with write_errors(target):
                 file = target.open("xb")
             with file:
                 while block := source.read(_BLOCK):
                     done += len(block)
                     if done > entry.size_bytes:
                         break
-                    with _write_errors(target):
+                    with write_errors(target):
                         file.write(block)
         if done != entry.size_bytes:
             where = "/".join(entry.parts)
@@ -103,7 +103,7 @@ def open_archive(path: Path, budget: Budget, scratch: Path | None = None) -> Ite
     """A zip or rar, by its content, not its name. All its entries are checked first.
 
     Args:
-        path: of the archive.
+        path: the archive.
         budget: what it may hold; its contents are subtracted.
         scratch: a folder for temporary files.
 
@@ -121,11 +121,7 @@ def open_archive(path: Path, budget: Budget, scratch: Path | None = None) -> Ite
 
 
 def room_for(folder: Path, size_bytes: int, what: str) -> None:
-    """Check that the disk has room for `what`.
-
-    Raises:
-        OutputError: less is free on the disk of `folder`.
-    """
+    """Check that the disk of `folder` has room for `what`. Raises OutputError."""
     free = shutil.disk_usage(folder).free
     if free < size_bytes + _SPARE:
         raise OutputError(
@@ -141,8 +137,6 @@ def _open(path: Path, most: int) -> Any:
         return zipfile.ZipFile(path)
     if not start.startswith(_RAR_MAGIC):
         raise RunError(f"{path}: neither a zip nor a rar archive")
-    import rarfile
-
     seen = 0
 
     def count(info: Any) -> None:
@@ -162,7 +156,7 @@ def _checked(path: Path, handle: Any) -> Iterator[Entry]:
     folders: set[str] = set()
     compressed = 0
     for info in handle.infolist():
-        parts = safe_parts(path, info.filename)
+        parts = _safe_parts(path, info.filename)
         is_folder = info.is_dir()
         if not is_folder:
             _check_plain(path, info)
@@ -186,12 +180,9 @@ def _checked(path: Path, handle: Any) -> Iterator[Entry]:
         )
 
 
-def safe_parts(path: Path, name: str) -> tuple[str, ...]:
-    """The parts of an entry's path.
-
-    Raises:
-        RunError: it leads out of the folder that it is unpacked to, or is not a usable name.
-    """
+def _safe_parts(path: Path, name: str) -> tuple[str, ...]:
+    """The parts of an entry's path. Raises RunError if it leads out of the folder that it is
+    unpacked to, or is not a usable name."""
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     try:
         lengths = [len(part.encode()) for part in parts]
@@ -236,31 +227,25 @@ def _plain_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except rarfile.RarCannotExec as error:
+        raise RunError(
+            f"{path}: unpacking this rar needs a program that is not installed: unrar, unar, "
+            "7zip or bsdtar (`apt install unar`, `brew install unar`); install one and run the "
+            "same command again"
+        ) from error
     except Exception as error:
-        if type(error).__name__ == "RarCannotExec":
-            raise RunError(
-                f"{path}: unpacking this rar needs a program that is not installed: unrar, unar, "
-                "7zip or bsdtar (`apt install unar`, `brew install unar`); install one and run "
-                "the same command again"
-            ) from error
+        program = ""
+        if isinstance(error, rarfile.Error) and rarfile.CURRENT_SETUP is not None:
+            # Some builds of 7z and bsdtar support only a few rars.
+            name = getattr(rarfile, rarfile.CURRENT_SETUP.setup["open_cmd"][0])
+            program = f", or {name} cannot unpack it (install unrar or unar)"
         why = str(error) or type(error).__name__
-        raise RunError(f"{path}: damaged{_or_program(error)}: {why}; download it again") from error
-
-
-def _or_program(error: Exception) -> str:
-    """The program that failed on a rar, if any: some builds of 7z and bsdtar support only a few."""
-    if type(error).__module__ != "rarfile":
-        return ""
-    import rarfile
-
-    if rarfile.CURRENT_SETUP is None:
-        return ""
-    name = getattr(rarfile, rarfile.CURRENT_SETUP.setup["open_cmd"][0])
-    return f", or {name} cannot unpack it (install unrar or unar)"
+        raise RunError(f"{path}: damaged{program}: {why}; download it again") from error
 
 
 @contextmanager
-def _write_errors(target: Path) -> Iterator[None]:
+def write_errors(target: Path) -> Iterator[None]:
+    """Turns an OSError into an OutputError that names the file or folder."""
     try:
         yield
     except OSError as error:
@@ -283,8 +268,6 @@ def _opened(handle: Any, info: Any, scratch: Path | None) -> Iterator[Any]:
         with handle.open(info) as source:
             yield source
         return
-    import rarfile
-
     with _RARFILE:
         before = rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT
         rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT = scratch and os.fspath(scratch), 1 << 62

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from vidlabel.datasets.fetch.archives import room_for
+from vidlabel.datasets.fetch.archives import Note, room_for
 from vidlabel.errors import OutputError, RunError, UsageError
 from vidlabel.files.write import write_bytes
 from vidlabel.version import __version__
@@ -25,7 +25,6 @@ _PROGRESS_BYTES = 1 << 20  # after this much more data, failures are counted fro
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 
 Progress = Callable[[int, int | None], None]
-Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,8 @@ class _Again(Exception):
 
 
 def check_url(url: str) -> str:
-    """The file name at the end of an address.
-
-    Raises:
-        UsageError: not http or https, or it names no file.
-    """
+    """The file name at the end of an address. Raises UsageError if it is not http or https, or
+    names no file."""
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname

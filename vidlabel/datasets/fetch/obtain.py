@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vidlabel.datasets.complete import Completeness, check_complete
-from vidlabel.datasets.fetch import archives as packed
+from vidlabel.datasets.fetch.archives import MAGIC, Note
 from vidlabel.datasets.fetch.download import Expected, check_url, download, sha256
-from vidlabel.datasets.fetch.unpack import Note, Tenths, Unpacker, megabytes
+from vidlabel.datasets.fetch.unpack import Tenths, Unpacker, megabytes
 from vidlabel.datasets.public import ARCHIVES, PublicDataset
 from vidlabel.errors import OutputError, RunError, UsageError
 from vidlabel.files.lock import holding
@@ -51,7 +51,8 @@ def obtain(
         OutputError: the disk is full, or `root` cannot be written to or is in use.
     """
     urls, allowed = tuple(urls), {text.lower() for text in checksums}
-    wanted: list[tuple[tuple[str, ...], str]] = [((url,), check_url(url)) for url in urls]
+    for url in urls:
+        check_url(url)
     if bad := [text for text in allowed if not re.fullmatch("[0-9a-f]{64}", text)]:
         raise UsageError(f"--sha256 {bad[0]}: not 64 hexadecimal digits")
     given = _archive_files(archives)
@@ -63,13 +64,12 @@ def obtain(
         unpacker = Unpacker(data, root, note)
         unpacker.clear()
         # The lists first, where it is known which these are: they may show that all is there.
-        if not urls and found.lists_problem:
-            wanted.append((data.splits_urls, check_url(data.splits_urls[0])))
-        if not urls:
-            wanted.append((data.clips_urls, check_url(data.clips_urls[0])))
+        own = [data.splits_urls, data.clips_urls] if found.lists_problem else [data.clips_urls]
+        wanted = [(url,) for url in urls] or own
         given.sort(key=lambda path: path.stat().st_size)
-        for path in given or (_fetch(data, root, *each, note) for each in wanted):
-            _check_sum(path, allowed)
+        for path in given or (_fetch(data, root, each, note) for each in wanted):
+            if allowed and (digest := sha256(path)) not in allowed:
+                raise RunError(f"{path}: refused, its SHA-256 is {digest}, none of those given")
             unpacker.unpack(path, found.lists)
             found = check_complete(data, root, root)
             if found.complete:
@@ -99,18 +99,17 @@ def _archive_files(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def _fetch(data: PublicDataset, root: Path, urls: tuple[str, ...], name: str, note: Note) -> Path:
-    """The archive `name` in ROOT/archives, downloaded unless it is there."""
-    folder = root / "archives"
+def _fetch(data: PublicDataset, root: Path, urls: tuple[str, ...], note: Note) -> Path:
+    """The archive at an address, in ROOT/archives; downloaded unless it is there."""
+    folder, name = root / "archives", check_url(urls[0])
     folder.mkdir(exist_ok=True)
     target = folder / name
     if target.exists():
         note(f"{target}: already downloaded")
         return target
     note(f"downloading {urls[0]}")
-    limit = max(3 * data.size_bytes // 2, 1 << 20)
     room = data.size_bytes if urls == data.clips_urls else 0
-    expected = Expected(limit, room, packed.MAGIC)
+    expected = Expected(max(3 * data.size_bytes // 2, 1 << 20), room, MAGIC)
     try:
         download(urls, target, expected, progress=Tenths(name, note, megabytes), note=note)
     except OutputError:
@@ -122,8 +121,3 @@ def _fetch(data: PublicDataset, root: Path, urls: tuple[str, ...], name: str, no
         ) from error
     note(f"{name}: {megabytes(target.stat().st_size)}, SHA-256 {sha256(target)}")
     return target
-
-
-def _check_sum(path: Path, allowed: set[str]) -> None:
-    if allowed and (found := sha256(path)) not in allowed:
-        raise RunError(f"{path}: refused, its SHA-256 is {found}, none of those given")

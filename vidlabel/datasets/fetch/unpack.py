@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vidlabel.datasets.fetch.archives import Archive, Budget, Entry, open_archive, room_for
+from vidlabel.datasets.fetch.archives import (
+    Archive,
+    Budget,
+    Entry,
+    Note,
+    open_archive,
+    room_for,
+    write_errors,
+)
 from vidlabel.datasets.public import ARCHIVES, OfficialLists, PublicDataset
-from vidlabel.errors import OutputError, RunError
+from vidlabel.errors import RunError
 from vidlabel.files.write import make_folder
-
-Note = Callable[[str], None]
 
 
 class Unpacker:
     """Unpacks archives below `root`. A class folder appears there as a whole, or not at all.
 
-    Args:
-        data: which data set.
-        root: its folder.
-        note: called with lines that say how far it is.
+    `note` is called with lines that say how far it is.
     """
 
     def __init__(self, data: PublicDataset, root: Path, note: Note) -> None:
@@ -44,7 +46,7 @@ class Unpacker:
         """Put an archive's clips and lists, and those of archives in it, where they belong.
 
         Args:
-            path: of the archive.
+            path: the archive.
             lists: the official lists, if they are known already; a class that is there with all
                 clips in them is not unpacked again.
 
@@ -69,7 +71,7 @@ class Unpacker:
                     nested.append(entry)
                     continue
                 if data.list_name.fullmatch(entry.name):
-                    folder = self._root / self._data.splits_folder
+                    folder = self._root / data.splits_folder
                 elif data.clip_name.fullmatch(entry.name):
                     label = entry.parts[-2] if len(entry.parts) > 1 else path.stem
                     folder = self._clips_folder / label
@@ -170,7 +172,7 @@ def megabytes(size_bytes: int) -> str:
 
 def _move_in(stage: Path, folder: Path) -> None:
     """Make a staged folder the one it is for: at once, or file by file if that one exists."""
-    try:
+    with write_errors(folder):
         folder.parent.mkdir(exist_ok=True)
         if folder.exists():
             for path in stage.iterdir():
@@ -178,14 +180,8 @@ def _move_in(stage: Path, folder: Path) -> None:
             stage.rmdir()
         else:
             stage.rename(folder)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def _sizes(folder: Path) -> dict[str, int]:
     """Names and sizes of the files in a folder; none if there is no folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    except OSError:
-        return {}
+    return {path.name: path.stat().st_size for path in folder.glob("*") if path.is_file()}
