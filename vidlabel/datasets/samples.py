@@ -54,11 +54,8 @@ class Dataset:
 
 
 def class_names(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """The labels, sorted: the order of a model's outputs.
-
-    Raises:
-        UsageError: there are fewer than two.
-    """
+    """The labels, sorted: the order of a model's outputs. Raises UsageError if there are fewer
+    than two."""
     names = tuple(sorted({sample.label for sample in samples}))
     if len(names) < 2:
         raise UsageError(f"training needs at least 2 classes, found {len(names)}")
@@ -84,23 +81,20 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> list[Samp
     """
     if not 0 < fraction < 1:
         raise UsageError(f"--val-fraction must be between 0 and 1, got {fraction}")
-    if all(sample.split for sample in samples):
+    undecided = [sample for sample in samples if not sample.split]
+    if not undecided:
         _check_given(samples)
         return _undivided(list(samples))
     open_groups: dict[str, Counter[str]] = defaultdict(Counter)
-    for sample in samples:
-        if not sample.split:
-            open_groups[sample.group][sample.label] += 1
-    wanted = {
-        label: fraction * count
-        for label, count in Counter(s.label for s in samples if not s.split).items()
-    }
+    for sample in undecided:
+        open_groups[sample.group][sample.label] += 1
+    counts = Counter(sample.label for sample in undecided)
     groups_left = Counter(label for labels in open_groups.values() for label in labels)
     held = Counter(sample.label for sample in samples if sample.split == "val")
     chosen: set[str] = set()
 
     def nearer(labels: Counter[str]) -> bool:
-        off = {k: wanted[k] - held[k] for k in labels}
+        off = {k: fraction * counts[k] - held[k] for k in labels}
         return sum(off[k] ** 2 - (off[k] - n) ** 2 for k, n in labels.items()) > 0
 
     def missing(labels: Counter[str]) -> bool:
@@ -116,12 +110,9 @@ def hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> list[Samp
                 held += labels
                 groups_left -= Counter(dict.fromkeys(labels, 1))
     if not held:
-        raise UsageError(_why_none([sample for sample in samples if not sample.split]))
+        raise UsageError(_why_none(undecided))
     return _undivided(
-        [
-            s if s.split else replace(s, split="val" if s.group in chosen else "train")
-            for s in samples
-        ]
+        [replace(s, split=s.split or ("val" if s.group in chosen else "train")) for s in samples]
     )
 
 
@@ -157,7 +148,6 @@ def _undivided(samples: list[Sample]) -> list[Sample]:
     parts: dict[str, set[str]] = defaultdict(set)
     for sample in samples:
         parts[sample.group].add(sample.split)
-    both = sorted(group for group, splits in parts.items() if len(splits) > 1)
-    if both:
+    if both := sorted(group for group, splits in parts.items() if len(splits) > 1):
         raise UsageError(f"group {both[0]} is in both the training and the validation set")
     return samples
