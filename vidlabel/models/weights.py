@@ -66,7 +66,6 @@ def fetch_weights(source: WeightsEnum, what: str) -> tuple[dict[str, Tensor], st
     """torchvision's weights, from torch's cache or else downloaded into it, and their SHA-256.
 
     Args:
-        source: which.
         what: the start of the message of an error.
 
     Raises:
@@ -100,8 +99,7 @@ def are_cached(name: str) -> bool:
 
 def _place(source: WeightsEnum) -> Path:
     """Where torch keeps weights."""
-    name = str(source.url).rpartition("/")[2]
-    return Path(torch.hub.get_dir()) / "checkpoints" / name
+    return Path(torch.hub.get_dir(), "checkpoints", source.url.rpartition("/")[2])
 
 
 def _digest(path: Path) -> str:
@@ -117,10 +115,8 @@ def _why(error: Exception) -> str:
 
 
 def _download(url: str, path: Path, digits: str) -> None:
-    """Download a file, whose SHA-256 must begin with `digits`, whole or not at all.
-
-    Raises OSError, or RunError where it is another file or cannot be written.
-    """
+    """Download a file, whose SHA-256 must begin with `digits`, whole or not at all. Raises OSError,
+    or RunError where it is another file or cannot be written."""
     import httpx
 
     path.parent.mkdir(parents=True, exist_ok=True)
