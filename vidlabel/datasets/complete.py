@@ -62,7 +62,6 @@ def check_complete(data: PublicDataset, root: Path, splits: Path | None = None) 
     """Compare the clips of a data set below `root` with its official lists.
 
     Args:
-        data: which one.
         root: its class folders, or up to two folders above them.
         splits: folder of the lists; without it they are searched in `root` and beside it.
     """
@@ -107,10 +106,9 @@ def _clips(data: PublicDataset, root: Path, lists: OfficialLists) -> list[tuple[
     """Class and path of each video; without lists, the class is the name of its folder."""
     if not lists.classes:
         return [(path.parent.name, path) for path in videos_below(root)]
-    try:
+    with suppress(UsageError):
         return data.find_clips(root, lists)
-    except UsageError:  # there is no class folder
-        return []
+    return []  # there is no class folder
 
 
 def _classes(clips: Collection[str]) -> set[str]:

@@ -20,7 +20,6 @@ def read_folder(root: Path, group_pattern: str | None = None) -> list[Sample]:
     """The videos below each sub-folder of `root`, labelled with the sub-folder's name.
 
     Args:
-        root: the folder.
         group_pattern: a regular expression that is searched in a video's path below `root`; the
             text of its groups, joined, is the video's group. Or `blocks:N`, for names that are
             only running numbers, where neighbours may come from one camera: the videos of each

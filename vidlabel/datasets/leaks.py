@@ -106,7 +106,6 @@ def find_leak(
     Args:
         trained_on: ids of its training clips.
         sources: groups of its training clips.
-        test: the clips to test it on.
 
     Returns:
         The numbers, and for each test clip's id `seen`, `sibling` or `new`.
@@ -133,14 +132,8 @@ def _named_source(clip: str) -> str | None:
 
 
 def unseen_accuracy(leak: Leak, accuracy: float, memorised: float = 1.0) -> float:
-    """A, the accuracy on unseen test clips, computed from the accuracy on all of them.
-
-    Below 0 or above 1 if no model can have that accuracy with that M.
-
-    Args:
-        leak: of the test.
-        accuracy: on all test clips, 0 to 1.
-        memorised: M, accuracy on training clips, 0 to 1.
+    """A, the accuracy on unseen test clips, from the `accuracy` on all of them and M, `memorised`,
+    each 0 to 1. Below 0 or above 1 if no model can have that accuracy with that M.
 
     Raises:
         UsageError: no test clip is unseen.
@@ -156,7 +149,6 @@ def describe_leak(leak: Leak, what: str, accuracy: float | None = None) -> list[
     """Lines that describe the leak.
 
     Args:
-        leak: the numbers.
         what: `test` or `validation`.
         accuracy: a reported one, 0 to 1; adds the range of A that follows.
     """

@@ -11,6 +11,7 @@ from vidlabel.datasets.leaks import tell_apart
 from vidlabel.datasets.samples import Dataset
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
+from vidlabel.machine import worker_count
 
 
 def open_dataset(
@@ -31,8 +32,7 @@ def open_dataset(
         out: folder of the run; generated clips are written to its sub-folder `synthetic`.
         group_pattern: for a folder, see `read_folder`.
         splits: for `hmdb51:` and `ucf101:`, the folder of the official lists.
-        per_class, seed: for `synthetic`.
-        on_clip: called after each generated clip.
+        per_class, seed, on_clip: for `synthetic`, see `generate_clips`.
 
     Raises:
         UsageError: it is none of these, or what it names cannot be read.
@@ -54,7 +54,6 @@ def open_dataset(
         if per_class < 1:
             raise UsageError(f"--per-class must be at least 1, got {per_class}")
         from vidlabel.datasets.generate import generate_clips
-        from vidlabel.machine import worker_count
 
         kind, processes = data, worker_count(None)
         found = generate_clips(out / data, per_class, seed, processes=processes, on_clip=on_clip)

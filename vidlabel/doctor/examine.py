@@ -50,11 +50,8 @@ class Finding:
 
 
 def examine(dataset: str | None = None) -> list[Finding]:
-    """Examine everything. What is missing or broken is a finding, never an exception.
-
-    Args:
-        dataset: the folder of a data set, to be examined too.
-    """
+    """Examine everything, also the folder of a data set if one is given. What is missing or broken
+    is a finding, never an exception."""
     return [
         *_versions(),
         *examine_decoders(),

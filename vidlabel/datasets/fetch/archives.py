@@ -6,6 +6,7 @@ for compressed entries it runs unrar, unar, 7z or bsdtar, whichever is installed
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -137,12 +138,10 @@ def _open(path: Path, most: int) -> Any:
         return zipfile.ZipFile(path)
     if not start.startswith(_RAR_MAGIC):
         raise RunError(f"{path}: neither a zip nor a rar archive")
-    seen = 0
+    seen = itertools.count(1)
 
     def count(info: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 2 * most + 100:  # folders, comments and the like come along
+        if next(seen) > 2 * most + 100:  # folders, comments and the like come along
             raise RunError(f"{path}: refused, holds too many files")
 
     # "strict": a damaged header is an error, not the end. part_only: look for no further volumes.
@@ -264,10 +263,6 @@ def _opened(handle: Any, info: Any, scratch: Path | None) -> Iterator[Any]:
     that file, and the size up to which it makes one, from globals and nowhere else; they are set
     only while an entry is opened, by one thread at a time.
     """
-    if isinstance(handle, zipfile.ZipFile):
-        with handle.open(info) as source:
-            yield source
-        return
     with _RARFILE:
         before = rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT
         rarfile.HACK_TMP_DIR, rarfile.HACK_SIZE_LIMIT = scratch and os.fspath(scratch), 1 << 62

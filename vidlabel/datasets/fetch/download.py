@@ -10,7 +10,7 @@ import ssl
 import time
 import urllib.parse
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +91,7 @@ def download(
     Args:
         urls: addresses of the same file.
         target: where it goes; its folder must exist.
-        expected: what the file must be like.
-        patience: how long to try each address.
+        patience: with each address.
         progress: called with the bytes received so far, and all there will be (None: unknown).
         note: called with lines on failed attempts.
 
@@ -127,13 +126,11 @@ class _PartialFile:
         self.about = target.with_name(target.name + ".part.json")
         self.validator = ""
         self.total: int | None = None
-        try:
+        with suppress(OSError, ValueError, KeyError, TypeError):
             known = json.loads(self.about.read_bytes())
             if known["url"] == url:
                 self.validator = str(known["validator"])
                 self.total = None if known["total"] is None else int(known["total"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
 
     @property
     def size_bytes(self) -> int:
@@ -145,7 +142,7 @@ class _PartialFile:
 
     @property
     def complete(self) -> bool:
-        return self.total is not None and self.size_bytes == self.total
+        return self.size_bytes == self.total
 
     def forget(self) -> None:
         self.validator, self.total = "", None

@@ -42,24 +42,20 @@ class Unpacker:
             self._stage.unlink()
         shutil.rmtree(self._stage, ignore_errors=True)
 
-    def unpack(self, path: Path, lists: OfficialLists | None) -> None:
+    def unpack(self, path: Path, lists: OfficialLists | None, inside: str = "") -> None:
         """Put an archive's clips and lists, and those of archives in it, where they belong.
 
         Args:
             path: the archive.
             lists: the official lists, if they are known already; a class that is there with all
                 clips in them is not unpacked again.
+            inside: which entry of which archive this archive is, for messages.
 
         Raises:
             RunError: see `open_archive`; or nothing in it belongs to the data set.
             OutputError: the disk is full or cannot be written to.
         """
-        self._lists = lists or self._lists
-        self._unpack(path)
-
-    def _unpack(self, path: Path, inside: str = "") -> None:
-        """`inside`: which entry of which archive this archive is, for messages."""
-        data = self._data
+        self._lists, data = lists or self._lists, self._data
         make_folder(self._stage)
         with open_archive(path, self._budget, self._stage) as archive:
             groups: dict[Path, dict[str, Entry]] = {}
@@ -134,7 +130,7 @@ class Unpacker:
             make_folder(self._stage)
             inner = self._stage / entry.name
             archive.copy(entry, inner)
-            self._unpack(inner, f"{archive.path}: {'/'.join(entry.parts)}")
+            self.unpack(inner, None, f"{archive.path}: {'/'.join(entry.parts)}")
             inner.unlink()
             tenths(number, len(todo))
 
