@@ -15,9 +15,8 @@ from pathlib import Path
 
 import vidlabel
 from vidlabel.datasets.complete import PUBLIC, check_complete, recognise
-from vidlabel.datasets.public import videos_below
 from vidlabel.errors import CheckpointError
-from vidlabel.files.find import VIDEO_SUFFIXES
+from vidlabel.files.find import VIDEO_SUFFIXES, find_videos
 from vidlabel.machine import SHARED_MEMORY, usable_cores
 from vidlabel.text import first_few
 
@@ -219,7 +218,8 @@ def _classes(root: Path) -> tuple[Path, dict[str, int]]:
 def _count_videos(top: Path) -> dict[str, int]:
     """Videos below each sub-folder; without folders of lists, such as HMDB51's splits."""
     folders = sorted(p for p in top.iterdir() if p.is_dir() and not p.name.startswith("."))
-    counts = {folder.name: len(videos_below(folder)) for folder in folders}
+    found = {folder.name: find_videos([str(folder)]) for folder in folders}
+    counts = {name: sum(item.problem is None for item in items) for name, items in found.items()}
     return {n: count for n, count in counts.items() if count or not any((top / n).glob("*.txt"))}
 
 

@@ -104,7 +104,6 @@ def open_archive(path: Path, budget: Budget, scratch: Path | None = None) -> Ite
     """A zip or rar, by its content, not its name. All its entries are checked first.
 
     Args:
-        path: the archive.
         budget: what it may hold; its contents are subtracted.
         scratch: a folder for temporary files.
 

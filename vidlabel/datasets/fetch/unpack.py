@@ -46,7 +46,6 @@ class Unpacker:
         """Put an archive's clips and lists, and those of archives in it, where they belong.
 
         Args:
-            path: the archive.
             lists: the official lists, if they are known already; a class that is there with all
                 clips in them is not unpacked again.
             inside: which entry of which archive this archive is, for messages.
