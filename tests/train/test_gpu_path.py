@@ -109,7 +109,9 @@ class _Gathered:
 
 
 def _operations(call: Callable[[], object]) -> int:
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True
+    ) as profile:
         call()
     return sum(event.count for event in profile.key_averages() if event.key.startswith("aten::"))
 

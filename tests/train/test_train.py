@@ -672,5 +672,5 @@ def test_what_cannot_be_compiled_is_one_clear_line(
         train(samples, tmp_path / "run", spec, CLIP, MODEL, device="cpu", observer=observer)
     line = str(caught.value)
     assert line.startswith("--compile failed (InvalidCxxCompiler: No working C++ compiler found")
-    assert line.endswith("; it needs a C++ compiler, such as g++: leave it out")
-    assert "the CNN is compiled in the first epoch, which takes minutes" in observer.notes
+    assert line.endswith("; it needs a C++ compiler such as g++; train without it")
+    assert "compiling the CNN in the first epoch takes minutes" in observer.notes
