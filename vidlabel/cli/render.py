@@ -130,8 +130,8 @@ def render(**options: Any) -> int:
     videos failed; 2: wrong usage; 3: the run failed.
     """
     from vidlabel import console
-    from vidlabel.render.job import RenderOptions
     from vidlabel.render.job import render as run
+    from vidlabel.render.spec import RenderOptions
     from vidlabel.signals import interruptible
 
     asked = RenderOptions(**options)

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Event
@@ -23,55 +22,21 @@ from vidlabel.machine import worker_count
 from vidlabel.render.captions import Caption
 from vidlabel.render.clip import hash_of, problems
 from vidlabel.render.frames import DEFAULT_WIDTH_PX, PreviewFrames
-from vidlabel.render.grid import write_grid
 from vidlabel.render.labels import Captions
+from vidlabel.render.pages import read_stills, write_grid, write_sheet
 from vidlabel.render.parallel import in_threads
-from vidlabel.render.sheet import read_stills, write_sheet
-from vidlabel.render.spec import LAYOUT, RenderSpec
+from vidlabel.render.spec import LAYOUT, Album, RenderOptions
 from vidlabel.specs import VideoItem
 from vidlabel.video.write import FORMATS
 
-SHEET_ROWS = 50
-"""Videos on one sheet; more videos need several sheets."""
 
-
-@dataclass(frozen=True)
-class Album:
-    """What to make from many videos: grids, or sheets if `frames` is set."""
-
-    rows: int
-    columns: int = 1
-    frames: int = 0
-    """Frames of each video on a sheet."""
-
-    @property
-    def per_page(self) -> int:
-        """Videos in one file."""
-        return self.rows * self.columns
-
-
-def album_of(grid: str | None, sheet: int | None) -> Album | None:
-    """The album for --grid or --sheet; None without these. Raises UsageError."""
-    if sheet is not None:
-        if not 1 <= sheet <= 100:
-            raise UsageError(f"--sheet must be 1 to 100, got {sheet}")
-        return Album(SHEET_ROWS, frames=sheet)
-    if grid is None:
-        return None
-    if not (match := re.fullmatch(r"(\d{1,3})x(\d{1,3})", grid)):
-        raise UsageError(f"--grid is ROWSxCOLUMNS, such as 2x3; got {grid}")
-    rows, columns = map(int, match.groups())
-    if not (1 <= rows <= 100 and 1 <= columns <= 100):
-        raise UsageError("--grid must be 1x1 to 100x100, as ROWSxCOLUMNS")
-    return Album(rows, columns)
-
-
-def target_of(out: Path, album: Album, fmt: str | None) -> Path:
-    """The file to write if one is enough: `out` itself, or one in the folder `out`.
+def target_of(album: Album, options: RenderOptions) -> Path:
+    """The file to write if one is enough: --out itself, or one in the folder --out.
 
     Raises:
-        UsageError: the suffix of `out` does not fit the album.
+        UsageError: the suffix of --out does not fit the album.
     """
+    out, fmt = options.out, options.fmt
     kind, fits = ("sheet", ["png"]) if album.frames else ("grid", list(FORMATS))
     if album.frames and fmt:
         raise UsageError(f"--sheet is a .png; leave out --format {fmt}")
@@ -96,15 +61,9 @@ def without_albums(items: Iterable[VideoItem], target: Path) -> list[VideoItem]:
 
 
 def render_album(
-    items: Sequence[VideoItem],
-    album: Album,
-    spec: RenderSpec,
-    target: Path,
-    captions: Captions,
-    restart: bool = False,
-    quiet: bool = False,
-    workers: int | None = None,
-) -> ExitCode:
+    items: Sequence[VideoItem], album: Album, target: Path, captions: Captions,
+    options: RenderOptions,
+) -> ExitCode:  # fmt: skip
     """Make a grid or sheet of the videos, or several (`NAME-1` and so on), and report it.
 
     A video that cannot be read costs one line and is left out.
@@ -112,17 +71,15 @@ def render_album(
     Args:
         items: the videos.
         album: what to make.
-        spec: how to draw; without optical flow.
         target: the file, where one is enough.
         captions: captions of the videos.
-        restart: make it again even if nothing has changed.
-        quiet: no progress bar and no summary.
-        workers: number of videos that are opened at a time; None is one per core.
+        options: how to draw; without optical flow.
 
     Raises:
         OutputError: a file cannot be written, or another process writes there.
         RunError: nothing can be labelled any more.
     """
+    spec = options.spec()
     count = math.ceil(len(items) / album.per_page)
     names = [target.with_stem(f"{target.stem}-{number + 1}") for number in range(count)]
     pages = names if count > 1 else [target]
@@ -130,47 +87,41 @@ def render_album(
     with holding(target):
         each = [(item.path, identity(item.path), captions.key(item)) for item in items]
         key = hash_of(LAYOUT, album, spec, each)
-        if not restart and all(read_tag(page) == key for page in pages):
-            if not quiet:
+        if not options.restart and all(read_tag(page) == key for page in pages):
+            if not options.quiet:
                 console.note(f"{_range(pages)} kept unchanged (--restart makes it again)")
             return ExitCode.OK
         tally: Counter[str] = Counter()
-        videos = _readable(items, captions, album, spec, tally, quiet, worker_count(workers))
-        made = list(_write_pages(pages, videos, album, spec, tally, key))
-    if not quiet:
+        videos = _readable(items, album, captions, options, tally)
+        made: list[Path] = []
+        for page in pages:
+            if not (some := list(islice(videos, album.per_page))):
+                break
+            remove_leftovers(page)
+            with replacing(page) as part:
+                if album.frames:
+                    write_sheet(part, some, spec)
+                else:
+                    write_grid(part, some, album.columns, spec)
+                # If a video has failed, it is made again next time.
+                write_tag(part, "" if tally.total() else key)
+            made.append(page)
+            for path, _, source in some:
+                if source.damaged:
+                    console.warn(f"{path}: {source.damaged}")
+    if not options.quiet:
         read = len(items) - tally["failed"]
         parts = [f"{read} of {len(items)} videos in {_range(made)}", *problems(tally)]
         console.note(", ".join(parts))
     return ExitCode.SOME_FAILED if tally.total() else ExitCode.OK
 
 
-def _write_pages(
-    pages: Sequence[Path], videos: Iterator[Video], album: Album, spec: RenderSpec,
-    tally: Counter[str], key: str,
-) -> Iterator[Path]:  # fmt: skip
-    """Write files as long as there are videos, and return their paths."""
-    for page in pages:
-        if not (some := list(islice(videos, album.per_page))):
-            return
-        remove_leftovers(page)
-        with replacing(page) as part:
-            if album.frames:
-                write_sheet(part, some, spec)
-            else:
-                write_grid(part, some, album.columns, spec)
-            # If a video has failed, it is made again next time.
-            write_tag(part, "" if tally.total() else key)
-        yield page
-        for path, _, source in some:
-            if source.damaged:
-                console.warn(f"{path}: {source.damaged}")
-
-
 def _readable(
-    items: Sequence[VideoItem], captions: Captions, album: Album, spec: RenderSpec,
-    tally: Counter[str], quiet: bool, threads: int,
+    items: Sequence[VideoItem], album: Album, captions: Captions, options: RenderOptions,
+    tally: Counter[str],
 ) -> Iterator[Video]:  # fmt: skip
     """The videos that can be read; the others are reported and counted in `tally`."""
+    spec = options.spec()
 
     def read(each: tuple[VideoItem, Caption], stop: Event) -> Video | VideoError:
         item, caption = each
@@ -183,12 +134,11 @@ def _readable(
 
     captioned = zip(items, captions.of(items), strict=False)
     with (
-        console.Progress(len(items), quiet, doing="rendering") as progress,
-        closing(in_threads(read, captioned, threads)) as videos,
+        console.Progress(len(items), options.quiet, doing="rendering") as progress,
+        closing(in_threads(read, captioned, worker_count(options.workers))) as videos,
     ):
         for video in videos:
-            failed = isinstance(video, VideoError)
-            progress.advance(failed=failed)
+            progress.advance(failed=isinstance(video, VideoError))
             if isinstance(video, VideoError):
                 console.error(video.detail)
                 tally["failed"] += 1
@@ -204,4 +154,4 @@ def _range(pages: Sequence[Path]) -> str:
 
 
 Video = tuple[str, Caption, Any]
-"""Path and caption of a video, and its PreviewFrames for a grid or Stills for a sheet."""
+"""Path and caption of a video, and its PreviewFrames for a grid or DecodedFrames for a sheet."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from threading import Event
+from typing import Literal
 
 import torch
 
@@ -27,7 +28,7 @@ from vidlabel.render.flow_panel import FlowPanel
 from vidlabel.render.frames import PreviewFrames
 from vidlabel.render.labels import Captions
 from vidlabel.render.parallel import in_threads, until
-from vidlabel.render.spec import LAYOUT, RenderSpec
+from vidlabel.render.spec import LAYOUT, RenderOptions, RenderSpec
 from vidlabel.render.stream_bars import StreamPanel
 from vidlabel.specs import VideoItem
 from vidlabel.video.scale import Pixels
@@ -42,26 +43,19 @@ class Preview:
     path: Path
 
 
-def plan(
-    items: Sequence[VideoItem], inputs: Sequence[str], out: Path, fmt: str | None = None
-) -> list[Preview]:
+def plan(items: Sequence[VideoItem], options: RenderOptions) -> list[Preview]:
     """Choose the file for each video.
 
-    In a folder `out`, a file has the place that its video has among the inputs, and the video's
+    In a folder --out, a file has the place that its video has among the inputs, and the video's
     full name with the suffix of the format, so that a.mp4 and a.avi do not collide. Files from an
-    earlier run in `out` are not inputs, unless they are named.
-
-    Args:
-        items: the videos, as `find_videos` returns them.
-        inputs: the arguments that it was given.
-        out: a folder; or for a single video a .gif or .mp4.
-        fmt: one of FORMATS; None follows the suffix of `out`, and is mp4 for a folder.
+    earlier run in --out are not inputs, unless they are named.
 
     Raises:
-        UsageError: `out` does not fit the videos or the format.
+        UsageError: --out does not fit the videos or --format.
     """
     if not items:
         return []
+    inputs, out, fmt = options.inputs, options.out, options.fmt
     suffix = out.suffix.lower()
     if not out.is_dir() and suffix in {*VIDEO_SUFFIXES, ".gif"}:
         if suffix.removeprefix(".") not in FORMATS:
@@ -93,33 +87,20 @@ def _folder_of(text: str) -> Path:
     return next(each for each in (path, *path.parents) if each.is_dir())
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result for one video."""
-
-    kind: str = ""
-    """`failed`, `unlabelled`, or "" if all is well."""
-    error: str = ""
-    warning: str = ""
+Kind = Literal["", "failed", "unlabelled"]
+"""The result for one video; "" if all is well."""
 
 
 @dataclass(frozen=True)
 class Renderer:
-    """Draws previews.
-
-    Args:
-        spec: how to draw.
-        device: where optical flow is computed.
-        captions: captions of the videos; None draws none.
-        panel: draws the probabilities of each stream of a model below; None draws none.
-        attention: draws where the model of the captions looks; None draws nothing.
-    """
+    """Draws previews; what is None is not drawn."""
 
     spec: RenderSpec
     device: torch.device
-    captions: Captions | None = None
-    panel: StreamPanel | None = None
-    attention: Attention | None = None
+    """Where optical flow is computed."""
+    captions: Captions | None
+    panel: StreamPanel | None
+    attention: Attention | None
 
     def key(self, item: VideoItem) -> str:
         """A hash of everything that a preview depends on."""
@@ -128,13 +109,16 @@ class Renderer:
             self.panel and self.panel.key, self.attention and self.attention.key,
         )  # fmt: skip
 
-    def write(self, preview: Preview, caption: Caption | None, stop: Event) -> Outcome:
-        """Make a file, complete or not at all. It gets its key as a tag if nothing is missing.
+    def write(self, work: tuple[Preview, Caption | None], stop: Event) -> tuple[Kind, str]:
+        """Make a file, complete or not at all; returns what to report, in words that may be "".
+
+        The file gets its key as a tag if nothing is missing.
 
         Raises:
             OutputError: the file cannot be written.
             DeviceError: the device failed.
         """
+        preview, caption = work
         labelled = caption is None or caption.label is not None
         # Without a label it is made again next time, when there may be one.
         key = self.key(preview.item) if labelled else ""
@@ -147,9 +131,9 @@ class Renderer:
                 write_preview(part, pictures, frames.fps, sample, self.spec.quality)
                 write_tag(part, key)
         except VideoError as error:
-            return Outcome("failed", error=error.detail)
+            return "failed", error.detail
         warning = f"{preview.item.path}: {frames.damaged}" if frames.damaged else ""
-        return Outcome("" if labelled else "unlabelled", warning=warning)
+        return "" if labelled else "unlabelled", warning
 
     def _pictures(
         self, path: str, frames: PreviewFrames, caption: Caption | None, stop: Event
@@ -183,64 +167,46 @@ def hash_of(*what: object) -> str:
 
 
 def render_videos(
-    previews: Sequence[Preview],
-    renderer: Renderer,
-    out: Path,
-    restart: bool = False,
-    quiet: bool = False,
-    workers: int | None = None,
+    previews: Sequence[Preview], renderer: Renderer, options: RenderOptions
 ) -> ExitCode:
     """Make all files and report what was done.
 
     A video that cannot be read costs one line. A file is kept if a new one would be the same:
     its video, its caption and the options have not changed.
 
-    Args:
-        previews: as `plan` returns them.
-        renderer: draws them.
-        out: the file or folder that they are for; locked against other processes.
-        restart: also replace files that could be kept.
-        quiet: no progress bar and no summary.
-        workers: number of videos at a time; None is one per core.
-
     Raises:
         OutputError: a file cannot be written, or another process writes there.
         DeviceError: the device failed.
         RunError: nothing can be labelled any more.
     """
+    out = options.out
     single = [each.path for each in previews] == [out]
     make_folder(out.parent if single else out)
     with holding(out if single else out / "render"):
-        pending = [p for p in previews if restart or read_tag(p.path) != renderer.key(p.item)]
+        pending = [
+            p for p in previews if options.restart or read_tag(p.path) != renderer.key(p.item)
+        ]
         kept = len(previews) - len(pending)
+        captions: Iterable[Caption | None] = repeat(None)
+        if renderer.captions:
+            captions = renderer.captions.of([each.item for each in pending])
+        work = zip(pending, captions, strict=False)
         tally: Counter[str] = Counter()
         with (
-            console.Progress(len(previews), quiet, done=kept, doing="rendering") as progress,
-            closing(_outcomes(pending, renderer, worker_count(workers))) as outcomes,
+            console.Progress(len(previews), options.quiet, kept, "rendering") as progress,
+            closing(in_threads(renderer.write, work, worker_count(options.workers))) as outcomes,
         ):
-            for outcome in outcomes:
-                if outcome.error:
-                    console.error(outcome.error)
-                if outcome.warning:
-                    console.warn(outcome.warning)
-                tally[outcome.kind] += 1
-                progress.advance(failed=outcome.kind == "failed")
-    if not quiet:
+            for kind, message in outcomes:
+                if message:
+                    (console.error if kind == "failed" else console.warn)(message)
+                tally[kind] += 1
+                progress.advance(failed=kind == "failed")
+    if not options.quiet:
         made = len(pending) - tally["failed"]
         parts = [f"{made} of {len(previews)} videos rendered to {out}", *problems(tally)]
         parts += [f"{kept} kept unchanged (--restart makes them again)"] if kept else []
         console.note(", ".join(parts))
     return ExitCode.SOME_FAILED if tally["failed"] + tally["unlabelled"] else ExitCode.OK
-
-
-def _outcomes(
-    previews: Sequence[Preview], renderer: Renderer, threads: int
-) -> Generator[Outcome, None, None]:
-    captions: Iterable[Caption | None] = repeat(None)
-    if renderer.captions:
-        captions = renderer.captions.of([each.item for each in previews])
-    work = zip(previews, captions, strict=False)
-    return in_threads(lambda each, stop: renderer.write(*each, stop), work, threads)
 
 
 def problems(tally: Counter[str]) -> list[str]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from vidlabel.errors import UsageError
+from vidlabel.render.spec import FlowKind
 from vidlabel.video.scale import Pixels
 
 Flow = NDArray[np.float32]
 """(2, H, W) px to the right and down, as `tvl1.optical_flow` returns it for each pair."""
-
-FlowKind = Literal["wheel", "uv"]
 
 SMALLEST_BOUND_PX = 1.0
 """Finest scale; with a finer one, the noise of a still video would have bright colours."""

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.table import read_table
@@ -17,18 +16,6 @@ from vidlabel.results.record import Record
 from vidlabel.results.tables import read_labels
 from vidlabel.specs import Prediction, Status, VideoItem
 from vidlabel.text import text_path
-
-
-class LabelSource(Protocol):
-    """Where labels come from."""
-
-    def key(self, item: VideoItem) -> str:
-        """Text that stays the same as long as the video's label does."""
-        ...
-
-    def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction | None]:
-        """A row for each video, in order; None where there is none."""
-        ...
 
 
 class TableLabels:
@@ -49,10 +36,12 @@ class TableLabels:
                 self._rows.setdefault(key, row)  # the first of several is for the whole video
 
     def key(self, item: VideoItem) -> str:
+        """Text that stays the same as long as the video's label does."""
         row = self._row(item)
         return repr(row and (row.status, row.label, row.confidence, row.top, row.reason))
 
     def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction | None]:
+        """A row for each video, in order; None where there is none."""
         return map(self._row, items)
 
     def knows(self, items: Iterable[VideoItem]) -> bool:
@@ -75,9 +64,11 @@ class ModelLabels:
         self._labeller, self._spec = labeller, PredictSpec(top_k=top_k)
 
     def key(self, item: VideoItem) -> str:
+        """Text that stays the same as long as the video's label does."""
         return f"{self._labeller.checkpoint.digest} {self._labeller.precision}"
 
-    def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction | None]:
+    def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction]:
+        """A row for each video, in order."""
         numbered = (VideoItem(i, x.path, x.problem, x.detail) for i, x in enumerate(items))
         return self._labeller.predict(numbered, self._spec)
 
@@ -92,7 +83,7 @@ class Captions:
     """
 
     def __init__(
-        self, labels: LabelSource, truth: dict[str, str] | None = None, top_k: int = 1
+        self, labels: TableLabels | ModelLabels, truth: dict[str, str] | None, top_k: int
     ) -> None:
         if top_k < 1:
             raise UsageError(f"--top-k must be at least 1, got {top_k}")

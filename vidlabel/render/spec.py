@@ -1,13 +1,20 @@
-"""How a preview is drawn and encoded."""
+"""The options of `vidlabel render`, and what they say about its pictures."""
 
 from __future__ import annotations
 
 import math
+import re
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from vidlabel.errors import UsageError
-from vidlabel.render.flow_colours import FlowKind
 from vidlabel.video.write import Quality
+
+FlowKind = Literal["wheel", "uv"]
+"""Optical flow with one hue for each direction, or as a map for each axis."""
 
 SMALLEST_PX = 16
 """Smallest width of a panel, and shortest side of a frame."""
@@ -17,6 +24,9 @@ LARGEST_PX = 3840
 
 MAX_FPS = 300
 """Highest frame rate of a preview, and of a video that is shown."""
+
+SHEET_ROWS = 50
+"""Videos on one sheet; more videos need several sheets."""
 
 LAYOUT = 2
 """Raised when a change of vidlabel draws the same previews differently, so that old ones are made
@@ -48,3 +58,105 @@ class RenderSpec:
             raise UsageError(f"--max-seconds must be over 0, got {self.max_s}")
         if self.max_flow_px is not None and not 0 < self.max_flow_px < math.inf:
             raise UsageError(f"--max-flow must be over 0, got {self.max_flow_px}")
+
+
+@dataclass(frozen=True)
+class Album:
+    """What to make from many videos: grids, or sheets if `frames` is set."""
+
+    rows: int
+    columns: int = 1
+    frames: int = 0
+    """Frames of each video on a sheet."""
+
+    @property
+    def per_page(self) -> int:
+        """Videos in one file."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """The options of `vidlabel render`; each field is the flag of its name."""
+
+    inputs: Sequence[str]
+    """Folders, files and globs."""
+    out: Path
+    model: str | None = None
+    labels: Path | None = None
+    truth: Path | None = None
+    top_k: int | None = None
+    stream: Literal["spatial", "temporal"] | None = None
+    grid: str | None = None
+    sheet: int | None = None
+    flow: FlowKind | None = None
+    panel: bool = False
+    attention: bool = False
+    fmt: Literal["mp4", "gif"] | None = None
+    width: int | None = None
+    fps: float | None = None
+    max_seconds: float | None = None
+    max_flow: float | None = None
+    quality: int | None = None
+    loop: bool = True
+    device: str = "auto"
+    workers: int | None = None
+    restart: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.labels and (self.model or self.stream):
+            raise UsageError("--labels replaces --model and --stream; give one or the other")
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers must be at least 1, got {self.workers}")
+        is_album = self.grid is not None or self.sheet is not None
+        if self.panel and (self.labels or self.stream or is_album):
+            raise UsageError("--panel shows both streams of a --model; it goes with --flow alone")
+        if sum(each is not None for each in (self.flow, self.grid, self.sheet)) > 1:
+            raise UsageError("--flow, --grid and --sheet are different pictures; choose one")
+        if self.attention and (self.labels or is_album):
+            raise UsageError(
+                "--attention needs a --model and one video per file; it cannot be combined with "
+                "--labels, --grid or --sheet"
+            )
+
+    @property
+    def album(self) -> Album | None:
+        """The grids or sheets to make; None for one file per video. Raises UsageError."""
+        if self.sheet is not None:
+            if not 1 <= self.sheet <= 100:
+                raise UsageError(f"--sheet must be 1 to 100, got {self.sheet}")
+            return Album(SHEET_ROWS, frames=self.sheet)
+        if self.grid is None:
+            return None
+        if not (match := re.fullmatch(r"(\d{1,3})x(\d{1,3})", self.grid)):
+            raise UsageError(f"--grid is ROWSxCOLUMNS, such as 2x3; got {self.grid}")
+        rows, columns = map(int, match.groups())
+        if not (1 <= rows <= 100 and 1 <= columns <= 100):
+            raise UsageError("--grid must be 1x1 to 100x100, as ROWSxCOLUMNS")
+        return Album(rows, columns)
+
+    @property
+    def captioned(self) -> bool:
+        """Whether videos have captions: always, except beside plain optical flow."""
+        asked = self.panel or self.attention or self.truth or self.top_k
+        return not self.flow or bool(asked or self.model or self.labels or self.stream)
+
+    def spec(self) -> RenderSpec:
+        """How previews are drawn. Raises UsageError."""
+        max_s = self.max_seconds
+        if max_s is None:
+            max_s = 10.0 if self.sheet is None else sys.float_info.max
+        flow = self.flow or ("wheel" if self.panel else None)
+        return RenderSpec(flow, self.width, max_s, self.max_flow, self.fps, self._quality())
+
+    def _quality(self) -> Quality:
+        """--quality and --loop; the meaning of the number depends on the format."""
+        number, gif = self.quality, self.fmt == "gif" or self.out.suffix.lower() == ".gif"
+        if number is None:
+            return Quality(loop=self.loop)
+        least, most = (4, 256) if gif else (0, 51)
+        if not least <= number <= most:
+            kind = "a GIF" if gif else "an MP4"
+            raise UsageError(f"--quality of {kind} must be {least} to {most}, got {number}")
+        return Quality(colours=number, loop=self.loop) if gif else Quality(number, loop=self.loop)

@@ -1,22 +1,33 @@
-"""Several videos in one picture, playing at the same time."""
+"""The pages of an album: grids in which videos play, and sheets of their frames."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, repeat
 from pathlib import Path
 from statistics import median
 
+import imageio.v3 as iio
 import numpy as np
 
-from vidlabel.render.captions import Caption, Overlay, draw_caption
+from vidlabel.errors import VideoError
+from vidlabel.render.captions import Caption, Line, Overlay, draw_caption
 from vidlabel.render.frames import SAMPLES, PreviewFrames
-from vidlabel.render.layout import GAP_PX, extended, letterboxed
+from vidlabel.render.layout import GAP_PX, extended, letterboxed, side_by_side, stacked
 from vidlabel.render.spec import RenderSpec
+from vidlabel.specs import VideoItem
+from vidlabel.video.frames import DecodedFrames
+from vidlabel.video.reader import open_video
 from vidlabel.video.scale import Pixels
 from vidlabel.video.write import write_preview
+
+STILL_WIDTH_PX = 160
+"""Width of a frame on a sheet if none is given."""
+
+
+# --- grids ----------------------------------------------------------------------------------------
 
 
 def write_grid(
@@ -26,9 +37,9 @@ def write_grid(
 
     Args:
         path: the file to write.
-        videos: path, caption and frames, of one width, of each video.
+        videos: path, caption and frames of each video; all frames have the same width.
         columns: number of videos in a row.
-        spec: frame rate and quality.
+        spec: quality of the file.
 
     Raises:
         VideoError: a video cannot be read any more.
@@ -97,3 +108,38 @@ def _tiled(cells: Sequence[Pixels], columns: int) -> Pixels:
         top, left = (number // columns) * height, (number % columns) * width
         page[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
     return page
+
+
+# --- sheets ---------------------------------------------------------------------------------------
+
+
+def read_stills(item: VideoItem, count: int, spec: RenderSpec) -> DecodedFrames:
+    """Read so many frames, evenly spread over a video. Raises VideoError."""
+    if item.problem is not None:
+        raise VideoError(item.problem, item.detail)
+    width, height = _size_px(spec)
+    with open_video(item.path) as video:
+        end_s = min(video.duration_s, spec.max_s)
+        moments_s = (np.arange(count) + 0.5) / count * end_s
+        found = video.frames_at(moments_s.tolist(), max(width, height))
+    pixels = np.stack([letterboxed(each, width, height) for each in found.pixels])
+    return replace(found, pixels=pixels)
+
+
+def write_sheet(
+    path: Path, videos: Sequence[tuple[str, Caption, DecodedFrames]], spec: RenderSpec
+) -> None:
+    """Write a .png with a row for each video: its caption and file name, then its frames."""
+    text_width = round(1.6 * _size_px(spec)[0])
+    rows = []
+    for name, caption, stills in videos:
+        lines = (*caption.lines, Line(Path(name).name))
+        text = draw_caption(Caption(lines, caption.verdict), text_width, 1, below=True)
+        rows.append(side_by_side([text.rgba[..., :3], *stills.pixels]))
+    iio.imwrite(path, stacked(rows), plugin="pillow", extension=".png")
+
+
+def _size_px(spec: RenderSpec) -> tuple[int, int]:
+    """Width and height of the frames."""
+    width = spec.width_px or STILL_WIDTH_PX
+    return width, max(1, round(width * 3 / 4))
