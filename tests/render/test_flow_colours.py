@@ -9,7 +9,7 @@ import torch
 from torchvision.utils import flow_to_image
 
 from vidlabel.errors import UsageError
-from vidlabel.render.flow_colours import FlowView, bound_of, diverging_colours, wheel_colours
+from vidlabel.render.flow_panel import FlowView, bound_of, diverging_colours, wheel_colours
 
 
 def uniform(across: float, down: float, height: int = 1, width: int = 1) -> np.ndarray:

@@ -27,7 +27,7 @@ from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.predict import labeller as predict
 from vidlabel.render.captions import COLOURS
 from vidlabel.render.layout import STRIP
-from vidlabel.render.stream_bars import Bars, StreamPanel, StreamProbabilities
+from vidlabel.render.stream_bars import Bars, StreamPanel
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings
 from vidlabel.results.record import TableInfo
 from vidlabel.results.tables import write_table
@@ -582,7 +582,7 @@ def test_the_panel_says_what_each_stream_says(
     panel = StreamPanel(two_streams, CPU, "fp32")
     times_s, streams = panel.probabilities(path, 1.3)
     assert times_s == pytest.approx([0.125, 0.375, 0.625, 0.875, 1.125])
-    spatial, temporal, both = (each.probabilities for each in streams)
+    spatial, temporal, both = streams.values()
     assert spatial.shape == (5, 7)
     np.testing.assert_allclose(both, 0.7 * spatial + 0.3 * temporal, atol=1e-4)
     assert np.abs(spatial - temporal).max() > 0.1
@@ -599,7 +599,7 @@ def test_the_panel_says_what_each_stream_says(
 
 def test_bars_follow_the_moments_and_keep_their_places() -> None:
     rows = np.array([[0.1, 0.6, 0.3], [0.1, 0.2, 0.7]], dtype=np.float32)
-    streams = [StreamProbabilities("a", rows), StreamProbabilities("b", rows[::-1])]
+    streams = {"a": rows, "b": rows[::-1]}
     bars = Bars([0.5, 1.5], streams, ("x", "y", "z"), 404)
     pictures = [plain(n, 404, 10) for n in range(4)]
     shown = list(bars.below(pictures, [0.0, 0.9, 1.1, 9.0]))

@@ -25,8 +25,7 @@ from PIL import Image, ImageSequence
 
 from vidlabel.errors import Reason, VideoError
 from vidlabel.render import clip, flow_panel
-from vidlabel.render.flow_colours import wheel_colours
-from vidlabel.render.flow_panel import PAIRS_AT_ONCE, FlowPanel
+from vidlabel.render.flow_panel import PAIRS_AT_ONCE, FlowPanel, wheel_colours
 from vidlabel.render.frames import SAMPLES, PreviewFrames
 from vidlabel.render.layout import GAP_PX
 from vidlabel.render.spec import RenderSpec

@@ -324,7 +324,9 @@ def test_right_and_wrong(run: Run, make_video: MakeVideo, tmp_path: Path) -> Non
 def page_rows(rows: Sequence[Prediction], truth: str = "") -> list[PageRow]:
     """Rows of a page without previews."""
     return [
-        PageRow(record(row, INFO), f"/v/{row.path}", row.path, "x.mp4", truth, "", "", "no preview")
+        PageRow(
+            record(row, INFO), f"/v/{row.path}", row.path, "x.mp4", truth, "", "", "", "no preview"
+        )
         for row in rows
     ]
 

@@ -79,15 +79,15 @@ def caption_of(row: Prediction | None, truth: str | None = None, top_k: int = 1)
         truth: the true class, if it is known.
         top_k: number of classes to name.
     """
-    is_truth = () if truth is None else (Line(f"truth: {_name(truth)}"),)
+    is_truth = () if truth is None else (Line(f"truth: {name(truth)}"),)
     if row is None:
         return Caption((Line("no label"), *is_truth))
     if not row.ok:
-        return Caption((Line(f"no label: {_name(row.reason)}"), *is_truth))
-    first = Line(_name(row.label), row.confidence)
+        return Caption((Line(f"no label: {name(row.reason)}"), *is_truth))
+    first = Line(name(row.label), row.confidence)
     # Below --min-confidence, the most likely class follows the label `uncertain`.
     rest = row.top if row.label == UNCERTAIN and top_k > 1 else row.top[1:]
-    lines = (first, *(Line(_name(label), share) for label, share in rest[: top_k - 1]))
+    lines = (first, *(Line(name(label), share) for label, share in rest[: top_k - 1]))
     if truth is None or row.label == UNCERTAIN:
         return Caption((*lines, *is_truth), label=row.label)
     if row.label == truth:
@@ -95,7 +95,8 @@ def caption_of(row: Prediction | None, truth: str | None = None, top_k: int = 1)
     return Caption((first, *is_truth, *lines[1:]), "wrong", row.label)
 
 
-def _name(text: str) -> str:
+def name(text: str) -> str:
+    """A class name as people read it."""
     return text.replace("_", " ")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from threading import Lock
@@ -20,7 +20,7 @@ from vidlabel.errors import UsageError
 from vidlabel.models.checkpoint import Checkpoint
 from vidlabel.models.fusion import take_stream
 from vidlabel.predict.runner import Runner
-from vidlabel.render.captions import Caption, Line, draw_caption
+from vidlabel.render.captions import Caption, Line, draw_caption, name
 from vidlabel.render.layout import STRIP
 from vidlabel.specs import Limits, Precision
 from vidlabel.video.reader import open_video
@@ -37,22 +37,13 @@ CLASSES_SHOWN = 5
 COLUMN_GAP_PX = 4
 
 
-@dataclass(frozen=True)
-class StreamProbabilities:
-    """What a stream predicts for each moment of a video."""
-
-    title: str
-    probabilities: NDArray[np.float32]
-    """(M, K); each row sums to 1."""
+Streams = dict[str, NDArray[np.float32]]
+"""What each stream predicts: by title, probabilities (M, K) of moments of a video; each row sums to
+1."""
 
 
 class StreamPanel:
     """Runs each stream of a two-stream model.
-
-    Args:
-        checkpoint: the model.
-        device: where it runs.
-        precision: auto, fp32 or bf16.
 
     Raises:
         UsageError: the model has no streams.
@@ -82,9 +73,7 @@ class StreamPanel:
         times_s, streams = self.probabilities(path, until_s)
         return Bars(times_s, streams, self._classes, width)
 
-    def probabilities(
-        self, path: str, until_s: float
-    ) -> tuple[list[float], list[StreamProbabilities]]:
+    def probabilities(self, path: str, until_s: float) -> tuple[list[float], Streams]:
         """Times (M,) of moments of a video in seconds, ascending, and the probabilities there: of
         the spatial stream, of the temporal one, and of both. Raises VideoError."""
         clip = self._clip
@@ -101,33 +90,25 @@ class StreamPanel:
             clips = cut(seen, clip, 1)
             parts = clips[:, :, :3], clips[:, :, 3:], clips
             titles = "spatial stream", "temporal stream", "both"
-            streams = []
+            streams = {}
             for runner, part, title in zip(self._runners, parts, titles, strict=True):
                 runner.submit(np.ascontiguousarray(part))
-                streams.append(StreamProbabilities(title, runner.collect().probabilities))
+                streams[title] = runner.collect().probabilities
         return times_s, streams
 
 
 class Bars:
-    """Draws a column of bars for each stream. A column shows the classes that are most likely over
-    the whole video, so that they stay in place.
-
-    Args:
-        times_s: (M,) moments, ascending.
-        streams: the probabilities of each stream.
-        classes: K names.
-        width: width of all columns together, px.
-    """
+    """Draws a column of bars for each stream, `width` px wide together, for moments (M,) `times_s`,
+    ascending. A column shows the classes that are most likely over the whole video, so that they
+    stay in place."""
 
     def __init__(
-        self, times_s: Sequence[float], streams: Sequence[StreamProbabilities],
-        classes: Sequence[str], width: int,
-    ) -> None:  # fmt: skip
+        self, times_s: Sequence[float], streams: Streams, classes: Sequence[str], width: int
+    ) -> None:
         self._middles = [(a + b) / 2 for a, b in pairwise(times_s)]
         self._streams, self._classes, self._width = streams, classes, width
         self._shown = [
-            np.argsort(-each.probabilities.mean(0), kind="stable")[:CLASSES_SHOWN]
-            for each in streams
+            np.argsort(-each.mean(0), kind="stable")[:CLASSES_SHOWN] for each in streams.values()
         ]
         self._drawn = cache(self._draw)
 
@@ -141,12 +122,10 @@ class Bars:
         count = len(self._streams)
         column = (self._width - (count - 1) * COLUMN_GAP_PX) // count
         columns = []
-        for stream, shown in zip(self._streams, self._shown, strict=True):
-            lines = [Line(stream.title)] + [
-                Line(self._classes[k].replace("_", " "), float(stream.probabilities[moment, k]))
-                for k in shown
-            ]
-            columns.append(draw_caption(Caption(tuple(lines)), column, 1, below=True).rgba)
+        for (title, stream), shown in zip(self._streams.items(), self._shown, strict=True):
+            bars = (Line(name(self._classes[k]), float(stream[moment, k])) for k in shown)
+            caption = Caption((Line(title), *bars))
+            columns.append(draw_caption(caption, column, 1, below=True).rgba)
         # Scripts differ in height, and so may columns.
         page = np.empty((max(map(len, columns)), self._width, 3), dtype=np.uint8)
         page[...] = STRIP

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -65,19 +65,6 @@ class ReviewSpec:
         return self.page.with_name(f"{self.page.stem}_previews")
 
 
-@dataclass(frozen=True)
-class _PreviewTask:
-    """A preview to make, of a video or of a segment of it."""
-
-    path: str
-    given: str
-    """The path as the table has it."""
-    start_s: float | None
-    end_s: float | None
-    name: str
-    """Name of its files, without the suffix."""
-
-
 def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     """Make the page and its previews and report what was done.
 
@@ -96,22 +83,22 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     labels = read_labels(spec.table)
     truths = _read_truth(spec.truth) if spec.truth else {}
     roots = [spec.root] if spec.root else [Path(), spec.table.parent]
-    tasks = [_task(row, roots, spec) for row in labels.rows]
+    rows = [_page_row(record, roots, truths, spec) for record in labels.rows]
     make_folder(spec.previews)
     with holding(spec.page):
-        failed, kept = _make_previews(labels.rows, tasks, spec, quiet)
-        rows = [
-            _page_row(row, task, truths, failed.get(task.name, ""), spec)
-            for row, task in zip(labels.rows, tasks, strict=True)
-        ]
+        failed, kept = _make_previews(rows, spec, quiet)
         if truths and not any(row.truth for row in rows):
             console.warn(f"--truth {spec.truth}: has none of the videos in {spec.table}")
         names = sorted({*labels.classes, *(row.truth for row in rows if row.truth)})
         remove_leftovers(spec.page)
-        text = page(spec.table.name, labels.digest, names, rows)
+        shown = [
+            replace(row, poster="", clip="", why=failed[row.name]) if row.name in failed else row
+            for row in rows
+        ]
+        text = page(spec.table.name, labels.digest, names, shown)
         write_bytes(spec.page, [text.encode()])
     if not quiet:
-        count = len({task.name for task in tasks})
+        count = len({row.name for row in rows})
         parts = [f"{spec.page} written, with {count - len(failed)} of {count} previews"]
         parts += [f"{kept} of them kept unchanged (--restart makes them again)"] if kept else []
         parts += [f"{len(failed)} failed"] if failed else []
@@ -140,29 +127,24 @@ def _read_truth(data: str) -> dict[str, str]:
     return {os.path.realpath(sample.path): sample.label for sample in samples}
 
 
-def _task(row: Record, roots: Sequence[Path], spec: ReviewSpec) -> _PreviewTask:
-    path, given = _find(row["path"], roots)
+def _page_row(
+    record: Record, roots: Sequence[Path], truths: Mapping[str, str], spec: ReviewSpec
+) -> PageRow:
+    path, given = _find(record["path"], roots)
     # The name depends only on what is shown, so that the page and its videos may move together.
     below = os.path.relpath(path, spec.page.parent)
-    shown = f"{below}\0{row['start_s']}\0{row['end_s']}\0{SIDE_PX}\0{CLIP_S}"
-    digest = hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
-    return _PreviewTask(path, given, row["start_s"], row["end_s"], digest[:16])
-
-
-def _page_row(
-    row: Record, task: _PreviewTask, truths: Mapping[str, str], why: str, spec: ReviewSpec
-) -> PageRow:
-    folder = _quoted(spec.previews.name)
-    below = os.path.relpath(task.path, spec.page.parent)
+    shown = f"{below}\0{record['start_s']}\0{record['end_s']}\0{SIDE_PX}\0{CLIP_S}"
+    name = hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    files = f"{_quoted(spec.previews.name)}/{name}"
     return PageRow(
-        record=row,
-        path=task.path,
-        given=task.given,
+        record=record,
+        path=path,
+        given=given,
         href=_quoted(below),
-        truth=truths.get(os.path.realpath(task.path), "") if truths else "",
-        poster="" if why else f"{folder}/{task.name}.jpg",
-        clip="" if why or not spec.with_clips else f"{folder}/{task.name}.mp4",
-        why=why,
+        truth=truths.get(os.path.realpath(path), "") if truths else "",
+        name=name,
+        poster=f"{files}.jpg",
+        clip=f"{files}.mp4" if spec.with_clips else "",
     )
 
 
@@ -178,29 +160,30 @@ def _quoted(path: str) -> str:
 
 
 def _make_previews(
-    rows: Sequence[Record], tasks: Sequence[_PreviewTask], spec: ReviewSpec, quiet: bool
+    rows: Sequence[PageRow], spec: ReviewSpec, quiet: bool
 ) -> tuple[dict[str, str], int]:
     """The reason for each preview that could not be made, by its name; and how many were kept."""
     failed: dict[str, str] = {}
-    waiting: dict[str, _PreviewTask] = {}
+    waiting: dict[str, PageRow] = {}
     kept: set[str] = set()
-    for row, task in zip(rows, tasks, strict=True):
-        if row["status"] == Status.FAILED and row["reason"] in NOT_AGAIN:
-            failed[task.name] = f"{row['reason']} when it was labelled; not tried again"
-            console.error(f"{task.path}: {failed[task.name]}")
-        elif not spec.restart and _is_newer(task, spec):
-            kept.add(task.name)
+    for row in rows:
+        reason = row.record["reason"]
+        if row.record["status"] == Status.FAILED and reason in NOT_AGAIN:
+            failed[row.name] = f"{reason} when it was labelled; not tried again"
+            console.error(f"{row.path}: {failed[row.name]}")
+        elif not spec.restart and _is_newer(row, spec):
+            kept.add(row.name)
         else:
-            waiting[task.name] = task
+            waiting[row.name] = row
 
-    def make(task: _PreviewTask) -> VideoError | None:
+    def make(row: PageRow) -> VideoError | None:
+        start_s, end_s = row.record["start_s"], row.record["end_s"]
         try:
-            preview = make_preview(task.path, task.start_s, task.end_s, spec.with_clips)
+            files = make_preview(row.path, start_s, end_s, spec.with_clips)
         except VideoError as error:
             return error
-        for suffix, data in ((".mp4", preview.clip), (".jpg", preview.poster)):
-            if data:
-                write_bytes(spec.previews / (task.name + suffix), [data])
+        for suffix, data in files.items():
+            write_bytes(spec.previews / (row.name + suffix), [data])
         return None
 
     done = len(failed) + len(kept)
@@ -210,9 +193,9 @@ def _make_previews(
     ):
         errors = pool.map(make, waiting.values())
         try:
-            for task, error in zip(waiting.values(), errors, strict=True):
+            for row, error in zip(waiting.values(), errors, strict=True):
                 if error:
-                    failed[task.name] = error.detail.removeprefix(f"{task.path}: ")
+                    failed[row.name] = error.detail.removeprefix(f"{row.path}: ")
                     console.error(error.detail)
                 progress.advance(failed=error is not None)
         finally:
@@ -220,12 +203,12 @@ def _make_previews(
     return failed, len(kept)
 
 
-def _is_newer(task: _PreviewTask, spec: ReviewSpec) -> bool:
+def _is_newer(row: PageRow, spec: ReviewSpec) -> bool:
     """Whether all files of a preview exist and are newer than the video."""
     suffixes = (".jpg", ".mp4") if spec.with_clips else (".jpg",)
     try:
-        video_ns = Path(task.path).stat().st_mtime_ns
-        files = [spec.previews / (task.name + suffix) for suffix in suffixes]
+        video_ns = Path(row.path).stat().st_mtime_ns
+        files = [spec.previews / (row.name + suffix) for suffix in suffixes]
         return min(file.stat().st_mtime_ns for file in files) > video_ns
     except (OSError, ValueError):  # one does not exist
         return False

@@ -45,11 +45,13 @@ class PageRow:
     """Relative URL of the video, percent-encoded."""
     truth: str
     """True class; "" if it is unknown."""
+    name: str
+    """Name of the files of its preview, without the suffix."""
     poster: str
     """Relative URL, percent-encoded; "" if there is none."""
     clip: str
     """Like `poster`."""
-    why: str
+    why: str = ""
     """Why there is no poster, in words."""
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -14,7 +12,6 @@ import numpy as np
 
 from vidlabel.errors import Reason, VideoError
 from vidlabel.video.reader import open_video
-from vidlabel.video.scale import Pixels
 from vidlabel.video.write import write_preview
 
 SIDE_PX = 180
@@ -33,25 +30,19 @@ DEADLINE_S = 60.0
 """Longest time to spend on one file."""
 
 
-@dataclass(frozen=True)
-class Preview:
-    """The pictures of a video on the page."""
+def make_preview(
+    path: str, start_s: float | None, end_s: float | None, with_clip: bool
+) -> dict[str, bytes]:
+    """The files of a preview by suffix: a clip (.mp4) if it is asked for, and a poster (.jpg).
 
-    poster: bytes
-    """JPEG."""
-    clip: bytes
-    """MP4; empty if none was asked for."""
-
-
-def make_preview(path: str, start_s: float | None, end_s: float | None, with_clip: bool) -> Preview:
-    """Make a preview of the middle of a video, or of a segment of it.
+    They show the middle of a video, or of a segment of it.
 
     Only what is shown is decoded, so that a long video costs no more than a short one.
 
     Args:
         path: the video.
         start_s, end_s: the segment, seconds; None for the start and end of the video.
-        with_clip: whether to make a clip too.
+        with_clip: whether to make a clip.
 
     Raises:
         VideoError: the video cannot be read.
@@ -75,18 +66,14 @@ def make_preview(path: str, start_s: float | None, end_s: float | None, with_cli
         count = max(1, round((until_s - begin_s) * fps))
         moments_s = begin_s + np.arange(count) / fps if with_clip else np.array([middle_s])
         frames = video.frames_at((moments_s + EARLY_S).tolist(), SIDE_PX)
-    poster = _jpeg(frames.pixels[np.abs(moments_s - middle_s).argmin()])
-    return Preview(poster, _mp4(frames.pixels, fps) if with_clip else b"")
-
-
-def _jpeg(pixels: Pixels) -> bytes:
-    return iio.imwrite(
-        "<bytes>", pixels, plugin="pillow", extension=".jpg", quality=82, optimize=True
+    files = {}
+    if with_clip:
+        with tempfile.TemporaryDirectory(prefix="vidlabel-") as folder:
+            file = Path(folder) / "clip.mp4"
+            write_preview(file, frames.pixels, fps, [])
+            files[".mp4"] = file.read_bytes()
+    poster = frames.pixels[np.abs(moments_s - middle_s).argmin()]
+    files[".jpg"] = iio.imwrite(
+        "<bytes>", poster, plugin="pillow", extension=".jpg", quality=82, optimize=True
     )
-
-
-def _mp4(pixels: Iterable[Pixels], fps: float) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="vidlabel-") as folder:
-        path = Path(folder) / "clip.mp4"
-        write_preview(path, pixels, fps, [])
-        return path.read_bytes()
+    return files

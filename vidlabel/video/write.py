@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
@@ -17,7 +16,6 @@ import av
 import imageio.v3 as iio
 import numpy as np
 from av.video.stream import VideoStream
-from imageio.plugins.pyav import PyAVPlugin
 
 from vidlabel.video.scale import Pixels
 
@@ -95,7 +93,7 @@ def write_preview(
         pictures: (H, W, 3) uint8 RGB, all of one size, at least one.
         fps: pictures per second.
         sample: pictures that together have the colours of all; used for the palette of a GIF.
-        quality: quality of the encoder; None uses the defaults.
+        quality: None uses the defaults.
 
     Raises:
         OSError: the file cannot be written.
@@ -116,17 +114,12 @@ def write_preview(
 def _write_mp4(file: BinaryIO, pictures: Iterable[Pixels], fps: float, crf: int) -> None:
     # The matrix from RGB to YUV is written into the file, so that players need not guess it.
     convert = [("scale", "out_color_matrix=bt709:out_range=tv"), ("format", "yuv420p")]
-    filters = {"filter_sequence": convert}
     encoder = {"crf": str(crf), "colorspace": "bt709", "color_range": "tv"}
     encoder["x264-params"] = "cpu-independent=1"  # else its rate control differs from run to run
     faststart = {"movflags": "+faststart"}
     even = map(_with_even_sides, pictures)
-    first = next(even)
-    with _writer(
-        file, ".mp4", "libx264", fps, first, "yuv420p", filters, encoder, options=faststart
-    ) as writer:
-        for picture in chain([first], even):
-            writer.write_frame(picture)
+    filters = {"filter_sequence": convert}
+    _encode(file, ".mp4", "libx264", even, fps, "yuv420p", filters, encoder, options=faststart)
 
 
 def _with_even_sides(picture: Pixels) -> Pixels:
@@ -144,11 +137,9 @@ def _write_gif(
         "use": ("paletteuse", "dither=bayer:bayer_scale=4:diff_mode=rectangle"),
     }
     edges = [("video_in", "use", 0, 0), ("palette", "use", 0, 1), ("use", "video_out", 0, 0)]
-    loop = {"loop": "0" if quality.loop else "-1"}
     graph = {"filter_graph": (nodes, edges)}
-    with _writer(file, ".gif", "gif", fps, sample[0], "pal8", graph, options=loop) as writer:
-        for picture in pictures:
-            writer.write_frame(picture)
+    loop = {"loop": "0" if quality.loop else "-1"}
+    _encode(file, ".gif", "gif", pictures, fps, "pal8", graph, options=loop)
 
 
 def _palette_url(sample: Sequence[Pixels], colours: int) -> str:
@@ -156,32 +147,30 @@ def _palette_url(sample: Sequence[Pixels], colours: int) -> str:
     its filter `movie` reads like a file."""
     png = io.BytesIO()
     filters = {"filter_sequence": [("palettegen", f"max_colors={colours}")]}
-    with _writer(
-        png, ".png", "png", 1, sample[0], "rgba", filters, container="image2pipe"
-    ) as writer:
-        for picture in sample:
-            writer.write_frame(picture)
+    _encode(png, ".png", "png", sample, 1, "rgba", filters, container="image2pipe")
     return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
 
 
-@contextmanager
-def _writer(
-    file: BinaryIO, suffix: str, codec: str, fps: float, like: Pixels, pix_fmt: str,
+def _encode(
+    file: BinaryIO, suffix: str, codec: str, pictures: Iterable[Pixels], fps: float, pix_fmt: str,
     filters: dict[str, Any], encoder: dict[str, str] | None = None, **container: Any,
-) -> Iterator[PyAVPlugin]:  # fmt: skip
-    """imageio's PyAV writer for pictures of the size of `like`, which pass through filters.
+) -> None:  # fmt: skip
+    """Write pictures, which pass through filters, with imageio's PyAV writer.
 
     imageio itself sets neither the size that enters the filters, nor the pixel format that leaves
     them, nor options of the encoder; these are set on the PyAV stream that it holds.
     """
+    remaining = iter(pictures)
+    first = next(remaining)
     writer = iio.imopen(file, "w", plugin="pyav", extension=suffix, **container)
     try:
         with writer:
             writer.init_video_stream(codec, fps=fps, pixel_format="rgb24")
             stream = writer._video_stream
-            stream.height, stream.width = like.shape[:2]
+            stream.height, stream.width = first.shape[:2]
             writer.set_video_filter(**filters)
             stream.pix_fmt, stream.options = pix_fmt, encoder or {}
-            yield writer
+            for picture in chain([first], remaining):
+                writer.write_frame(picture)
     finally:
         writer._video_stream = None  # or its finaliser would flush again what has failed
