@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,10 +37,7 @@ from vidlabel.errors import ExitCode
     "--restart", is_flag=True, help="Make all previews again, also those that are up to date."
 )
 @QUIET
-def review(
-    table: Path, out: Path | None, truth: str | None, root: Path | None, no_clips: bool,
-    restart: bool, quiet: bool,
-) -> int:  # fmt: skip
+def review(no_clips: bool, quiet: bool, **options: Any) -> int:
     """Make a page to check and correct labels: one HTML file that needs no server.
 
     TABLE is the output of `vidlabel predict`: .csv, .json, .jsonl, .parquet or its .ledger.
@@ -50,7 +48,7 @@ def review(
     from vidlabel.review.job import ReviewSpec, review_table
     from vidlabel.signals import interruptible
 
-    spec = ReviewSpec(table, out, truth, root, not no_clips, restart)
+    spec = ReviewSpec(**options, with_clips=not no_clips)
     with interruptible() as stop:
         try:
             return review_table(spec, quiet)

@@ -25,7 +25,7 @@ from vidlabel.render.frames import DEFAULT_WIDTH_PX, PreviewFrames
 from vidlabel.render.labels import Captions
 from vidlabel.render.pages import read_stills, write_grid, write_sheet
 from vidlabel.render.parallel import in_threads
-from vidlabel.render.spec import LAYOUT, Album, RenderOptions
+from vidlabel.render.spec import Album, RenderOptions
 from vidlabel.specs import VideoItem
 from vidlabel.video.write import FORMATS
 
@@ -66,14 +66,8 @@ def render_album(
 ) -> ExitCode:  # fmt: skip
     """Make a grid or sheet of the videos, or several (`NAME-1` and so on), and report it.
 
-    A video that cannot be read costs one line and is left out.
-
-    Args:
-        items: the videos.
-        album: what to make.
-        target: the file, where one is enough.
-        captions: captions of the videos.
-        options: how to draw; without optical flow.
+    A video that cannot be read costs one line and is left out. `target` is the file, where one is
+    enough.
 
     Raises:
         OutputError: a file cannot be written, or another process writes there.
@@ -86,7 +80,7 @@ def render_album(
     make_folder(target.parent)
     with holding(target):
         each = [(item.path, identity(item.path), captions.key(item)) for item in items]
-        key = hash_of(LAYOUT, album, spec, each)
+        key = hash_of(album, spec, each)
         if not options.restart and all(read_tag(page) == key for page in pages):
             if not options.quiet:
                 console.note(f"{_range(pages)} kept unchanged (--restart makes it again)")

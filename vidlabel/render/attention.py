@@ -63,10 +63,6 @@ FULL_SHARE = 0.01
 class Attention:
     """Computes the attention maps of a model.
 
-    Args:
-        checkpoint: the model.
-        device: where it runs.
-
     Raises:
         UsageError: the model has no feature map of its frames.
     """

@@ -72,13 +72,8 @@ class Caption:
 
 
 def caption_of(row: Prediction | None, truth: str | None = None, top_k: int = 1) -> Caption:
-    """The caption for a row of predictions.
-
-    Args:
-        row: the prediction; None if there is none.
-        truth: the true class, if it is known.
-        top_k: number of classes to name.
-    """
+    """The caption for a row of predictions, with the true class if it is known, and `top_k`
+    classes."""
     is_truth = () if truth is None else (Line(f"truth: {name(truth)}"),)
     if row is None:
         return Caption((Line("no label"), *is_truth))
@@ -113,8 +108,7 @@ class Overlay:
         (H + h, W, 3)."""
         height, width = self.rgba.shape[:2]
         if self.below:
-            strip = np.empty((height, picture.shape[1], 3), dtype=np.uint8)
-            strip[...] = STRIP
+            strip = np.full((height, picture.shape[1], 3), STRIP, dtype=np.uint8)
             strip[:, :width] = self.rgba[..., :3]
             return np.vstack([picture, strip])
         alpha = self.rgba[..., 3:].astype(np.uint16)
@@ -126,13 +120,7 @@ class Overlay:
 
 
 def draw_caption(caption: Caption, width: int, height: int, below: bool | None = None) -> Overlay:
-    """Draw a caption for pictures of one size.
-
-    Args:
-        caption: the caption.
-        width, height: size of the pictures, px.
-        below: whether it goes below them; None chooses by the size.
-    """
+    """Draw a caption for pictures of one size in px; None chooses whether it goes below them."""
     size_px = int(min(width / LETTERS, height / LINES))
     if below is None:
         drawn = _Drawing(max(size_px, READABLE_PX), caption)
@@ -161,18 +149,15 @@ class _Drawing:
         self._texts = [drawable(line.text) for line in caption.lines]
         self._fonts = [load_font(text, size_px) for text in self._texts]
         self._number_font = load_font("0123456789 %", size_px)
-        self._heights = [
+        heights = [
             _ink(font, "Ág" + text)[3] - _ink(font, "Ág" + text)[1]
             for font, text in zip(self._fonts, self._texts, strict=True)
         ]
         self._steps = [
             high + self._pad + (0 if math.isnan(line.share) else self._bar + self._pad // 2)
-            for high, line in zip(self._heights, caption.lines, strict=True)
+            for high, line in zip(heights, caption.lines, strict=True)
         ]
-
-    @property
-    def height(self) -> int:
-        return self._pad + sum(self._steps)
+        self.height = self._pad + sum(self._steps)
 
     def on(self, width: int, ground: tuple[int, int, int, int]) -> Image.Image:
         """The caption in a box of this width."""
@@ -186,8 +171,8 @@ class _Drawing:
 
     def _line(self, pen: ImageDraw.ImageDraw, number: int, top: int, width: int) -> None:
         line, text, font = self._caption.lines[number], self._texts[number], self._fonts[number]
-        verdict = self._caption.verdict if number == 0 else ""
         first = number == 0
+        verdict = self._caption.verdict if first else ""
         left, right = self._pad, width - self._pad
         baseline = top - _ink(font, "Ág" + text)[1]
         if verdict:

@@ -35,16 +35,8 @@ from vidlabel.video.scale import Pixels
 from vidlabel.video.write import FORMATS, write_preview
 
 
-@dataclass(frozen=True)
-class Preview:
-    """A video, and the file to make from it."""
-
-    item: VideoItem
-    path: Path
-
-
-def plan(items: Sequence[VideoItem], options: RenderOptions) -> list[Preview]:
-    """Choose the file for each video.
+def plan(items: Sequence[VideoItem], options: RenderOptions) -> dict[VideoItem, Path]:
+    """The file to make from each video.
 
     In a folder --out, a file has the place that its video has among the inputs, and the video's
     full name with the suffix of the format, so that a.mp4 and a.avi do not collide. Files from an
@@ -54,7 +46,7 @@ def plan(items: Sequence[VideoItem], options: RenderOptions) -> list[Preview]:
         UsageError: --out does not fit the videos or --format.
     """
     if not items:
-        return []
+        return {}
     inputs, out, fmt = options.inputs, options.out, options.fmt
     suffix = out.suffix.lower()
     if not out.is_dir() and suffix in {*VIDEO_SUFFIXES, ".gif"}:
@@ -66,7 +58,7 @@ def plan(items: Sequence[VideoItem], options: RenderOptions) -> list[Preview]:
             raise UsageError(f"--out {out}: one file, but {len(items)} videos; name a folder")
         if out.exists() and Path(items[0].path).exists() and out.samefile(items[0].path):
             raise UsageError(f"--out {out}: this is the video itself; name another file")
-        return [Preview(items[0], out)]
+        return {items[0]: out}
     own = out.resolve()
     places = {
         item: Path(os.path.abspath(item.path))  # noqa: PTH100
@@ -75,10 +67,10 @@ def plan(items: Sequence[VideoItem], options: RenderOptions) -> list[Preview]:
     }
     folders = [*map(_folder_of, inputs), *(place.parent for place in places.values())]
     root = os.path.commonpath(folders)
-    return [
-        Preview(item, out / place.relative_to(root).with_name(f"{place.name}.{fmt or FORMATS[0]}"))
+    return {
+        item: out / place.relative_to(root).with_name(f"{place.name}.{fmt or FORMATS[0]}")
         for item, place in places.items()
-    ]
+    }
 
 
 def _folder_of(text: str) -> Path:
@@ -105,11 +97,13 @@ class Renderer:
     def key(self, item: VideoItem) -> str:
         """A hash of everything that a preview depends on."""
         return hash_of(
-            LAYOUT, self.spec, identity(item.path), self.captions and self.captions.key(item),
+            self.spec, identity(item.path), self.captions and self.captions.key(item),
             self.panel and self.panel.key, self.attention and self.attention.key,
         )  # fmt: skip
 
-    def write(self, work: tuple[Preview, Caption | None], stop: Event) -> tuple[Kind, str]:
+    def write(
+        self, work: tuple[tuple[VideoItem, Path], Caption | None], stop: Event
+    ) -> tuple[Kind, str]:
         """Make a file, complete or not at all; returns what to report, in words that may be "".
 
         The file gets its key as a tag if nothing is missing.
@@ -118,21 +112,21 @@ class Renderer:
             OutputError: the file cannot be written.
             DeviceError: the device failed.
         """
-        preview, caption = work
+        (item, path), caption = work
         labelled = caption is None or caption.label is not None
         # Without a label it is made again next time, when there may be one.
-        key = self.key(preview.item) if labelled else ""
+        key = self.key(item) if labelled else ""
         try:
-            frames = PreviewFrames(preview.item, self.spec.width_px, self.spec)
-            pictures, sample = self._pictures(preview.item.path, frames, caption, stop)
-            make_folder(preview.path.parent)
-            remove_leftovers(preview.path)
-            with replacing(preview.path) as part:
+            frames = PreviewFrames(item, self.spec.width_px, self.spec)
+            pictures, sample = self._pictures(item.path, frames, caption, stop)
+            make_folder(path.parent)
+            remove_leftovers(path)
+            with replacing(path) as part:
                 write_preview(part, pictures, frames.fps, sample, self.spec.quality)
                 write_tag(part, key)
         except VideoError as error:
             return "failed", error.detail
-        warning = f"{preview.item.path}: {frames.damaged}" if frames.damaged else ""
+        warning = f"{item.path}: {frames.damaged}" if frames.damaged else ""
         return "" if labelled else "unlabelled", warning
 
     def _pictures(
@@ -162,12 +156,12 @@ class Renderer:
 
 
 def hash_of(*what: object) -> str:
-    """A short hash of the text of some values."""
-    return hashlib.sha256(repr(what).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    """A short hash of values, by their text, and of how this version draws."""
+    return hashlib.sha256(repr((LAYOUT, *what)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def render_videos(
-    previews: Sequence[Preview], renderer: Renderer, options: RenderOptions
+    files: dict[VideoItem, Path], renderer: Renderer, options: RenderOptions
 ) -> ExitCode:
     """Make all files and report what was done.
 
@@ -180,30 +174,33 @@ def render_videos(
         RunError: nothing can be labelled any more.
     """
     out = options.out
-    single = [each.path for each in previews] == [out]
+    single = [*files.values()] == [out]
     make_folder(out.parent if single else out)
     with holding(out if single else out / "render"):
-        pending = [
-            p for p in previews if options.restart or read_tag(p.path) != renderer.key(p.item)
-        ]
-        kept = len(previews) - len(pending)
+        pending = {
+            item: path
+            for item, path in files.items()
+            if options.restart or read_tag(path) != renderer.key(item)
+        }
+        kept = len(files) - len(pending)
         captions: Iterable[Caption | None] = repeat(None)
         if renderer.captions:
-            captions = renderer.captions.of([each.item for each in pending])
-        work = zip(pending, captions, strict=False)
+            captions = renderer.captions.of([*pending])
+        work = zip(pending.items(), captions, strict=False)
         tally: Counter[str] = Counter()
         with (
-            console.Progress(len(previews), options.quiet, kept, "rendering") as progress,
+            console.Progress(len(files), options.quiet, kept, "rendering") as progress,
             closing(in_threads(renderer.write, work, worker_count(options.workers))) as outcomes,
         ):
             for kind, message in outcomes:
+                say = console.error if kind == "failed" else console.warn
                 if message:
-                    (console.error if kind == "failed" else console.warn)(message)
+                    say(message)
                 tally[kind] += 1
                 progress.advance(failed=kind == "failed")
     if not options.quiet:
         made = len(pending) - tally["failed"]
-        parts = [f"{made} of {len(previews)} videos rendered to {out}", *problems(tally)]
+        parts = [f"{made} of {len(files)} videos rendered to {out}", *problems(tally)]
         parts += [f"{kept} kept unchanged (--restart makes them again)"] if kept else []
         console.note(", ".join(parts))
     return ExitCode.SOME_FAILED if tally["failed"] + tally["unlabelled"] else ExitCode.OK

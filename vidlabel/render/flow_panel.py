@@ -53,8 +53,6 @@ class FlowPanel:
 
     Args:
         pairs: pairs of frames that represent the video; they set the scale unless `spec` does.
-        spec: how flow is drawn.
-        device: where flow is computed.
 
     Attributes:
         sample: the pictures of the pairs.

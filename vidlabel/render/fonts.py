@@ -50,13 +50,8 @@ def drawable(text: str) -> str:
 
 
 def fitted(text: str, width_px: float, width_of: Callable[[str], float]) -> str:
-    """`text`, or its beginning and end with an ellipsis between, so that it fits a width.
-
-    Args:
-        text: one line.
-        width_px: the width.
-        width_of: returns the width of a text when it is drawn, px.
-    """
+    """`text`, or its beginning and end with an ellipsis between, so that it fits a width, as
+    `width_of` measures it in px."""
     if width_of(text) <= width_px:
         return text
     for kept in range(len(text) - 1, 0, -1):

@@ -37,7 +37,6 @@ class PreviewFrames:
     again for the frames.
 
     Args:
-        item: the video.
         width_px: width of the frames; None uses the video's own, up to DEFAULT_WIDTH_PX.
         spec: length and frame rate of the preview.
 

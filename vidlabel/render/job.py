@@ -31,8 +31,8 @@ def render(options: RenderOptions) -> ExitCode:
         target = target_of(album, options)
         items = without_albums(items, target)
     else:
-        previews = plan(items, options)
-        items = [preview.item for preview in previews]
+        files = plan(items, options)
+        items = [*files]
     if not items:
         named = ", ".join(options.inputs)
         raise RunError(f"no videos in {named}, other than in --out {options.out}")
@@ -48,7 +48,7 @@ def render(options: RenderOptions) -> ExitCode:
         StreamPanel(checkpoint, device) if checkpoint and options.panel else None,
         Attention(checkpoint, device) if checkpoint and options.attention else None,
     )  # fmt: skip
-    return render_videos(previews, renderer, options)
+    return render_videos(files, renderer, options)
 
 
 def _captions(

@@ -21,9 +21,6 @@ from vidlabel.text import text_path
 class TableLabels:
     """Labels from a table that `vidlabel predict` has written, or from its ledger.
 
-    Args:
-        path: .csv, .json, .jsonl, .parquet or .ledger.
-
     Raises:
         UsageError: it cannot be read, or is not such a table.
         OutputError: the ledger cannot be read.
@@ -53,12 +50,7 @@ class TableLabels:
 
 
 class ModelLabels:
-    """Labels from a model.
-
-    Args:
-        labeller: the model.
-        top_k: number of classes in a row.
-    """
+    """Labels from a model; a row has `top_k` classes."""
 
     def __init__(self, labeller: Labeller, top_k: int) -> None:
         self._labeller, self._spec = labeller, PredictSpec(top_k=top_k)
@@ -103,11 +95,8 @@ class Captions:
 
 
 def read_truth(path: Path, items: Iterable[VideoItem]) -> dict[str, str]:
-    """The true classes of videos, by absolute path.
-
-    Args:
-        path: a folder with one sub-folder per class, or a table `path,label`.
-        items: videos, of which at least one must be there.
+    """The true classes of videos, by absolute path, from a folder with one sub-folder per class or
+    a table `path,label`.
 
     Raises:
         UsageError: it is neither, or has none of the videos.

@@ -34,8 +34,7 @@ def extended(picture: Pixels, height: int) -> Pixels:
     """A picture made as high as this with the colour STRIP below it."""
     if len(picture) == height:
         return picture
-    strip = np.empty((height - len(picture), picture.shape[1], 3), dtype=np.uint8)
-    strip[...] = STRIP
+    strip = np.full((height - len(picture), picture.shape[1], 3), STRIP, dtype=np.uint8)
     return np.vstack([picture, strip])
 
 

@@ -36,10 +36,8 @@ def write_grid(
     """Write a GIF or MP4 in which all videos play at their own speed, the shorter ones repeatedly.
 
     Args:
-        path: the file to write.
         videos: path, caption and frames of each video; all frames have the same width.
         columns: number of videos in a row.
-        spec: quality of the file.
 
     Raises:
         VideoError: a video cannot be read any more.

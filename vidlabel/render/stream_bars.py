@@ -36,7 +36,6 @@ CLASSES_SHOWN = 5
 
 COLUMN_GAP_PX = 4
 
-
 Streams = dict[str, NDArray[np.float32]]
 """What each stream predicts: by title, probabilities (M, K) of moments of a video; each row sums to
 1."""
@@ -127,8 +126,7 @@ class Bars:
             caption = Caption((Line(title), *bars))
             columns.append(draw_caption(caption, column, 1, below=True).rgba)
         # Scripts differ in height, and so may columns.
-        page = np.empty((max(map(len, columns)), self._width, 3), dtype=np.uint8)
-        page[...] = STRIP
+        page = np.full((max(map(len, columns)), self._width, 3), STRIP, dtype=np.uint8)
         for number, each in enumerate(columns):
             left = number * (column + COLUMN_GAP_PX)
             page[: len(each), left : left + column] = each[..., :3]

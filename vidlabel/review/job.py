@@ -69,11 +69,7 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     """Make the page and its previews and report what was done.
 
     A video that cannot be read costs one line; the page shows the reason. Existing previews that
-    are newer than their video are kept.
-
-    Args:
-        spec: the page to make.
-        quiet: no progress bar and no summary.
+    are newer than their video are kept. With `quiet` there is neither progress bar nor summary.
 
     Raises:
         UsageError: the table or the truth cannot be read.
@@ -81,7 +77,8 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     """
     check_output(spec.page)
     labels = read_labels(spec.table)
-    truths = _read_truth(spec.truth) if spec.truth else {}
+    samples = open_dataset(spec.truth, Path()).samples if spec.truth else []
+    truths = {os.path.realpath(sample.path): sample.label for sample in samples}
     roots = [spec.root] if spec.root else [Path(), spec.table.parent]
     rows = [_page_row(record, roots, truths, spec) for record in labels.rows]
     make_folder(spec.previews)
@@ -119,12 +116,6 @@ def _find(given: str, roots: Sequence[Path]) -> tuple[str, str]:
             if os.path.lexists(place):
                 return place, text
     return os.path.abspath(roots[0] / given), given  # noqa: PTH100
-
-
-def _read_truth(data: str) -> dict[str, str]:
-    """True class of each video, by real path."""
-    samples = open_dataset(data, Path()).samples
-    return {os.path.realpath(sample.path): sample.label for sample in samples}
 
 
 def _page_row(

@@ -56,14 +56,8 @@ class PageRow:
 
 
 def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]) -> str:
-    """The HTML text.
-
-    Args:
-        name: name of the table, for the title.
-        digest: hash of the table; the browser stores corrections under it.
-        classes: names to choose from, sorted.
-        rows: all videos.
-    """
+    """The HTML text for a table of this name; the browser stores corrections under its `digest`.
+    One can choose from the `classes`."""
     style = Markup(_asset("page.css"))
     script = Markup('"use strict";\n(() => {\n' + "".join(map(_asset, SCRIPTS)) + "})();\n")
     environment = Environment(

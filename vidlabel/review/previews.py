@@ -40,9 +40,7 @@ def make_preview(
     Only what is shown is decoded, so that a long video costs no more than a short one.
 
     Args:
-        path: the video.
         start_s, end_s: the segment, seconds; None for the start and end of the video.
-        with_clip: whether to make a clip.
 
     Raises:
         VideoError: the video cannot be read.

@@ -27,14 +27,10 @@ GIF_FPS = 50
 
 
 def write_video(
-    path: str | Path,
-    frames: Iterable[Pixels],
-    fps: float,
-    codec: str = "libx264",
+    path: str | Path, frames: Iterable[Pixels], fps: float, codec: str = "libx264",
     options: dict[str, str] | None = None,
-    pix_fmt: str = "yuv420p",
-) -> int:
-    """Encode frames at a constant rate; the container follows the suffix.
+) -> None:  # fmt: skip
+    """Encode frames at a constant rate, in yuv420p; the container follows the suffix.
 
     Args:
         path: the file to write; replaced if it exists.
@@ -42,23 +38,16 @@ def write_video(
         fps: frames a second.
         codec: an FFmpeg encoder, such as libx264, mpeg4 or mjpeg.
         options: of that encoder, such as {"crf": "23", "g": "30"}.
-        pix_fmt: pixel format in the file.
-
-    Returns:
-        How many frames were written.
     """
-    count = 0
     with av.open(str(path), "w") as container:
         rate = Fraction(fps).limit_denominator(1001)
         stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options or {}))
-        for array in frames:
-            if count == 0:
+        for number, array in enumerate(frames):
+            if number == 0:
                 stream.height, stream.width = array.shape[:2]
-                stream.pix_fmt = pix_fmt
+                stream.pix_fmt = "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
-            count += 1
         container.mux(stream.encode(None))
-    return count
 
 
 @dataclass(frozen=True)
@@ -74,12 +63,9 @@ class Quality:
 
 
 def write_preview(
-    path: Path,
-    pictures: Iterable[Pixels],
-    fps: float,
-    sample: Sequence[Pixels],
+    path: Path, pictures: Iterable[Pixels], fps: float, sample: Sequence[Pixels],
     quality: Quality | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write pictures at a constant rate as an MP4 or a GIF, depending on the suffix.
 
     An MP4 is H.264 in yuv420p, which every player and browser shows. Its index comes first, so
