@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidlabel.render.fonts import Font, drawable, fitted, load_font
-from vidlabel.render.layout import STRIP
+from vidlabel.render.layout import STRIP, extended
 from vidlabel.specs import UNCERTAIN, Prediction
 from vidlabel.video.scale import Pixels
 
@@ -108,9 +108,9 @@ class Overlay:
         (H + h, W, 3)."""
         height, width = self.rgba.shape[:2]
         if self.below:
-            strip = np.full((height, picture.shape[1], 3), STRIP, dtype=np.uint8)
-            strip[:, :width] = self.rgba[..., :3]
-            return np.vstack([picture, strip])
+            done = extended(picture, len(picture) + height)
+            done[-height:, :width] = self.rgba[..., :3]
+            return done
         alpha = self.rgba[..., 3:].astype(np.uint16)
         done = picture.copy()
         under = done[-height:, :width]

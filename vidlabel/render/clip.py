@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from threading import Event
-from typing import Literal
 
 import torch
 
@@ -79,10 +78,6 @@ def _folder_of(text: str) -> Path:
     return next(each for each in (path, *path.parents) if each.is_dir())
 
 
-Kind = Literal["", "failed", "unlabelled"]
-"""The result for one video; "" if all is well."""
-
-
 @dataclass(frozen=True)
 class Renderer:
     """Draws previews; what is None is not drawn."""
@@ -103,10 +98,11 @@ class Renderer:
 
     def write(
         self, work: tuple[tuple[VideoItem, Path], Caption | None], stop: Event
-    ) -> tuple[Kind, str]:
-        """Make a file, complete or not at all; returns what to report, in words that may be "".
+    ) -> tuple[str, str]:
+        """Make a file, complete or not at all. It gets its key as a tag if nothing is missing.
 
-        The file gets its key as a tag if nothing is missing.
+        Returns:
+            `failed`, `unlabelled` or "" if all is well; and a message, or "".
 
         Raises:
             OutputError: the file cannot be written.

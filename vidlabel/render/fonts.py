@@ -68,17 +68,14 @@ def fitted(text: str, width_px: float, width_of: Callable[[str], float]) -> str:
 def _open(name: str, size_px: int) -> ImageFont.FreeTypeFont | None:
     """A font by its file name, "" for DejaVu Sans, which comes with matplotlib; None if it is not
     there."""
+    if not name:
+        found = importlib.util.find_spec("matplotlib")  # this imports nothing
+        folder = Path(found.origin).parent if found and found.origin else Path()
+        name = str(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
     try:
-        return ImageFont.truetype(name or _dejavu(), size_px)
+        return ImageFont.truetype(name, size_px)
     except OSError:
         return None
-
-
-@cache
-def _dejavu() -> str:
-    found = importlib.util.find_spec("matplotlib")  # this imports nothing
-    folder = Path(found.origin).parent if found and found.origin else Path()
-    return str(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 def _missing(text: str, name: str) -> frozenset[str]:

@@ -88,11 +88,8 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
             console.warn(f"--truth {spec.truth}: has none of the videos in {spec.table}")
         names = sorted({*labels.classes, *(row.truth for row in rows if row.truth)})
         remove_leftovers(spec.page)
-        shown = [
-            replace(row, poster="", clip="", why=failed[row.name]) if row.name in failed else row
-            for row in rows
-        ]
-        text = page(spec.table.name, labels.digest, names, shown)
+        rows = [replace(row, why=failed.get(row.name, "")) for row in rows]
+        text = page(spec.table.name, labels.digest, names, rows)
         write_bytes(spec.page, [text.encode()])
     if not quiet:
         count = len({row.name for row in rows})

@@ -48,11 +48,11 @@ class PageRow:
     name: str
     """Name of the files of its preview, without the suffix."""
     poster: str
-    """Relative URL, percent-encoded; "" if there is none."""
+    """Relative URL, percent-encoded."""
     clip: str
-    """Like `poster`."""
+    """Like `poster`; "" if there is none."""
     why: str = ""
-    """Why there is no poster, in words."""
+    """Why there is neither poster nor clip, in words."""
 
 
 def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]) -> str:
@@ -112,8 +112,8 @@ def _row(row: PageRow) -> dict[str, Any]:
         "detail": safe(values["detail"] or ""),
         "truth": row.truth,
         "href": row.href,
-        "poster": row.poster,
-        "clip": row.clip,
+        "poster": "" if row.why else row.poster,
+        "clip": "" if row.why else row.clip,
         "why": safe(row.why),
     }
     return {key: value for key, value in told.items() if value not in (None, "", [])}

@@ -33,9 +33,8 @@ def write_video(
     """Encode frames at a constant rate, in yuv420p; the container follows the suffix.
 
     Args:
-        path: the file to write; replaced if it exists.
+        path: replaced if it exists.
         frames: (H, W, 3) uint8 RGB arrays, all of one size, with even H and W.
-        fps: frames a second.
         codec: an FFmpeg encoder, such as libx264, mpeg4 or mjpeg.
         options: of that encoder, such as {"crf": "23", "g": "30"}.
     """
@@ -75,9 +74,7 @@ def write_preview(
     do not flicker. Above GIF_FPS, pictures are left out at regular steps.
 
     Args:
-        path: the file to write.
         pictures: (H, W, 3) uint8 RGB, all of one size, at least one.
-        fps: pictures per second.
         sample: pictures that together have the colours of all; used for the palette of a GIF.
         quality: None uses the defaults.
 
