@@ -9,8 +9,6 @@ import re
 import shlex
 import termios
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,12 @@ from program import Done, Program, Run
 from torch.distributed import TCPStore
 
 from vidlabel import __version__
-from vidlabel.console import Counting
 from vidlabel.errors import OutputError
 from vidlabel.models.checkpoint import read_header
-from vidlabel.train.observer import Epoch, Observers, TrainObserver
+from vidlabel.train.observer import Epoch
+from vidlabel.train.progress import TrainBoard
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.settings import SETTINGS, gather, read_config
-from vidlabel.train.tensorboard import TrainBoard
 
 STOPPED = (
     "import os, signal\n"
@@ -280,62 +277,6 @@ def test_tensorboard_has_every_epoch_once_whatever_was_written_before(tmp_path: 
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="tensorboard: cannot be written"):
         TrainBoard().begin(tmp_path / "file", 3, 10, [])
-
-
-def test_several_are_told_the_same(tmp_path: Path) -> None:
-    told: list[tuple[object, ...]] = []
-
-    class Listener(TrainObserver):
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def decoding(self, total: int) -> Counting:
-            told.append((self.name, total))
-            return Counter(self.name)
-
-        def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
-            told.append((self.name, out, epochs, steps, log))
-
-        def step(self, loss: float, clips: int) -> None:
-            told.append((self.name, loss, clips))
-
-        def epoch(self, line: Epoch, best: bool) -> None:
-            told.append((self.name, line, best))
-
-        def end(self) -> None:
-            told.append((self.name,))
-
-        def note(self, line: str) -> None:
-            told.append((self.name, line))
-
-    class Counter:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def __enter__(self) -> Counter:
-            told.append((self.name, "enter"))
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            told.append((self.name, "exit", error[0]))
-
-        def advance(self) -> None:
-            told.append((self.name, "one"))
-
-    both = Observers(Listener("a"), Listener("b"))
-    with suppress(KeyError), both.decoding(3) as counting:
-        counting.advance()
-        raise KeyError
-    line = Epoch(1, 0.1, 2.0, 0.25, 3.0, 0.5, 1.0)
-    both.begin(tmp_path, 1, 2, [])
-    both.step(0.5, 8)
-    both.epoch(line, True)
-    both.note("well")
-    both.end()
-    calls = [(3,), ("enter",), ("one",), ("exit", KeyError), (tmp_path, 1, 2, []), (0.5, 8),
-             (line, True), ("well",), ()]  # fmt: skip
-    assert [each[1:] for each in told if each[0] == "a"] == calls
-    assert [each[1:] for each in told if each[0] == "b"] == calls
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vidlabel import console
 from vidlabel.datasets.open import open_dataset
-from vidlabel.datasets.protocols import Fold
+from vidlabel.datasets.protocols import PROTOCOLS, Fold
 from vidlabel.datasets.samples import Dataset, Sample, hold_out
 from vidlabel.device import pick_device
 from vidlabel.errors import UsageError
@@ -25,14 +24,11 @@ from vidlabel.evaluate.report import summarise, write_report
 from vidlabel.synthetic.clips import ACTIONS
 from vidlabel.text import text_path
 from vidlabel.train.distributed import join_team, speaks_first
-from vidlabel.train.folds import Plan, train_folds
 from vidlabel.train.loop import train
-from vidlabel.train.observer import Observers, TrainObserver
-from vidlabel.train.progress import TrainView
-from vidlabel.train.run_folder import RunFolder, describe_session, versions
+from vidlabel.train.progress import TrainBoard, TrainView
+from vidlabel.train.run_folder import RunFolder, describe_session, place_of, versions
 from vidlabel.train.settings import Settings
-from vidlabel.train.tensorboard import TrainBoard
-from vidlabel.train.training_folder import TrainResult
+from vidlabel.train.training_folder import RESULT, TrainResult
 
 VALIDATION_SET = "validation set, on which the epoch was chosen"
 """The title of its report: on new clips a model is worse."""
@@ -97,17 +93,8 @@ class _TrainJob:
         self._request = replace(request, quiet=request.quiet or not self.team.leads)
         session = describe_session(request.arguments, request.device, settings.train.seed)
         self.folder = RunFolder(request.out, self.team, session, settings.to_toml())
-        observers: list[TrainObserver] = [TrainView(self._request.quiet)]
-        if request.tensorboard and self.team.leads:
-            observers.append(TrainBoard())
-        self._how: dict[str, Any] = {
-            "device": request.device,
-            "workers": request.workers,
-            "restart": not request.resume,
-            "cache": request.cache,
-            "observer": Observers(*observers),
-        }
-        """What `train` and `train_folds` are given alike."""
+        view = TrainBoard if request.tensorboard and self.team.leads else TrainView
+        self._view = view(self._request.quiet)
         self._about = {
             "data": text_path(request.data),
             "recipe": settings.recipe,
@@ -151,18 +138,14 @@ class _TrainJob:
         if len(learned) < len(dataset.samples):
             tests, _ = choose_folds(asked.data, dataset, None, None, 0, spec.seed)
             check_tests(tests, "", asked.data, spec.init)
-        result = train(
-            learned, asked.out, spec, asked.settings.clip, asked.settings.model,
-            about=self._about, run=self.folder, **self._how,
-        )  # fmt: skip
-        unreadable = self._tell(result)
+        result = self._train(learned, asked.out)
         if tests:
-            return self._test(tests, "") or unreadable
+            return self._test(tests, "") or bool(result.unreadable)
         parts = hold_out(learned, spec.val_fraction, spec.seed)
         held = {s.path: s for s in parts if s.split == "val" and s.path not in result.unreadable}
         if self.team.leads:
             self._report_validation(list(held.values()), result)
-        return unreadable
+        return bool(result.unreadable)
 
     def _report_validation(self, held: Sequence[Sample], result: TrainResult) -> None:
         """Write and show what the model of the best epoch predicts of the validation set."""
@@ -183,15 +166,28 @@ class _TrainJob:
         if self.team.leads:
             for line in leak_lines(folds, protocol):
                 console.warn(line)
-        plan = Plan(
-            asked.data, asked.group_pattern, protocol, tuple(folds), settings.train, settings.clip,
-            settings.model,
-        )  # fmt: skip
+        check_tests(folds, protocol, asked.data, settings.train.init)
+        self.folder.plan = {
+            "data": asked.data,
+            "group_pattern": asked.group_pattern,
+            "protocol": protocol,
+            "folds": {each.name: [*map(len, (each.train, each.val, each.test))] for each in folds},
+            "train": asdict(settings.train),
+            "clip": asdict(settings.clip),
+            "model": asdict(settings.model),
+        }
+        if self.team.leads and asked.resume:
+            self.folder.check()
+        self.team.wait()
         unreadable = False
-        for result in train_folds(
-            plan, self.folder, self.team, about=self._about, on_fold=self._on_fold, **self._how
-        ):
-            unreadable |= self._tell(result)
+        for fold in folds:
+            place = place_of(asked.out, [each.name for each in folds], fold.name)
+            complete = (place / RESULT).is_file() and asked.resume
+            self._note(f"{fold.name}: {'complete already' if complete else 'training'}")
+            about = {"protocol": protocol, "fold": fold.name}
+            leaky = PROTOCOLS[protocol].leaky and bool(fold.val)
+            result = self._train(_parts_of(fold), place, about, leaky=leaky)
+            unreadable |= bool(result.unreadable)
         return self._test(folds, protocol) or unreadable
 
     def _test(self, folds: Sequence[Fold], protocol: str) -> bool:
@@ -205,11 +201,17 @@ class _TrainJob:
             workers=asked.workers, quiet=asked.quiet,
         )  # fmt: skip
 
-    def _on_fold(self, fold: Fold, complete: bool) -> None:
-        self._note(f"{fold.name}: {'complete already' if complete else 'training'}")
-
-    def _tell(self, result: TrainResult) -> bool:
-        """Name the unreadable videos and the best epoch."""
+    def _train(
+        self, samples: Sequence[Sample], out: Path, about: Mapping[str, str] | None = None,
+        leaky: bool = False,
+    ) -> TrainResult:  # fmt: skip
+        """Train one model in a folder; name the unreadable videos and the best epoch."""
+        asked, settings = self._request, self._request.settings
+        result = train(
+            samples, out, settings.train, settings.clip, settings.model, device=asked.device,
+            workers=asked.workers, about={**self._about, **(about or {})}, leaky=leaky,
+            restart=not asked.resume, cache=asked.cache, run=self.folder, observer=self._view,
+        )  # fmt: skip
         for path in result.unreadable if self.team.leads else ():
             console.warn(f"cannot be read, left out of training: {path}")
         count = result.header.metrics["held_out_videos"]
@@ -217,8 +219,18 @@ class _TrainJob:
             f"best: epoch {result.best.epoch}, top-1 {result.best.val_top1:.1%} on {count} "
             f"validation video{'' if count == 1 else 's'}; {result.checkpoint}"
         )
-        return bool(result.unreadable)
+        return result
 
     def _note(self, line: str) -> None:
         if not self._request.quiet:
             console.note(line)
+
+
+def _parts_of(fold: Fold) -> list[Sample]:
+    """The samples that a fold is trained on. Without a prescribed validation set they have no
+    split, so that `train` takes one from the training part by group."""
+    if not fold.val:
+        return [replace(sample, split="") for sample in fold.train]
+    # A leaky protocol validates on clips that it trains on; these are then in both parts.
+    learned = [replace(sample, split="train") for sample in fold.train]
+    return learned + [replace(sample, split="val") for sample in fold.val]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
-from vidlabel.console import Counting
+from vidlabel.console import Counting, Progress
 
 
 @dataclass(frozen=True)
@@ -29,36 +27,16 @@ class Epoch:
         return self.val_top1, -self.val_loss
 
 
-class _Counters:
-    """Several counters that count together, or none."""
-
-    def __init__(self, counters: Sequence[Counting] = ()) -> None:
-        self._counters = counters
-        self._entered = ExitStack()
-
-    def __enter__(self) -> Self:
-        for each in self._counters:
-            self._entered.enter_context(each)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._entered.__exit__(*error)
-
-    def advance(self) -> None:
-        for each in self._counters:
-            each.advance()
-
-
 class TrainObserver:
     """Is told how a training goes; this one ignores it."""
 
     def decoding(self, total: int) -> Counting:
         """This number of videos will be decoded; `advance` counts them."""
-        return _Counters()
+        return Progress(total, quiet=True)
 
     def describing(self, total: int) -> Counting:
         """A frozen CNN will compute the features of this number of videos; `advance` counts."""
-        return _Counters()
+        return Progress(total, quiet=True)
 
     def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
         """Training in the folder `out` starts: `epochs` of `steps` optimizer steps each, of which
@@ -75,36 +53,3 @@ class TrainObserver:
 
     def note(self, line: str) -> None:
         """A message for the user."""
-
-
-class Observers(TrainObserver):
-    """Several observers, called in their order."""
-
-    def __init__(self, *observers: TrainObserver) -> None:
-        self._observers = observers
-
-    def decoding(self, total: int) -> Counting:
-        return _Counters([each.decoding(total) for each in self._observers])
-
-    def describing(self, total: int) -> Counting:
-        return _Counters([each.describing(total) for each in self._observers])
-
-    def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
-        for each in self._observers:
-            each.begin(out, epochs, steps, log)
-
-    def step(self, loss: float, clips: int) -> None:
-        for each in self._observers:
-            each.step(loss, clips)
-
-    def epoch(self, line: Epoch, best: bool) -> None:
-        for each in self._observers:
-            each.epoch(line, best)
-
-    def end(self) -> None:
-        for each in self._observers:
-            each.end()
-
-    def note(self, line: str) -> None:
-        for each in self._observers:
-            each.note(line)

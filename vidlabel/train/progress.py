@@ -1,7 +1,8 @@
-"""The progress of a training on stderr: a row or line for each epoch, and a bar below them.
+"""The progress of a training on stderr, and in a TensorBoard log.
 
-The rows are printed one by one, not as a table of rich's in a Live display: that one cannot be
-longer than the terminal is high, and leaves nothing to scroll back to.
+On a terminal there is a bar below the rows of the epochs. The rows are printed one by one, not as a
+table of rich's in a Live display: that one cannot be longer than the terminal is high, and leaves
+nothing to scroll back to.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from rich.text import Text
 
 from vidlabel import console
 from vidlabel.console import Counting
+from vidlabel.errors import OutputError, UsageError
 from vidlabel.train.observer import Epoch, TrainObserver
 
 
@@ -95,26 +98,23 @@ class TrainView(TrainObserver):
             TextColumn("{task.fields[left]}"): 0,
         }
         bar = console.bar(*(column for column, least in columns.items() if width >= least))
-        bar.add_task(self._place(), total=self._epochs * self._steps, **self._figures())
+        bar.add_task(total=self._epochs * self._steps, **self._figures())
         return bar
 
     def _update(self) -> None:
         if self._bar is not None:
-            (task,) = self._bar.task_ids
-            figures = self._figures()
-            self._bar.update(task, description=self._place(), **figures)
+            self._bar.update(self._bar.task_ids[0], **self._figures())
 
     def _figures(self) -> dict[str, Any]:
+        number = min(self._done // self._steps + 1, self._epochs)
         mean = sum(self._losses) / max(1, len(self._losses))
         return {
+            "description": f"epoch {number}/{self._epochs}",
             "completed": self._done,
             "loss": f"loss {mean:.3f}" if self._losses else "",
             "speed": f"{self._clips / max(self._elapsed(), 1e-3):.1f} clips/s",
             "left": self._left(),
         }
-
-    def _place(self) -> str:
-        return f"epoch {min(self._done // self._steps + 1, self._epochs)}/{self._epochs}"
 
     def _left(self) -> str:
         """Time left, at the mean speed since the start; empty if that is unknown, and at the end.
@@ -127,6 +127,57 @@ class TrainView(TrainObserver):
 
     def _elapsed(self) -> float:
         return self._clock() - self._started
+
+
+class TrainBoard(TrainView):
+    """A view that also writes the figures of each epoch to a TensorBoard log in the run folder.
+
+    Raises:
+        UsageError: the package tensorboard is not installed.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        super().__init__(quiet)
+        try:
+            self._make = import_module("torch.utils.tensorboard").SummaryWriter
+        except ImportError as error:
+            raise UsageError(
+                "--tensorboard needs the package tensorboard, which is not installed; install "
+                "vidlabel[tensorboard]"
+            ) from error
+        self._writer: Any = None
+
+    def begin(self, out: Path, epochs: int, steps: int, log: Sequence[Epoch]) -> None:
+        """Raises OutputError if the folder cannot be written."""
+        super().begin(out, epochs, steps, log)
+        place = out / "tensorboard"
+        try:
+            self._writer = self._make(str(place), purge_step=1)  # hides older logs
+        except OSError as error:
+            raise OutputError(f"{place}: cannot be written: {error.strerror}") from error
+        for line in log:  # again: a killed run may not have written the last one
+            self._write(line)
+
+    def epoch(self, line: Epoch, best: bool) -> None:
+        super().epoch(line, best)
+        self._write(line)
+
+    def end(self) -> None:
+        super().end()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write(self, line: Epoch) -> None:
+        for name, value in (
+            ("loss/train", line.train_loss),
+            ("loss/held_out", line.val_loss),
+            ("top1/train", line.train_top1),
+            ("top1/held_out", line.val_top1),
+            ("lr", line.lr),
+        ):
+            self._writer.add_scalar(name, value, line.epoch)
+        self._writer.flush()
 
 
 def _sentence(line: Epoch, epochs: int) -> str:
