@@ -29,7 +29,7 @@ from vidlabel.clips.sample import clip_times
 from vidlabel.errors import OutputError, RunError
 from vidlabel.predict.labeller import Labeller
 from vidlabel.specs import ClipSpec, Limits
-from vidlabel.train.cache_folder import UNUSED_DAYS, clear, default_folder, remove_unused, usage
+from vidlabel.train.cache_folder import UNUSED_DAYS, default_folder, remove_unused, usage
 from vidlabel.train.frame_cache import (
     LEAST_KEPT,
     OVERSAMPLE,
@@ -366,7 +366,7 @@ def test_a_cache_that_is_removed_in_use_is_one_clear_line(
     videos: list[str], tmp_path: Path
 ) -> None:
     cache, _ = _fill(tmp_path, videos)
-    clear(tmp_path)
+    usage(tmp_path, clear=True)
     with pytest.raises(RunError, match="was the cache removed"):
         cache.frames(videos[0])
 

@@ -29,7 +29,7 @@ def cache(folder: Path | None, clear: bool) -> int:
 
     place = folder or cache_folder.default_folder()
     try:
-        found = cache_folder.clear(place) if clear else cache_folder.usage(place)
+        found = cache_folder.usage(place, clear=clear)
     except OSError as error:
         raise OutputError(f"{place}: {error.strerror or error}") from error
     many, much = ("removed", "freed") if clear else ("entries", "size")

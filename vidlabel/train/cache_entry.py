@@ -19,9 +19,8 @@ from vidlabel.train.cache_folder import place_of
 
 
 def use_entry(
-    folder: Path, digest: str, dtype: type[np.generic], dimensions: int,
-    fits: Callable[[tuple[int, ...]], bool],
-) -> bool:  # fmt: skip
+    folder: Path, digest: str, dtype: type[np.generic], fits: Callable[[tuple[int, ...]], bool]
+) -> bool:
     """Whether an entry exists and is complete, judged by its NumPy header and its length.
 
     A broken entry stays until it is replaced: another process may have replaced it already.
@@ -32,7 +31,6 @@ def use_entry(
         whole = (
             values.dtype == dtype
             and values.flags.c_contiguous
-            and values.ndim == dimensions
             and fits(values.shape)
             # NumPy also maps files that are longer than their array.
             and place.stat().st_size == values.offset + values.nbytes

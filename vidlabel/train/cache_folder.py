@@ -45,38 +45,30 @@ def place_of(folder: Path, digest: str) -> Path:
     return folder / digest[:2] / f"{digest}.npy"
 
 
-def usage(folder: Path) -> Usage:
-    """What the folder contains; nothing if it does not exist."""
+def usage(folder: Path, *, clear: bool = False) -> Usage:
+    """What the folder contains; with `clear`, all files of the cache, no others, are removed.
+
+    Raises:
+        OSError: a file cannot be read, or not be removed.
+    """
     videos = size = 0
     for entry, is_entry in _files(folder):
         with suppress(FileNotFoundError):  # another process has just removed it
-            size += entry.stat(follow_symlinks=False).st_size
-            videos += is_entry
-    return Usage(videos, size)
-
-
-def clear(folder: Path) -> Usage:
-    """Remove all files of the cache, no others; returns what was removed. Raises OSError."""
-    videos = size = 0
-    for entry, is_entry in _files(folder):
-        with suppress(FileNotFoundError):  # another process removed it
             status = entry.stat(follow_symlinks=False)
-            Path(entry.path).unlink()
+            if clear:
+                Path(entry.path).unlink()
             videos, size = videos + is_entry, size + status.st_size
-    for number in range(256):
+    for number in range(256) if clear else ():
         with suppress(OSError):  # not empty, or missing
             (folder / f"{number:02x}").rmdir()
     return Usage(videos, size)
 
 
 def remove_unused(folder: Path, used: Container[str] = ()) -> None:
-    """Remove entries that are unused for UNUSED_DAYS and old temporary files, where possible.
+    """Remove entries that are unused for UNUSED_DAYS, but none whose digest is `used`, and old
+    temporary files, where possible.
 
     Empty sub-folders stay: another process may be about to write to them.
-
-    Args:
-        folder: the cache.
-        used: digests of entries to keep, whatever their age.
     """
     now = time.time()
     with suppress(OSError):

@@ -16,6 +16,7 @@ from vidlabel.device import to_device
 from vidlabel.models.base import ClipModel
 from vidlabel.specs import ClipSpec
 from vidlabel.train.cache_entry import read_entry, use_entry, write_entry
+from vidlabel.train.frame_cache import kept_time_steps
 from vidlabel.train.training_clips import centre_square
 from vidlabel.train.training_frames import TrainingFrames
 
@@ -30,10 +31,7 @@ class FeatureCache:
     Args:
         folder: of the cache.
         digests: names of the videos' entries in the frame cache, in the order of `frames`.
-        frames: of all videos.
         network: with a frozen trunk, on `device`.
-        clip: what clips look like.
-        device: where to compute.
     """
 
     def __init__(
@@ -45,6 +43,7 @@ class FeatureCache:
         self._network = network
         self._clip = clip
         self._device = device
+        self._kept = kept_time_steps(clip)
         trunk = _digest(network.trunk)
         self._digests = [
             hashlib.sha256(f"{FORMAT} {each} {clip.size_px} {trunk}".encode()).hexdigest()
@@ -52,15 +51,8 @@ class FeatureCache:
         ]
 
     def fill(self, numbers: Sequence[int], counting: Callable[[int], Counting]) -> None:
-        """Compute the features that are not in the cache.
-
-        Args:
-            numbers: of videos.
-            counting: makes a progress bar for a number of videos.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
+        """Compute the features of some videos that are not in the cache, under a progress bar that
+        `counting` makes for their number. Raises OutputError."""
         missing = [number for number in numbers if not self._use(number)]
         if missing:
             with counting(len(missing)) as bar:
@@ -81,15 +73,15 @@ class FeatureCache:
 
     def _use(self, number: int) -> bool:
         def fits(shape: tuple[int, ...]) -> bool:
-            return shape[:2] == (2, self._frames.per_video)
+            return len(shape) == 3 and shape[:2] == (2, self._kept)
 
-        return use_entry(self._folder, self._digests[number], np.float16, 3, fits)
+        return use_entry(self._folder, self._digests[number], np.float16, fits)
 
     @torch.no_grad()
     def _features(self, number: int) -> Tensor:
         """(2, K, F) of one video."""
         network = self._network.eval()
-        every = torch.arange(self._frames.per_video)
+        every = torch.arange(self._kept)
         pieces = []
         for start in range(0, len(every), self._clip.frames):  # as much memory as a clip
             frames = self._frames.take(number, every[start : start + self._clip.frames])

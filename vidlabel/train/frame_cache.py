@@ -54,6 +54,7 @@ class FrameCache:
         self.folder = folder
         self._clip = clip
         self._device = device
+        self._kept = kept_time_steps(clip)
         self.digests: dict[str, str] = {}
         """Name of the entry of each video that `fill` has seen, by path."""
 
@@ -71,11 +72,11 @@ class FrameCache:
 
         Args:
             paths: of videos; `frames` gives what they contain now, even if a file changes later.
-            workers: number of decoder processes; None for one per core.
+            workers: decoder processes; None for one per core.
             decoding: makes a progress bar for a number of videos to decode.
 
         Returns:
-            The videos that cannot be read, with the reason, by path.
+            The reason for each path that cannot be read.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -87,7 +88,7 @@ class FrameCache:
         missing = [path for path in paths if not self._use(path)]
         unreadable = {}
         if missing:
-            each = self.per_video // self._clip.frames
+            each = self._kept // self._clip.frames
             job = DecodeJob(self._clip, limits=Limits(), cropped=False, each=each)
             items = [VideoItem(number, path) for number, path in enumerate(missing)]
             with DecoderPool(job, worker_count(workers)) as pool, decoding(len(missing)) as bar:
@@ -103,18 +104,9 @@ class FrameCache:
         return unreadable
 
     def frames(self, path: str) -> Tensor:
-        """The K = `per_video` frames (K, C, H, W) uint8 of a video that `fill` has seen, mapped
-        from the disk. Raises RunError if the cache was cleared in the meantime."""
+        """The K = `kept_time_steps` frames (K, C, H, W) uint8 of a video that `fill` has seen,
+        mapped from the disk. Raises RunError if the cache was cleared in the meantime."""
         return read_entry(self.folder, self.digests[path])
-
-    @property
-    def per_video(self) -> int:
-        """Frames cached per video, K."""
-        return kept_time_steps(self._clip)
-
-    def size(self, path: str) -> int:
-        """Size of a video's frames, bytes."""
-        return self.frames(path).nbytes
 
     def _digest(self, path: str) -> str:
         clip = self._clip
@@ -123,7 +115,7 @@ class FrameCache:
             "path": os.path.abspath(path),  # noqa: PTH100 - links are not followed
             "identity": identity(path),
             "frames": clip.frames,
-            "kept": self.per_video,
+            "kept": self._kept,
             "fps": clip.fps,
             "resize_px": clip.resize_px,
             "aspect": clip.aspect,
@@ -134,20 +126,17 @@ class FrameCache:
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     def _use(self, path: str) -> bool:
-        """Whether the entry exists and is complete."""
-
         def fits(shape: tuple[int, ...]) -> bool:
-            own = (self.per_video, self._clip.channels)
-            return shape[:2] == own and min(shape[2:]) == self._clip.resize_px
+            own = (self._kept, self._clip.channels, self._clip.resize_px)
+            return len(shape) == 4 and (*shape[:2], min(shape[2:])) == own
 
-        return use_entry(self.folder, self.digests[path], np.uint8, 4, fits)
+        return use_entry(self.folder, self.digests[path], np.uint8, fits)
 
 
 def kept_time_steps(clip: ClipSpec) -> int:
     """Time steps cached per video, K: those of the clip `predict` makes, and others in between."""
-    return clip.frames * (
-        OVERSAMPLE if clip.fps else max(OVERSAMPLE, ceil(LEAST_KEPT / clip.frames))
-    )
+    least = OVERSAMPLE if clip.fps else ceil(LEAST_KEPT / clip.frames)
+    return clip.frames * max(OVERSAMPLE, least)
 
 
 def held_out_moments(clip: ClipSpec) -> Tensor:

@@ -59,7 +59,7 @@ class TrainingFrames:
         self._device = device
         self._held: list[Tensor] = []
         self._gpu_memory = torch.empty(0, dtype=torch.uint8)
-        self.nbytes = sum(map(cache.size, paths))
+        self.nbytes = sum(cache.frames(path).nbytes for path in paths)
         self.where: Where = "disk"
         if where is None:
             where = _places_on(device, self.nbytes) if device.type == "cuda" else ()
@@ -69,27 +69,14 @@ class TrainingFrames:
                 break
             torch.cuda.empty_cache()
 
-    @property
-    def per_video(self) -> int:
-        """Frames kept of each video, K."""
-        return self._cache.per_video
-
     def take(self, number: int, moments: Tensor) -> Tensor:
-        """The frames (n, C, H, W) uint8 of a video at n moments, on the CPU, from the disk.
-
-        Args:
-            number: of the video.
-            moments: (n,) int64, each 0 to K - 1.
-        """
+        """The frames (n, C, H, W) uint8 of a video at n moments (n,), each 0 to K - 1, on the CPU,
+        from the disk."""
         return self._cache.frames(self._paths[number])[moments]
 
     def gather(self, numbers: Sequence[int], moments: Tensor) -> Gathered:
-        """The frames of B videos, each at T moments, in one block of the device's memory.
-
-        Args:
-            numbers: of the videos.
-            moments: (B, T) int64, each 0 to K - 1.
-        """
+        """The frames of B videos at moments (B, T) int64, each 0 to K - 1, in one block of the
+        device's memory."""
         if self.where == "GPU memory":
             memory = self._gpu_memory
             frames = [self._held[number] for number in numbers]
