@@ -21,13 +21,7 @@ from torch.distributed import HashStore
 
 from vidlabel.errors import RunError, UsageError
 from vidlabel.models.checkpoint import load_checkpoint
-from vidlabel.train.distributed import (
-    Team,
-    join_team,
-    reduce_gradients,
-    share_dropout,
-    speaks_first,
-)
+from vidlabel.train.distributed import Team, join_team, reduce_gradients, share_layers, speaks_first
 
 _SCRIPT = """
 import json, runpy, sys
@@ -35,7 +29,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 import test_trainer as one
-from vidlabel.train.distributed import Team, join_team, reduce_gradients, share_batchnorm
+from vidlabel.train.distributed import Team, join_team, reduce_gradients, share_layers
 from vidlabel.models.build import build_model
 from vidlabel.train.trainer import Trainer
 
@@ -53,7 +47,7 @@ def norms(team):
         plain[0].weight.data.uniform_(0.5, 2)
         shared = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum))
         shared.load_state_dict(plain.state_dict())
-        share_batchnorm(shared)
+        share_layers(shared, team)
         part = team.part(8)
         for _ in range(2):
             whole = values.clone().requires_grad_()
@@ -164,13 +158,13 @@ def test_shared_dropout_leaves_out_what_one_process_would() -> None:
     for rank in range(3):
         team = Team(rank, size=3)
         network = copy.deepcopy(alone)
-        share_dropout(network, team)
+        share_layers(network, team)
         own = values.detach()[team.part(6)].clone().requires_grad_()
         torch.manual_seed(1)
         found = network(own)
         assert torch.equal(found, expected[team.part(6)])
         assert torch.equal(network.eval()(own), own)
-    share_dropout(alone, Team())
+    share_layers(alone, Team())
     assert type(alone[0]) is nn.Dropout, "alone nothing changes"
 
 

@@ -29,7 +29,7 @@ from vidlabel.train.distributed import Team
 from vidlabel.train.feature_cache import FeatureCache
 from vidlabel.train.frame_cache import kept_time_steps
 from vidlabel.train.observer import TrainObserver
-from vidlabel.train.optimiser import moving_average
+from vidlabel.train.optimiser import MovingAverage
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.trainer import DataSplit, Trainer
 from vidlabel.train.training_clips import Batched
@@ -51,15 +51,12 @@ class _Cache:
     """Decoded videos of different sizes."""
 
     def __init__(self, clip: ClipSpec) -> None:
-        self.per_video = kept_time_steps(clip)
         self._clip = clip
 
     def frames(self, path: str) -> Tensor:
-        shape = (self.per_video, self._clip.channels, self._clip.resize_px, 40 + int(path))
+        clip = self._clip
+        shape = (kept_time_steps(clip), clip.channels, clip.resize_px, 40 + int(path))
         return torch.full(shape, int(path), dtype=torch.uint8)
-
-    def size(self, path: str) -> int:
-        return self.frames(path).nbytes
 
 
 def _with(arch: str, trunk: str = "resnet18") -> ModelSpec:
@@ -89,7 +86,7 @@ NETWORKS = pytest.mark.parametrize(
 @NETWORKS
 def test_networks_wait_for_nothing(clip: ClipSpec, model: ModelSpec, spec: TrainSpec) -> None:
     network = build_model(model, clip).to(META)
-    average = moving_average(network, 0.9)
+    average = MovingAverage(network, 0.9)
     clips = torch.empty((4, *clip.shape), device=META)
     network.step_logits(network.frame_features(clips)).sum().backward()
     for _ in range(2):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vidlabel.train.optimiser import FLOOR, make_optimiser, moving_average, rate_over_time
+from vidlabel.train.optimiser import FLOOR, MovingAverage, make_optimiser, rate_over_time
 from vidlabel.train.recipes import TrainSpec
 
 
@@ -52,7 +52,7 @@ def test_the_trunk_has_its_own_rate_norms_no_decay_and_what_is_frozen_is_left_ou
 
 def test_the_average_follows_quickly_at_first_and_slowly_later() -> None:
     network = nn.Linear(1, 1, bias=False)
-    average = moving_average(network, decay=0.9)
+    average = MovingAverage(network, decay=0.9)
 
     def step(value: float) -> float:
         with torch.no_grad():

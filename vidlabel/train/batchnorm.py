@@ -21,12 +21,7 @@ def recompute_batchnorm(
     Running averages lag behind weights that change quickly, and over the 52 layers of MNASNet the
     lag adds up to a useless network. PreciseBN: Wu and Johnson 2021, arXiv 2105.07576, section 3.
     Frozen layers keep their statistics. The network is in evaluation mode afterwards, except for
-    these layers.
-
-    Args:
-        network: whose layers are measured.
-        forward: passes a batch through the network.
-        batches: of training clips.
+    these layers. `forward` passes a batch through the network.
     """
     norms = [
         module

@@ -3,7 +3,7 @@
 Each process computes a part of every batch; gradients, the statistics of BatchNorm and the masks of
 dropout are those of the whole batch. So the result does not depend on the number of processes,
 except for rounding, and for the random numbers that some of torchvision's networks draw in layers
-of their own (`share_dropout`).
+of their own (`share_layers`).
 
 An error in one process ends all of them, and one process reports it for all.
 """
@@ -36,6 +36,23 @@ _meeting: list[Any] = []
 T = TypeVar("T")
 
 
+@contextmanager
+def _together() -> Iterator[None]:
+    """Encloses communication between all processes.
+
+    Raises:
+        RunError: another process has ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # errors of gloo have no type of their own
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error).lower():
+            raise
+        raise RunError(
+            "another process of this training has ended, so this one ends too"
+        ) from error
+
+
 @dataclass(frozen=True)
 class Team:
     """The processes that train together, as seen by one of them; `Team()` is a single process."""
@@ -57,34 +74,31 @@ class Team:
 
     def add(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by its sum over all processes, in place."""
-        if self.size > 1:
-            with _together():
-                distributed.all_reduce(tensor)
-        return tensor
+        return tensor if self.size == 1 else _added(tensor)
 
+    @_together()
     def gather(self, value: T) -> list[T]:
         """The values of all processes, by rank, in each of them."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        with _together():
-            distributed.all_gather_object(values, value)
+        distributed.all_gather_object(values, value)
         return values
 
+    @_together()
     def share(self, value: T) -> T:
         """The value of the first process, in each of them."""
         if self.size == 1:
             return value
         values = [value]
-        with _together():
-            distributed.broadcast_object_list(values)
+        distributed.broadcast_object_list(values)
         return values[0]
 
+    @_together()
     def wait(self) -> None:
         """Wait until all processes have come this far."""
         if self.size > 1:
-            with _together():
-                distributed.barrier()
+            distributed.barrier()
 
 
 def join_team(device: torch.device) -> Team:
@@ -128,21 +142,10 @@ def speaks_first() -> bool:
         return True
 
 
-@contextmanager
-def _together() -> Iterator[None]:
-    """Encloses communication between all processes.
-
-    Raises:
-        RunError: another process has ended.
-    """
-    try:
-        yield
-    except RuntimeError as error:  # errors of gloo have no type of their own
-        if not isinstance(error, distributed.DistError) and "gloo" not in str(error).lower():
-            raise
-        raise RunError(
-            "another process of this training has ended, so this one ends too"
-        ) from error
+@_together()
+def _added(tensor: Tensor) -> Tensor:
+    distributed.all_reduce(tensor)
+    return tensor
 
 
 def reduce_gradients(team: Team, parameters: Sequence[nn.Parameter], totals: Tensor) -> None:
@@ -154,13 +157,10 @@ def reduce_gradients(team: Team, parameters: Sequence[nn.Parameter], totals: Ten
             parameter.grad = torch.zeros_like(parameter)
     gradients = [cast(Tensor, parameter.grad) for parameter in parameters]
     message = team.add(torch.cat([*(g.flatten() for g in gradients), totals.to(gradients[0])]))
-    start = 0
-    for gradient in gradients:
-        end = start + gradient.numel()
+    sent = [*gradients, totals]
+    for values, total in zip(sent, torch.split(message, [v.numel() for v in sent]), strict=True):
         # In place: fused optimizers need gradients with the memory layout of their parameters.
-        gradient.copy_(message[start:end].reshape(gradient.shape))
-        start = end
-    totals.copy_(message[start:])
+        values.copy_(total.reshape(values.shape))
 
 
 class _Sum(torch.autograd.Function):
@@ -168,17 +168,11 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        with _together():
-            distributed.all_reduce(total)
-        return total
+        return _added(values.clone())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous()
-        with _together():
-            distributed.all_reduce(total)
-        return total
+        return _added(gradients[0].contiguous())
 
 
 class SharedBatchNorm(_BatchNorm):
@@ -204,8 +198,6 @@ class SharedBatchNorm(_BatchNorm):
         changed = normed * self.weight.reshape(shape) + self.bias.reshape(shape)
         return cast(Tensor, changed.to(values.dtype))
 
-    def _check_input_dim(self, input: Tensor) -> None: ...
-
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         if self.running_mean is None or self.running_var is None:
@@ -216,18 +208,6 @@ class SharedBatchNorm(_BatchNorm):
         share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance * count / (count - 1), share)
-
-
-def share_batchnorm(network: nn.Module) -> None:
-    """Let all BatchNorm layers that are trained normalise over the batches of all processes."""
-    for parent in network.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, _BatchNorm) and child.weight.requires_grad:
-                shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
-                shared.weight, shared.bias = child.weight, child.bias
-                shared.running_mean, shared.running_var = child.running_mean, child.running_var
-                shared.num_batches_tracked = child.num_batches_tracked
-                setattr(parent, name, shared)
 
 
 class SharedDropout(nn.Dropout):
@@ -249,8 +229,9 @@ class SharedDropout(nn.Dropout):
         return input * drawn[self._team.part(len(drawn))]
 
 
-def share_dropout(network: nn.Module, team: Team) -> None:
-    """Let all dropout layers drop what they would drop in a single process.
+def share_layers(network: nn.Module, team: Team) -> None:
+    """Let all BatchNorm layers that are trained normalise over the batches of all processes, and
+    all dropout layers drop what they would drop in a single process.
 
     All processes must have the same random seed. The stochastic depth of torchvision's ConvNeXt,
     EfficientNet, MaxViT, Swin and MViT, and any other layer with random numbers of its own, still
@@ -261,5 +242,11 @@ def share_dropout(network: nn.Module, team: Team) -> None:
         return
     for parent in network.modules():
         for name, child in parent.named_children():
-            if type(child) is nn.Dropout:
+            if isinstance(child, _BatchNorm) and child.weight.requires_grad:
+                shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
+                shared.weight, shared.bias = child.weight, child.bias
+                shared.running_mean, shared.running_var = child.running_mean, child.running_var
+                shared.num_batches_tracked = child.num_batches_tracked
+                setattr(parent, name, shared)
+            elif type(child) is nn.Dropout:
                 setattr(parent, name, SharedDropout(child.p, team))

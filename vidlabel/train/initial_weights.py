@@ -47,11 +47,8 @@ def initial_network(
 
 
 def _available(network: ClipModel, spec: TrainSpec, observer: TrainObserver) -> str:
-    """`imagenet` if those weights can be loaded, else `none`; a note says which.
-
-    Raises:
-        WeightsMissing: they cannot, and the CNN is frozen.
-    """
+    """`imagenet` if those weights can be loaded, else `none`; a note says which. Raises
+    WeightsMissing if the CNN is frozen."""
     before = deepcopy(network.trunk.state_dict())
     try:
         network.load_pretrained("imagenet")

@@ -22,18 +22,19 @@ def write_log(path: Path, log: Sequence[Epoch]) -> None:
 def write_split(path: Path, samples: Sequence[Sample]) -> None:
     """Replace a CSV file: which video is in which part. `vidlabel` can read it as DATA, from any
     working folder. Raises OutputError."""
-    places = [os.path.abspath(s.path) for s in samples]  # noqa: PTH100 - links are not followed
-    rows = [(p, s.label, s.group, s.split) for p, s in zip(places, samples, strict=True)]
     # As objects: paths that are not UTF-8 hold surrogates, which pandas' own strings refuse.
-    _write(path, pd.DataFrame(rows, columns=["path", "label", "group", "split"], dtype=object))
+    columns = ["path", "label", "group", "split"]
+    _write(path, pd.DataFrame(rows_of(samples), columns=columns, dtype=object))
+
+
+def rows_of(samples: Sequence[Sample]) -> list[tuple[str, str, str, str]]:
+    """Absolute path, label, group and split of each; links are not followed."""
+    return [(os.path.abspath(s.path), s.label, s.group, s.split) for s in samples]  # noqa: PTH100
 
 
 def write_curves(path: Path, log: Sequence[Epoch], best: int) -> None:
-    """Draw loss and accuracy of all epochs; `best` is the index of the one that was kept.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Draw loss and accuracy of all epochs; `best` is the index of the one that was kept. Raises
+    OutputError."""
     panels = {
         "loss": {
             "training": [each.train_loss for each in log],

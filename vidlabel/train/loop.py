@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,7 @@ def _device_and_team(device: str) -> tuple[torch.device, Team]:
 def _summary(
     samples: Sequence[Sample], spec: TrainSpec, model: ModelSpec, device: torch.device, team: Team
 ) -> str:
-    """One line: what will be trained, and on what.
-
-    Raises:
-        UsageError: the device cannot compute with --precision.
-    """
+    """One line: what will be trained, and on what. Raises UsageError as `computes_in_bf16`."""
     held = [sample for sample in samples if sample.split == "val"]
     lacking = first_few(sorted({s.label for s in samples} - {s.label for s in held}))
     return (
@@ -130,11 +126,7 @@ def _decode(
     observer: TrainObserver,
 ) -> dict[str, str]:  # fmt: skip
     """Decode all videos into the cache, once on each machine; the reason for each path that cannot
-    be read.
-
-    Raises:
-        RunError: as `_check_unreadable`.
-    """
+    be read. Raises RunError as `_check_unreadable`."""
     paths = sorted({sample.path for sample in samples})
     unreadable: dict[str, str] = {}
     if team.local_rank == 0:
@@ -198,99 +190,75 @@ def _make_trainer(
     return Trainer(network, frames, split, header.clip, spec, device, team, observer, features)
 
 
+@dataclass
 class _Epochs:
-    """The epochs of one training, and what is saved after each.
+    """The epochs of one training, and what is saved after each."""
 
-    Args:
-        folder: where it is saved.
-        header: of the checkpoints, without what an epoch measures.
-        spec: how to train.
-        observer: is told of each epoch.
-    """
-
-    def __init__(
-        self, folder: TrainingFolder, header: Header, spec: TrainSpec, observer: TrainObserver
-    ) -> None:
-        self._folder = folder
-        self._out = folder.path
-        self._writes = folder.team.leads
-        self._header = header
-        self._epochs = spec.epochs
-        self._observer = observer
-        self._log: list[Epoch] = []
-        self._best = -1  # index in the log
+    folder: TrainingFolder
+    header: Header
+    """Of the checkpoints, without what an epoch measures."""
+    spec: TrainSpec
+    observer: TrainObserver
+    log: list[Epoch] = field(default_factory=list)
+    best: int = -1  # index in the log
 
     def run(self, trainer: Trainer, device: torch.device) -> Epoch:
-        """Train all epochs that are not done yet; the best one of all.
-
-        Raises:
-            RunError: the loss is no longer finite.
-            CheckpointError, OutputError: the state cannot be loaded, or not be saved.
-        """
-        if state := self._folder.load_state(device):
+        """Train all epochs that are not done yet; the best one of all."""
+        if state := self.folder.load_state(device):
             self._restore(trainer, state)
-        self._observer.begin(self._out, self._epochs, trainer.steps, tuple(self._log))
+        self.observer.begin(self.folder.path, self.spec.epochs, trainer.steps, tuple(self.log))
         try:
-            for number in range(len(self._log) + 1, self._epochs + 1):
+            for number in range(len(self.log) + 1, self.spec.epochs + 1):
                 try:
                     line, logits, labels = _epoch(trainer, number)
                 except NotFinite as error:
                     raise RunError(self._what_is_kept(number, error)) from error
-                better = self._best < 0 or line.score > self._log[self._best].score
-                self._log.append(line)
-                self._best = len(self._log) - 1 if better else self._best
-                if self._writes:
+                better = self.best < 0 or line.score > self.log[self.best].score
+                self.log.append(line)
+                self.best = len(self.log) - 1 if better else self.best
+                if self.folder.team.leads:
                     self._save(trainer, logits, labels)
-                self._observer.epoch(line, better)
+                self.observer.epoch(line, better)
         finally:
-            self._observer.end()
-            if self._writes and self._log:
-                write_curves(self._out / "curves.png", self._log, self._best)
-        return self._log[self._best]
+            self.observer.end()
+            if self.folder.team.leads and self.log:
+                write_curves(self.folder.path / "curves.png", self.log, self.best)
+        return self.log[self.best]
 
     def _restore(self, trainer: Trainer, state: Mapping[str, Any]) -> None:
-        """Take over a saved state.
-
-        Raises:
-            CheckpointError: it does not fit.
-        """
+        """Take over a saved state. Raises CheckpointError if it does not fit."""
         try:
             trainer.restore(state["trainer"])
-            self._log, self._best = [Epoch(**line) for line in state["log"]], int(state["best"])
-            self._log[self._best]  # exists
+            self.log, self.best = [Epoch(**line) for line in state["log"]], int(state["best"])
+            self.log[self.best]  # exists
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, RuntimeError) and out_of_memory(error):
                 raise
-            raise self._folder.state_does_not_fit() from error
+            raise self.folder.state_does_not_fit() from error
 
     def _what_is_kept(self, number: int, error: NotFinite) -> str:
         """The message for an epoch that has spoiled the weights."""
         kept = "nothing was saved"
-        if self._log:
-            kept = (
-                f"{self._out} keeps {BEST} of epoch {self._log[self._best].epoch} and {LAST} of "
-                f"epoch {self._log[-1].epoch}"
-            )
+        if self.log:
+            best, last = self.log[self.best].epoch, self.log[-1].epoch
+            kept = f"{self.folder.path} keeps {BEST} of epoch {best} and {LAST} of epoch {last}"
         return f"epoch {number}: {error}; {kept}; try a smaller --lr, with another --out"
 
     def _save(self, trainer: Trainer, logits: Tensor, labels: Tensor) -> None:
         """Write all that an epoch has changed. The state comes last: if the process is killed
         before that, the epoch is repeated and writes the same files again."""
-        write_log(self._out / LOG, self._log)
-        header = _measured(self._header, self._log[-1], logits, labels)
-        save_checkpoint(self._out / LAST, header, trainer.kept)
-        if self._best == len(self._log) - 1:
-            save_checkpoint(self._out / BEST, header, trainer.kept)
-        lines = [asdict(line) for line in self._log]
-        self._folder.save_state({"trainer": trainer.state(), "log": lines, "best": self._best})
+        write_log(self.folder.path / LOG, self.log)
+        header = _measured(self.header, self.log[-1], logits, labels)
+        save_checkpoint(self.folder.path / LAST, header, trainer.kept)
+        if self.best == len(self.log) - 1:
+            save_checkpoint(self.folder.path / BEST, header, trainer.kept)
+        lines = [asdict(line) for line in self.log]
+        self.folder.save_state({"trainer": trainer.state(), "log": lines, "best": self.best})
 
 
 def _epoch(trainer: Trainer, number: int) -> tuple[Epoch, Tensor, Tensor]:
-    """Train and validate; the line of the log, and logits and labels of the validation set.
-
-    Raises:
-        NotFinite: a loss is no longer finite.
-    """
+    """Train and validate; the line of the log, and logits and labels of the validation set. Raises
+    NotFinite."""
     started = time.monotonic()
     rate = trainer.rate
     loss, accuracy = trainer.epoch(number)
@@ -324,12 +292,8 @@ def _measured(header: Header, line: Epoch, logits: Tensor, labels: Tensor) -> He
 def _check_unreadable(
     unreadable: Mapping[str, str], samples: Sequence[Sample], share: float
 ) -> None:
-    """Check that enough is left to train on.
-
-    Raises:
-        RunError: none of the training videos of a class can be read, or none of the validation
-            set, or a larger share of all videos than `share` cannot.
-    """
+    """Raise RunError if none of the training videos of a class can be read, or none of the
+    validation set, or a larger share of all videos than `share` cannot."""
     if not unreadable:
         return
     usable = [sample for sample in samples if sample.path not in unreadable]

@@ -25,9 +25,7 @@ def make_optimiser(
     SGD with Nesterov momentum: Sutskever et al. 2013.
 
     Args:
-        network: to train.
-        trunk: the part of it with `spec.trunk_lr` times the learning rate.
-        spec: optimizer, learning rates, momentum and weight decay.
+        trunk: the part of the network with `spec.trunk_lr` times the learning rate.
     """
     inner = {id(p) for p in trunk.parameters()} if trunk is not None else set()
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -70,29 +68,20 @@ def rate_over_time(spec: TrainSpec, steps: int) -> Callable[[int], float]:
     return factor
 
 
-def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+class MovingAverage(AveragedModel):
     """The exponential moving average of a network's weights (Polyak and Juditsky 1992), except for
-    frozen ones.
+    frozen ones. The decay is smaller at first, so that the random initial weights do not dominate a
+    short training.
 
-    The decay is smaller at first, so that the random initial weights do not dominate a short
-    training.
-    """
-    return _MovingAverage(network, decay)
-
-
-class _MovingAverage(AveragedModel):
-    """Without two costs of torch's own: it waits for a GPU in every update, and copies all buffers.
-    Here buffers do not change, as BatchNorm's statistics are recomputed for the averaged weights.
+    It lacks two costs of torch's own, which waits for a GPU in every update, and copies all
+    buffers: BatchNorm's statistics are recomputed for the averaged weights.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__(network)
         self._decay = decay
-        kept, now = (
-            [p for p in each.parameters() if p.requires_grad] for each in (self.module, network)
-        )
-        self._kept: list[Tensor] = [*kept]
-        self._now: list[Tensor] = [*now]
+        self._kept: list[Tensor] = [p for p in self.module.parameters() if p.requires_grad]
+        self._now: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
         for module in self.module.modules():
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # into one block of memory, which cuDNN needs

@@ -32,8 +32,8 @@ from vidlabel.train.training_folder import (
     check_description,
     forget,
     has_begun,
-    refused,
     write_json,
+    writing,
 )
 from vidlabel.version import __version__
 
@@ -96,13 +96,11 @@ class RunFolder:
         """
         if self.begun or not self._team.leads:
             return
-        try:
+        with writing(self.path):
             if restart:
                 self._forget(training)
             self._describe(restart)
             (self.path / _RESTART).unlink(missing_ok=True)
-        except OSError as error:
-            raise refused(self.path, error) from error
         self.begun = True
 
     def _forget(self, training: Path) -> None:
@@ -146,16 +144,8 @@ def _places(run: Path, plan: Mapping[str, Any]) -> list[Path]:
 
 
 def describe_session(arguments: Sequence[str], device: str, seed: int) -> dict[str, Any]:
-    """One start of the command: what was asked for, when, and on what it runs.
-
-    Args:
-        arguments: the command line, beginning with the program.
-        device: as in `train`.
-        seed: the random seed.
-
-    Raises:
-        UsageError: there is no such device.
-    """
+    """One start of the command: what was asked for, when, and on what it runs. The command line
+    begins with the program. Raises UsageError if there is no such device."""
     target = pick_device(device)
     return {
         "command": shlex.join(["vidlabel", *map(text_path, arguments[1:])]),
@@ -182,7 +172,6 @@ def versions() -> dict[str, str]:
 
 
 def _device_name(device: torch.device) -> str:
-    """The name of the hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -21,11 +21,11 @@ from vidlabel.specs import ClipSpec
 from vidlabel.text import safe
 from vidlabel.train.augment import Augmentation, Draw
 from vidlabel.train.batchnorm import count_batches_on_cpu, recompute_batchnorm
-from vidlabel.train.distributed import Team, reduce_gradients, share_batchnorm, share_dropout
+from vidlabel.train.distributed import Team, reduce_gradients, share_layers
 from vidlabel.train.feature_cache import FeatureCache
 from vidlabel.train.frame_cache import held_out_moments, kept_time_steps
 from vidlabel.train.observer import TrainObserver
-from vidlabel.train.optimiser import make_optimiser, moving_average, rate_over_time
+from vidlabel.train.optimiser import MovingAverage, make_optimiser, rate_over_time
 from vidlabel.train.recipes import TrainSpec
 from vidlabel.train.training_clips import Batched, ClipByClip
 from vidlabel.train.training_frames import TrainingFrames
@@ -73,12 +73,6 @@ class Trainer:
 
     Args:
         network: on the device already; changed in place.
-        frames: of all videos.
-        split: the videos of the training set and of the validation set.
-        clip, spec: what clips look like, and how to train.
-        device: where to compute.
-        team: the processes that train together.
-        observer: is told about each step.
         features: of all videos, if the trunk is frozen and the pixels of clips do not change.
 
     Raises:
@@ -107,14 +101,12 @@ class Trainer:
         channels_last(network)
         if spec.freeze_trunk:
             network.trunk.requires_grad_(False)
-        if team.size > 1:
-            share_batchnorm(network)
-            share_dropout(network, team)
+        share_layers(network, team)
         if device.type == "cuda" and not spec.compile:
             count_batches_on_cpu(network)
         self._network = network
         self._parameters = [p for p in network.parameters() if p.requires_grad]
-        self._average = moving_average(network, spec.ema) if spec.ema else None
+        self._average = MovingAverage(network, spec.ema) if spec.ema else None
         if spec.compile:
             network.trunk.compile()
             observer.note("compiling the CNN in the first epoch takes minutes")
@@ -165,7 +157,9 @@ class Trainer:
             NotFinite: the loss is not finite.
             RunError: not even two clips fit into memory, or torch.compile fails.
         """
-        self._train_mode()
+        self._network.train()
+        if self._spec.freeze_trunk:
+            self._network.trunk.eval()
         every = 1 if self._device.type == "cpu" else LOSS_EVERY
         pending: list[Tensor] = []
         total = torch.zeros(2, dtype=torch.float64)
@@ -189,7 +183,9 @@ class Trainer:
         network = self.kept
         batches = islice(self._batches(number), BATCHNORM_BATCHES)
         pieces = (piece for batch in batches for piece in batch.pieces(self._at_once))
-        with _as_written(self._spec):
+        # Without compilation: compiling again for a few batches takes longer.
+        compiled = self._spec.compile
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
             recompute_batchnorm(network, lambda piece: self._forward(network, piece), pieces)
 
     @torch.no_grad()
@@ -208,11 +204,6 @@ class Trainer:
             if len(values):
                 logits[rank :: self._team.size] = values
         return logits, torch.tensor([label for _, label in self._split.val])
-
-    def _train_mode(self) -> None:
-        self._network.train()
-        if self._spec.freeze_trunk:
-            self._network.trunk.eval()
 
     def _batches(self, epoch: int) -> Iterator[TrainingBatch]:
         """This process's parts of all batches of an epoch, in random order.
@@ -269,10 +260,11 @@ class Trainer:
     def _forward(self, network: ClipModel, batch: TrainingBatch) -> Tensor:
         """Logits (B, A, K) of the augmented clips of a batch; see `ClipModel.step_logits`."""
         draw = batch.draw
-        if self._features is None:
+        if self._features is not None:
+            found = self._features.gather(batch.videos, draw.moments, draw.flip.tolist())
+        else:
             clips = self._maker.augmented(self._frames, batch.videos, draw)
-            return network.step_logits(self._frame_features(network, clips))
-        found = self._features.gather(batch.videos, draw.moments, draw.flip.tolist())
+            found = self._frame_features(network, clips)
         return network.step_logits(found)
 
     def _frame_features(self, network: ClipModel, clips: Tensor) -> Tensor:
@@ -340,11 +332,6 @@ def clips_of_batch(spec: TrainSpec, clips: int, team: Team) -> int:
             f"for {team.size} processes{' that mix pairs of clips' if unit > team.size else ''}"
         )
     return min(spec.batch_size, max(2, math.ceil(clips / unit) * unit))
-
-
-def _as_written(spec: TrainSpec) -> AbstractContextManager[Any]:
-    """Run compiled networks without compilation: compiling again for a few batches takes longer."""
-    return torch.compiler.set_stance("force_eager") if spec.compile else nullcontext()
 
 
 @contextmanager

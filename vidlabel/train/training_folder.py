@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from vidlabel.models.checkpoint import BEST, Header, read_header
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.text import text_path
 from vidlabel.train.distributed import Team
-from vidlabel.train.log import write_split
+from vidlabel.train.log import rows_of, write_split
 from vidlabel.train.observer import Epoch
 from vidlabel.train.recipes import TrainSpec
 
@@ -62,18 +61,12 @@ class TrainingFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Make the folder, and lock it against other trainings.
-
-        Raises:
-            OutputError: it cannot be made, or another process holds it.
-        """
+        """Make the folder, and lock it against other trainings. Raises OutputError."""
         if not self.team.leads:
             yield
             return
-        try:
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise refused(self.path, error) from error
         with holding(self.path / SPEC):
             yield
 
@@ -105,33 +98,21 @@ class TrainingFolder:
         return self.team.share(ended)
 
     def begin(self, samples: Sequence[Sample]) -> None:
-        """Write what is trained, and which video is in which part.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
+        """Write what is trained, and which video is in which part. Raises OutputError."""
         if not self.team.leads:
             return
-        try:
+        with writing(self.path):
             if not has_begun(self.path):
                 (self.path / SPEC).unlink(missing_ok=True)  # of one that failed before its epochs
             self._remove_torn()
             if not check_description(self.path / SPEC, self.description):
                 write_json(self.path / SPEC, self.description)
             write_split(self.path / "split.csv", samples)
-        except OSError as error:
-            raise refused(self.path, error) from error
 
     def save_state(self, values: Mapping[str, Any]) -> None:
-        """Save the state of the training after an epoch, completely or not at all.
-
-        Args:
-            values: `trainer` is `Trainer.state()`, `log` the epochs as plain values, `best` the
-                index of the best one in the log.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
+        """Save the state of the training after an epoch, completely or not at all: `trainer` is
+        `Trainer.state()`, `log` the epochs as plain values, `best` the index of the best one in the
+        log. Raises OutputError."""
         data = io.BytesIO()
         torch.save(dict(values), data)
         write_bytes(self.path / STATE, [data.getvalue()])
@@ -164,11 +145,7 @@ class TrainingFolder:
         )
 
     def complete(self, best: Epoch, unreadable: Sequence[str], header: Header) -> TrainResult:
-        """Write the result, and remove what only resuming would need.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
+        """Write the result, and remove what only resuming would need. Raises OutputError."""
         if self.team.leads:
             result = {"best": asdict(best), "unreadable": list(map(text_path, unreadable))}
             write_bytes(self.path / RESULT, [json.dumps(result).encode()])
@@ -189,10 +166,8 @@ class TrainingFolder:
 
     def _drop_state(self) -> None:
         """Remove the state, which is large."""
-        try:
+        with writing(self.path):
             (self.path / STATE).unlink(missing_ok=True)
-        except OSError as error:
-            raise refused(self.path, error) from error
 
     def _remove_torn(self) -> None:
         """Remove temporary files of trainings that were killed while they wrote."""
@@ -205,10 +180,8 @@ def describe(
 ) -> dict[str, Any]:
     """What decides the outcome of a training, as plain values."""
     digest = hashlib.sha256()
-    places = [os.path.abspath(s.path) for s in samples]  # noqa: PTH100 - links are not followed
-    rows = [(p, s.label, s.group, s.split) for p, s in zip(places, samples, strict=True)]
-    for each in sorted(rows):
-        digest.update("\0".join(map(text_path, each)).encode() + b"\n")
+    for row in sorted(rows_of(samples)):
+        digest.update("\0".join(map(text_path, row)).encode() + b"\n")
     return {
         "train": asdict(spec),
         "clip": asdict(clip),
@@ -251,9 +224,13 @@ def forget(out: Path) -> None:
         events.unlink(missing_ok=True)
 
 
-def refused(path: Path, error: OSError) -> OutputError:
-    """The error for a folder that cannot be written."""
-    return OutputError(f"{path}: cannot be written: {error.strerror}")
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Encloses changes of a folder. Raises OutputError where one is refused."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
