@@ -114,7 +114,7 @@ def test_flow_is_kept_as_frames_are(videos: list[str], tmp_path: Path) -> None:
     shape = (kept_time_steps(FLOW), 4, 36, 48)
     for path in videos[:2]:
         assert cache.frames(path).shape == shape
-        assert cache.size(path) == np.prod(shape)
+        assert cache.frames(path).nbytes == np.prod(shape)
     again, decoded = _fill(tmp_path, videos[:2], replace(FLOW, size_px=34))
     assert decoded == 0
     assert torch.equal(again.frames(videos[0]), cache.frames(videos[0]))
