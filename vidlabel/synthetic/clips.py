@@ -12,28 +12,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from vidlabel.synthetic.crowd_actions import CROWD_ACTIONS
+from vidlabel.synthetic.pair_actions import PAIR_ACTIONS
 from vidlabel.synthetic.scene import Style, build_scene, choose_style, draw_frames
+from vidlabel.synthetic.solo_actions import SOLO_ACTIONS
 
-ACTIONS: tuple[str, ...] = (
-    "bend",
-    "fight",
-    "hug",
-    "jump",
-    "jump_in_place",
-    "jumping_jack",
-    "kick",
-    "no_fight",
-    "point",
-    "punch",
-    "push",
-    "run",
-    "shake_hands",
-    "side_gallop",
-    "skip",
-    "walk",
-    "wave",
-    "wave_both_hands",
-)
+ACTIONS: tuple[str, ...] = tuple(sorted([*SOLO_ACTIONS, *PAIR_ACTIONS, *CROWD_ACTIONS]))
 """Names of all actions, sorted."""
 
 _STYLE_STREAM, _SCENE_STREAM = 0, 1

@@ -1,12 +1,12 @@
 """What surveillance cameras see: people who fight, and people who just go about.
 
-Both functions take as many bodies as may be needed and use some of them. Tracks are made on the
-grid of `motion.timeline`; all randomness comes from the generator that is passed in.
+Both actions take as many bodies as may be needed and use some of them. Tracks are made on the
+grid of the `Stage`; all randomness comes from the generator that is passed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.random import Generator
@@ -22,7 +22,6 @@ from vidlabel.synthetic.motion import (
     standing,
     stride_for,
     swing_arm,
-    timeline,
     walk_along,
 )
 from vidlabel.synthetic.pair_actions import Blow, grip, strike
@@ -45,7 +44,7 @@ def _blows(stage: Stage, rng: Generator) -> list[Blow]:
 
 def _scuffle(bodies: Sequence[Body], stage: Stage, rng: Generator, x_m: float) -> list[Track]:
     """Two people who hit, kick, push and grab each other while they stagger about."""
-    time = timeline(stage.duration_s)
+    time = stage.time_s
     blows = [(blow, int(rng.random() < 0.45)) for blow in _blows(stage, rng)]
     angle = rng.uniform(-0.7, 0.7) + drift(rng, time, 1.8, 0.5)
     gap = rng.uniform(0.5, 0.75) + drift(rng, time, 0.9, 0.15)
@@ -56,7 +55,7 @@ def _scuffle(bodies: Sequence[Body], stage: Stage, rng: Generator, x_m: float) -
     tracks = []
     for who, body in enumerate(bodies):
         way = who * 2 - 1
-        track = standing(body, time, rng)
+        track = standing(body, stage, rng)
         track.root = middle + way * (gap / 2)[:, None] * along
         track.yaw = angle + who * np.pi + drift(rng, time, 0.8, 0.3)
         walk_along(track, body, rng, rng.uniform(0.65, 0.9))
@@ -109,7 +108,7 @@ def _fall(track: Track, body: Body, stage: Stage, rng: Generator) -> None:
         spot += SIDE_SIGN[side] * 0.14 * left
         track.feet[:, side] += down[:, None] * (spot - track.feet[:, side])
         track.reach_weight[:, side] *= 1 - down
-        cover = raise_arm(1.2 + drift(rng, time, 0.7, 0.5), 0.9 + 0 * time, 0.5)
+        cover = raise_arm(1.2 + drift(rng, time, 0.7, 0.5), 0.9, 0.5)
         set_arm(track, side, cover, down)
     track.planted[down > 0.02] = False
 
@@ -132,8 +131,8 @@ def fight(bodies: Sequence[Body], stage: Stage, rng: Generator) -> list[Track]:
 
 def _passer(body: Body, stage: Stage, rng: Generator) -> Track:
     """Walk through the view in any direction."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng)
+    time = stage.time_s
+    track = standing(body, stage, rng)
     speed = float(np.clip(rng.normal(1.2, 0.3), 0.5, 2.0))
     way = rng.choice([0.0, np.pi]) + rng.normal(0.0, 0.6)
     along = np.array([np.cos(way), np.sin(way)])
@@ -152,12 +151,11 @@ def _passer(body: Body, stage: Stage, rng: Generator) -> Track:
 
 def _stander(body: Body, stage: Stage, rng: Generator) -> Track:
     """Stand somewhere, turning a little, perhaps with a telephone."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng, rng.uniform(-np.pi, np.pi))
+    track = standing(body, stage, rng, rng.uniform(-np.pi, np.pi))
     _move_to(track, rng.uniform(-0.9, 0.9) * stage.half_width_m, rng.uniform(-0.5, 2.2), rng)
     if rng.random() < 0.35:
         side = int(rng.integers(2))
-        set_arm(track, side, swing_arm(0.5 + 0 * time, 1.7 + 0 * time, 0.15))
+        set_arm(track, side, swing_arm(0.5, 1.7, 0.15))
         track.nod += 0.4
     return track
 
@@ -171,13 +169,13 @@ def _move_to(track: Track, x_m: float, y_m: float, rng: Generator) -> None:
 
 def _talkers(bodies: Sequence[Body], stage: Stage, rng: Generator) -> list[Track]:
     """Two people who stand and talk, with gestures."""
-    time = timeline(stage.duration_s)
+    time = stage.time_s
     x, y = rng.uniform(-0.6, 0.6) * stage.half_width_m, rng.uniform(-0.4, 1.5)
     line, gap = rng.uniform(-0.8, 0.8), rng.uniform(0.75, 1.2)
     people = []
     for who, body in enumerate(bodies):
         way = who * 2 - 1
-        track = standing(body, time, rng, line + who * np.pi + rng.normal(0.0, 0.2))
+        track = standing(body, stage, rng, line + who * np.pi + rng.normal(0.0, 0.2))
         _move_to(track, x + way * gap / 2 * np.cos(line), y + way * gap / 2 * np.sin(line), rng)
         for side in (0, 1):
             talk = np.clip(drift(rng, time, 2.5, 1.0), 0.0, 1.0) * rng.uniform(0.0, 1.0)
@@ -190,15 +188,14 @@ def _talkers(bodies: Sequence[Body], stage: Stage, rng: Generator) -> list[Track
 
 def _sitter(body: Body, stage: Stage, rng: Generator) -> Track:
     """Sit on something low, facing anywhere but away."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng, rng.uniform(-np.pi, 0.0))
+    track = standing(body, stage, rng, rng.uniform(-np.pi, 0.0))
     _move_to(track, rng.uniform(-0.8, 0.8) * stage.half_width_m, rng.uniform(0.0, 2.0), rng)
     forward, _ = heading(track.yaw)
     track.feet += (rng.uniform(0.2, 0.28) * body.height_m * forward)[:, None]
     track.crouch += 0.46 * body.leg_m
     track.lean += rng.uniform(-0.1, 0.35)
     for side in (0, 1):
-        set_arm(track, side, swing_arm(0.5 + 0 * time, 0.8 + drift(rng, time, 2.0, 0.1), 0.15))
+        set_arm(track, side, swing_arm(0.5, 0.8 + drift(rng, stage.time_s, 2.0, 0.1), 0.15))
     return track
 
 
@@ -227,8 +224,5 @@ def bystander(body: Body, stage: Stage, rng: Generator) -> Track:
     return track
 
 
-CROWD_ACTIONS: dict[str, Callable[[Sequence[Body], Stage, Generator], list[Track]]] = {
-    "fight": fight,
-    "no_fight": no_fight,
-}
+CROWD_ACTIONS = {"fight": fight, "no_fight": no_fight}
 """Name of an action -> function that makes the movements of up to `CROWD` people."""

@@ -1,8 +1,7 @@
 """Building blocks of movement: timing curves, standing, arm postures, steps with planted feet.
 
-Movements are described on a fine time grid (`timeline`) that begins before the clip and ends
-after it, so that gaits have footprints beyond both ends. The actions themselves are in
-`solo_actions` and `pair_actions`.
+Movements are described on a fine time grid (`Stage.time_s`) that begins before the clip and ends
+after it, so that gaits have footprints beyond both ends.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from numpy.random import Generator
 
 from vidlabel.synthetic.skeleton import SIDE_SIGN, Array, Body, Track, heading
 
+Arm = tuple[Array, Array]
+"""Directions (T, 3) or (3,) of an upper arm and its forearm, as in `Track`."""
 STEPS_PER_S = 60
 """Time steps per second of the grid on which movements are described."""
 PAD_S = 1.5
@@ -28,6 +29,11 @@ class Stage:
 
     duration_s: float
     half_width_m: float
+
+    @property
+    def time_s(self) -> Array:
+        """Times (T,) of the grid; 0 is the first frame of the clip."""
+        return np.arange(-PAD_S, self.duration_s + PAD_S, 1 / STEPS_PER_S)
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,6 @@ class Gait:
     push_rad: float
     strike_rad: float
     lag: float = 0.0
-
-
-def timeline(duration_s: float) -> Array:
-    """Times (T,) in seconds; 0 is the first frame of the clip."""
-    return np.arange(-PAD_S, duration_s + PAD_S, 1 / STEPS_PER_S)
 
 
 def ease(time_s: Array, start_s: float, end_s: float) -> Array:
@@ -74,8 +75,8 @@ def drift(rng: Generator, time_s: Array, period_s: float, amplitude: float) -> A
     return amplitude * total / 1.6
 
 
-def swing_arm(flex: Array, elbow: Array, outward: float = 0.12) -> tuple[Array, Array]:
-    """Directions (T, 3) of an arm swung forward by `flex` with the elbow bent by `elbow`."""
+def swing_arm(flex: Array | float, elbow: Array | float, outward: float = 0.12) -> Arm:
+    """An arm swung forward by `flex` with the elbow bent by `elbow`."""
     flex, elbow = np.broadcast_arrays(flex, elbow)
     spread = np.full_like(flex, outward)
     upper = np.stack([np.sin(flex), spread, -np.cos(flex)], axis=-1)
@@ -84,8 +85,8 @@ def swing_arm(flex: Array, elbow: Array, outward: float = 0.12) -> tuple[Array, 
     return upper, fore
 
 
-def raise_arm(angle: Array, elbow: Array, forward: float = 0.1) -> tuple[Array, Array]:
-    """Directions (T, 3) of an arm raised sideways: `angle` 0 hangs, pi/2 level, pi overhead."""
+def raise_arm(angle: Array | float, elbow: Array | float, forward: float = 0.1) -> Arm:
+    """An arm raised sideways: `angle` 0 hangs, pi/2 level, pi overhead."""
     angle, elbow = np.broadcast_arrays(angle, elbow)
     front = np.full_like(angle, forward)
     upper = np.stack([front, np.sin(angle), -np.cos(angle)], axis=-1)
@@ -93,21 +94,27 @@ def raise_arm(angle: Array, elbow: Array, forward: float = 0.1) -> tuple[Array, 
     return upper, fore
 
 
-def set_arm(track: Track, side: int, arm: tuple[Array, Array], weight: Array | float = 1.0) -> None:
+def set_arms(track: Track, arm: Arm, weight: Array | float = 1.0) -> None:
+    """Blend both arms towards the same directions."""
+    for side in (0, 1):
+        set_arm(track, side, arm, weight)
+
+
+def set_arm(track: Track, side: int, arm: Arm, weight: Array | float = 1.0) -> None:
     """Blend the arm of one side towards the directions `arm` by `weight` (T,) or a number."""
     blend = np.broadcast_to(weight, track.time_s.shape)[:, None]
     track.upper[:, side] += blend * (arm[0] - track.upper[:, side])
     track.fore[:, side] += blend * (arm[1] - track.fore[:, side])
 
 
-def standing(body: Body, time_s: Array, rng: Generator, yaw_rad: float = 0.0) -> Track:
+def standing(body: Body, stage: Stage, rng: Generator, yaw_rad: float = 0.0) -> Track:
     """A person who stands at the origin, breathing and swaying a little, with hanging arms."""
+    time_s = stage.time_s
     steps = len(time_s)
-    zeros = np.zeros(steps)
     width = body.hip_m * rng.uniform(0.9, 1.8)
     track = Track(
         time_s=time_s, root=np.zeros((steps, 2)), yaw=np.full(steps, yaw_rad),
-        crouch=np.full(steps, 0.012), lift=zeros.copy(),
+        crouch=np.full(steps, 0.012), lift=np.zeros(steps),
         lean=drift(rng, time_s, 3.0, 0.025) + rng.normal(0.02, 0.03),
         roll=drift(rng, time_s, 3.4, 0.02), twist=drift(rng, time_s, 2.9, 0.04),
         nod=drift(rng, time_s, 2.3, 0.06), look=drift(rng, time_s, 2.7, 0.15),
@@ -127,10 +134,9 @@ def standing(body: Body, time_s: Array, rng: Generator, yaw_rad: float = 0.0) ->
 def place_feet(track: Track, width_m: float, turnout_rad: float) -> None:
     """Put both feet on the ground beside the root, without steps."""
     _, left = heading(track.yaw)
-    for side in (0, 1):
-        track.feet[:, side] = SIDE_SIGN[side] * width_m * left
-        track.feet[:, side, :2] += track.root
-        track.foot_yaw[:, side] = track.yaw + SIDE_SIGN[side] * turnout_rad
+    track.feet = SIDE_SIGN[:, None] * width_m * left[:, None]
+    track.feet[..., :2] += track.root[:, None]
+    track.foot_yaw = track.yaw[:, None] + SIDE_SIGN * turnout_rad
 
 
 def tread(track: Track, side: int, contacts: Array, phase: Array, gait: Gait) -> None:

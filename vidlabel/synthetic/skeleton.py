@@ -54,54 +54,37 @@ class Body:
     height_m: float
     build: float
     feminine: bool
-
-    @property
-    def upper_leg_m(self) -> float:
-        return 0.247 * self.height_m
-
-    @property
-    def lower_leg_m(self) -> float:
-        return 0.243 * self.height_m
+    upper_leg_m: float
+    lower_leg_m: float
+    ankle_m: float
+    """Height of the ankle above the sole."""
+    foot_m: float
+    """Ankle to the ball of the foot, along the ground."""
+    upper_arm_m: float
+    forearm_m: float
+    shoulder_m: float
+    """Half the distance between the shoulder joints."""
+    hip_m: float
+    """Half the distance between the hip joints."""
 
     @property
     def leg_m(self) -> float:
         """Hip to ankle, stretched."""
         return self.upper_leg_m + self.lower_leg_m
 
-    @property
-    def ankle_m(self) -> float:
-        """Height of the ankle above the sole."""
-        return 0.042 * self.height_m
-
-    @property
-    def foot_m(self) -> float:
-        """Ankle to the ball of the foot, along the ground."""
-        return 0.095 * self.height_m
-
-    @property
-    def upper_arm_m(self) -> float:
-        return 0.170 * self.height_m
-
-    @property
-    def forearm_m(self) -> float:
-        return 0.150 * self.height_m
-
-    @property
-    def shoulder_m(self) -> float:
-        """Half the distance between the shoulder joints."""
-        return (0.090 if self.feminine else 0.102) * self.height_m * float(self.build**0.4)
-
-    @property
-    def hip_m(self) -> float:
-        """Half the distance between the hip joints."""
-        return (0.055 if self.feminine else 0.049) * self.height_m * float(self.build**0.4)
-
 
 def random_body(rng: np.random.Generator) -> Body:
     """A person 1.5 to 1.95 m tall, slim to stout."""
     feminine = bool(rng.random() < 0.45)
-    height_m = float(np.clip(rng.normal(1.65 if feminine else 1.77, 0.07), 1.5, 1.95))
-    return Body(height_m, float(np.clip(rng.normal(1.0, 0.13), 0.78, 1.4)), feminine)
+    height = float(np.clip(rng.normal(1.65 if feminine else 1.77, 0.07), 1.5, 1.95))
+    build = float(np.clip(rng.normal(1.0, 0.13), 0.78, 1.4))
+    return Body(
+        height, build, feminine, upper_leg_m=0.247 * height, lower_leg_m=0.243 * height,
+        ankle_m=0.042 * height, foot_m=0.095 * height, upper_arm_m=0.170 * height,
+        forearm_m=0.150 * height,
+        shoulder_m=(0.090 if feminine else 0.102) * height * build**0.4,
+        hip_m=(0.055 if feminine else 0.049) * height * build**0.4,
+    )  # fmt: skip
 
 
 @dataclass
@@ -146,22 +129,25 @@ def heading(yaw_rad: Array) -> tuple[Array, Array]:
     return forward, left
 
 
+def _unit(vectors: Array) -> Array:
+    unit: Array = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+    return unit
+
+
 def joints_of(body: Body, track: Track) -> Array:
     """Joint positions (T, JOINTS, 3) in metres of a body that follows a track."""
     joints = np.zeros((len(track.time_s), JOINTS, 3))
     forward, left = heading(track.yaw)
     up = np.broadcast_to(np.array([0.0, 0.0, 1.0]), forward.shape)
-    pelvis = np.concatenate([track.root, _pelvis_height(body, track)[:, None]], axis=1)
+    pelvis = np.column_stack([track.root, _pelvis_height(body, track)])
     joints[:, Joint.PELVIS] = pelvis
     _place_legs(joints, body, track, left)
     # The lower spine takes the smaller part of a bend.
     low_up, _, _ = _bend(forward, left, up, 0.7 * track.lean, 0.6 * track.roll)
-    waist = pelvis + 0.115 * body.height_m * low_up
+    waist = joints[:, Joint.WAIST] = pelvis + 0.115 * body.height_m * low_up
     forward, left = heading(track.yaw + track.twist)
     trunk_up, trunk_forward, trunk_left = _bend(forward, left, up, track.lean, track.roll)
-    neck = waist + 0.185 * body.height_m * trunk_up
-    joints[:, Joint.WAIST] = waist
-    joints[:, Joint.NECK] = neck
+    neck = joints[:, Joint.NECK] = waist + 0.185 * body.height_m * trunk_up
     chest = neck - 0.08 * body.height_m * trunk_up
     joints[:, Joint.CHEST_FRONT] = chest + 0.03 * body.height_m * trunk_forward
     joints[:, Joint.CHEST_BACK] = chest - 0.03 * body.height_m * trunk_forward
@@ -184,8 +170,7 @@ def two_bone(
     reach = np.clip(distance, abs(first_m - second_m) + 1e-3, first_m + second_m - 1e-4)
     foot_of_bend = (reach**2 + first_m**2 - second_m**2) / (2 * reach)
     height = np.sqrt(np.maximum(first_m**2 - foot_of_bend**2, 0.0))
-    across = hint - np.sum(hint * along, axis=-1, keepdims=True) * along
-    across /= np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-6)
+    across = _unit(hint - np.sum(hint * along, axis=-1, keepdims=True) * along)
     return start + foot_of_bend * along + height * across, start + reach * along
 
 
@@ -204,9 +189,9 @@ def _ankles(body: Body, track: Track) -> tuple[Array, Array]:
     forward, _ = heading(track.foot_yaw)
     up = np.array([0.0, 0.0, 1.0])
     flat = track.feet + body.ankle_m * up
-    down, raised = np.maximum(track.foot_pitch, 0.0), np.maximum(-track.foot_pitch, 0.0)
-    ball = track.feet + body.foot_m * forward + 0.3 * body.ankle_m * up
-    length = body.foot_m
+    length, pitch = body.foot_m, track.foot_pitch
+    down, raised = np.maximum(pitch, 0.0), np.maximum(-pitch, 0.0)
+    ball = track.feet + length * forward + 0.3 * body.ankle_m * up
     shift = length * (1 - np.cos(down))[..., None] * forward
     ankle = flat + shift + length * np.sin(down)[..., None] * up
     toe = ball - length * (1 - np.cos(raised))[..., None] * forward
@@ -215,16 +200,15 @@ def _ankles(body: Body, track: Track) -> tuple[Array, Array]:
 
 def _pelvis_height(body: Body, track: Track) -> Array:
     """Height (T,) of the hips: as wished, but low enough for every planted foot to stand."""
-    wished = body.leg_m * _LEG_REACH + body.ankle_m - track.crouch + track.lift
+    leg = body.leg_m * _LEG_REACH
+    wished = leg + body.ankle_m - track.crouch + track.lift
     ankle, _ = _ankles(body, track)
     _, left = heading(track.yaw)
     hips = track.root[:, None] + body.hip_m * SIDE_SIGN[:, None] * left[:, None, :2]
     away = np.linalg.norm(ankle[..., :2] - hips, axis=-1)
-    leg = body.leg_m * _LEG_REACH
     limit = ankle[..., 2] + np.sqrt(np.maximum(leg**2 - away**2, (0.25 * leg) ** 2))
     limit = np.where(track.planted, limit, np.inf).min(axis=1)
-    height = np.minimum(wished, limit)
-    padded = np.pad(height, _SMOOTH_STEPS // 2, mode="edge")
+    padded = np.pad(np.minimum(wished, limit), _SMOOTH_STEPS // 2, mode="edge")
     return np.convolve(padded, np.full(_SMOOTH_STEPS, 1 / _SMOOTH_STEPS), mode="valid")
 
 
@@ -234,12 +218,11 @@ def _place_legs(joints: Array, body: Body, track: Track, left: Array) -> None:
     toes_forward, toes_left = heading(track.foot_yaw)
     hint = toes_forward + 0.15 * SIDE_SIGN[:, None] * toes_left
     knee, ankle = two_bone(hips, wished_ankle, body.upper_leg_m, body.lower_leg_m, hint)
-    slip = ankle - wished_ankle
     foot = wished_toe - wished_ankle
     joints[:, Joint.HIP : Joint.HIP + 2] = hips
     joints[:, Joint.KNEE : Joint.KNEE + 2] = knee
     joints[:, Joint.ANKLE : Joint.ANKLE + 2] = ankle
-    joints[:, Joint.TOE : Joint.TOE + 2] = wished_toe + slip
+    joints[:, Joint.TOE : Joint.TOE + 2] = wished_toe + (ankle - wished_ankle)
     # The heel sits behind and under the ankle, in the plane of the foot.
     length = np.linalg.norm(foot, axis=-1, keepdims=True)
     sole_down = np.cross(toes_left, foot / length)
@@ -266,12 +249,8 @@ def _place_arms(joints: Array, body: Body, track: Track, trunk: tuple[Array, Arr
     neck = joints[:, Joint.NECK, None]
     shoulder = neck + body.shoulder_m * outward - 0.018 * body.height_m * up
 
-    def world(direction: Array) -> Array:
-        vector = (
-            direction[..., :1] * forward + direction[..., 1:2] * outward + direction[..., 2:] * up
-        )
-        unit: Array = vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-6)
-        return unit
+    def world(arm: Array) -> Array:
+        return _unit(arm[..., :1] * forward + arm[..., 1:2] * outward + arm[..., 2:] * up)
 
     elbow = shoulder + body.upper_arm_m * world(track.upper)
     wrist = elbow + body.forearm_m * world(track.fore)
@@ -283,6 +262,5 @@ def _place_arms(joints: Array, body: Body, track: Track, trunk: tuple[Array, Arr
     joints[:, Joint.SHOULDER : Joint.SHOULDER + 2] = shoulder
     joints[:, Joint.ELBOW : Joint.ELBOW + 2] = elbow
     joints[:, Joint.WRIST : Joint.WRIST + 2] = wrist
-    fingers = wrist - elbow
-    fingers /= np.maximum(np.linalg.norm(fingers, axis=-1, keepdims=True), 1e-6)
-    joints[:, Joint.HAND : Joint.HAND + 2] = wrist + 0.055 * body.height_m * fingers
+    fingers = 0.055 * body.height_m * _unit(wrist - elbow)
+    joints[:, Joint.HAND : Joint.HAND + 2] = wrist + fingers

@@ -1,6 +1,6 @@
 """Actions of one person: crossing the view in several gaits, and acting on the spot.
 
-Every action makes a `Track` on the grid of `motion.timeline`. All randomness (tempo, size, style,
+Every action makes a `Track` on the grid of its `Stage`. All randomness (tempo, size, style,
 direction) comes from the generator that is passed in.
 """
 
@@ -21,11 +21,11 @@ from vidlabel.synthetic.motion import (
     pulse,
     raise_arm,
     set_arm,
+    set_arms,
     standing,
     stride_for,
     swing_arm,
     swing_arms,
-    timeline,
     tread,
     walk_along,
 )
@@ -58,9 +58,8 @@ def _go(
     way = _cross(stage, rng, speed_m_s, track, distance)
     if rng.random() < turn:
         corner = rng.uniform(-0.2, 0.8) * stage.half_width_m
-        past = (
-            distance - distance[track.time_s.searchsorted(rng.uniform(0.4, 0.8) * stage.duration_s)]
-        )
+        when_s = rng.uniform(0.4, 0.8) * stage.duration_s
+        past = distance - distance[track.time_s.searchsorted(when_s)]
         track.root[:, 0] = corner - np.hypot(past, 0.25)
         track.yaw += rng.choice([-1.0, 1.0]) * np.pi * ease(past, -0.35, 0.35)
     else:
@@ -69,23 +68,22 @@ def _go(
 
 def walk(body: Body, stage: Stage, rng: Generator) -> Track:
     """Walk across the view."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng)
+    track = standing(body, stage, rng)
     speed = rng.uniform(0.95, 1.6) * body.height_m / 1.75
-    _go(track, stage, rng, speed, speed * time, turn=0.12)
+    _go(track, stage, rng, speed, speed * track.time_s, turn=0.12)
     walk_along(track, body, rng, stride_for(speed, body) * rng.uniform(0.93, 1.07))
     return track
 
 
 def run(body: Body, stage: Stage, rng: Generator) -> Track:
     """Run across the view, with a flight phase and bent elbows."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng)
+    track = standing(body, stage, rng)
     size = body.height_m / 1.75
     speed = rng.uniform(2.2, 3.9) * size
     stride = (0.85 + 0.45 * speed) * size * rng.uniform(0.93, 1.07)
-    phase = rng.random() + speed * time / stride
-    _go(track, stage, rng, speed, speed * time, turn=0.06)
+    distance = speed * track.time_s
+    phase = rng.random() + distance / stride
+    _go(track, stage, rng, speed, distance, turn=0.06)
     duty = rng.uniform(0.3, 0.36)
     gait = Gait(0.5 * body.hip_m, rng.uniform(0.28, 0.48) * size, 0.4, 1.0, 0.1, lag=0.04)
     for side in (0, 1):
@@ -120,8 +118,7 @@ def _bounding(stage: Stage, rng: Generator, track: Track, hop_length_m: float, h
 
 def jump(body: Body, stage: Stage, rng: Generator) -> Track:
     """Leap forward across the view with both feet together."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng)
+    track = standing(body, stage, rng)
     size, duty = body.height_m / 1.75, rng.uniform(0.38, 0.48)
     hop = rng.uniform(0.12, 0.26) * size
     phase = _bounding(
@@ -134,16 +131,14 @@ def jump(body: Body, stage: Stage, rng: Generator) -> Track:
     _hopping(track, phase, duty, hop, rng.uniform(0.06, 0.14) * size)
     track.lean += rng.uniform(0.05, 0.2) + 0.1 * np.cos(2 * np.pi * (phase - duty / 2))
     arms, elbow = rng.uniform(0.05, 0.6), rng.uniform(0.3, 1.2)
-    for side in (0, 1):
-        beat = -np.cos(2 * np.pi * (phase - duty / 2) + 0.5)
-        set_arm(track, side, swing_arm(arms * beat, np.full_like(beat, elbow)))
+    beat = -np.cos(2 * np.pi * (phase - duty / 2) + 0.5)
+    set_arms(track, swing_arm(arms * beat, elbow))
     return track
 
 
 def skip(body: Body, stage: Stage, rng: Generator) -> Track:
     """Go across the view hopping on one leg, or in hop-steps that change the leg."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng)
+    track = standing(body, stage, rng)
     size, duty = body.height_m / 1.75, rng.uniform(0.42, 0.52)
     hop = rng.uniform(0.1, 0.18) * size
     phase = _bounding(stage, rng, track, rng.uniform(0.6, 0.95) * size, rng.uniform(0.4, 0.55),
@@ -186,8 +181,7 @@ def _tuck_foot(track: Track, body: Body, side: int, phase: Array, rng: Generator
 
 def side_gallop(body: Body, stage: Stage, rng: Generator) -> Track:
     """Face the viewer and go sideways: feet apart, together, apart."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng)
+    track, time = standing(body, stage, rng), stage.time_s
     size = body.height_m / 1.75
     stride, cycle_s = rng.uniform(0.7, 1.05) * size, rng.uniform(0.42, 0.62)
     phase = rng.random() + time / cycle_s
@@ -206,17 +200,16 @@ def side_gallop(body: Body, stage: Stage, rng: Generator) -> Track:
     track.roll += rng.uniform(0.0, 0.1)
     track.look += rng.uniform(-0.2, 0.9)
     rest, flap = rng.uniform(0.1, 0.9), rng.uniform(0.0, 0.25)
+    lifted = rest + flap * np.cos(2 * np.pi * phase)
     for side in (0, 1):
-        lifted = rest + flap * np.cos(2 * np.pi * phase)
-        set_arm(track, side, raise_arm(lifted, np.full_like(phase, rng.uniform(-0.3, 0.2))))
+        set_arm(track, side, raise_arm(lifted, rng.uniform(-0.3, 0.2)))
     return track
 
 
 def jumping_jack(body: Body, stage: Stage, rng: Generator) -> Track:
     """Jump legs apart with the arms overhead, and back."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng, FACING_VIEWER)
-    phase = rng.random() + time / rng.uniform(0.75, 1.3)
+    track = standing(body, stage, rng, FACING_VIEWER)
+    phase = rng.random() + track.time_s / rng.uniform(0.75, 1.3)
     opened = 0.5 - 0.5 * np.cos(2 * np.pi * phase)
     hop = rng.uniform(0.03, 0.09) * np.abs(np.sin(2 * np.pi * phase))
     _, left = heading(track.yaw)
@@ -229,17 +222,14 @@ def jumping_jack(body: Body, stage: Stage, rng: Generator) -> Track:
     track.crouch += 0.03
     low, high = rng.uniform(0.05, 0.3), rng.uniform(2.6, 3.05)
     bend = rng.uniform(0.0, 0.5)
-    for side in (0, 1):
-        angle = low + (high - low) * opened**0.9
-        set_arm(track, side, raise_arm(angle, bend * opened))
+    set_arms(track, raise_arm(low + (high - low) * opened**0.9, bend * opened))
     return track
 
 
 def jump_in_place(body: Body, stage: Stage, rng: Generator) -> Track:
     """Jump up and down on the spot."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng, FACING_VIEWER)
-    phase = rng.random() + time / rng.uniform(0.5, 0.85)
+    track = standing(body, stage, rng, FACING_VIEWER)
+    phase = rng.random() + track.time_s / rng.uniform(0.5, 0.85)
     duty = rng.uniform(0.4, 0.52)
     hop = rng.uniform(0.12, 0.34) * body.height_m / 1.75
     _hopping(track, phase, duty, hop, rng.uniform(0.06, 0.15))
@@ -249,18 +239,16 @@ def jump_in_place(body: Body, stage: Stage, rng: Generator) -> Track:
     track.foot_pitch += (0.7 * air**0.5)[:, None]
     track.planted[:] = (air <= 0)[:, None]
     arms, elbow = rng.uniform(0.0, 0.35), rng.uniform(0.1, 1.0)
-    for side in (0, 1):
-        set_arm(track, side, raise_arm(0.15 + arms * air, np.full_like(air, 0.3 * elbow)))
+    set_arms(track, raise_arm(0.15 + arms * air, 0.3 * elbow))
     return track
 
 
 def bend(body: Body, stage: Stage, rng: Generator) -> Track:
     """Bend down to the ground, touch it, and stand up again."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng, rng.choice([0.0, np.pi]) + rng.normal(0.0, 0.2))
+    track = standing(body, stage, rng, rng.choice([0.0, np.pi]) + rng.normal(0.0, 0.2))
     whole_s = min(rng.uniform(1.5, 2.8), 0.95 * stage.duration_s)
     start_s = rng.uniform(0.0, stage.duration_s - whole_s)
-    down = pulse(time, start_s, 0.42 * whole_s, 0.12 * whole_s, 0.42 * whole_s)
+    down = pulse(track.time_s, start_s, 0.42 * whole_s, 0.12 * whole_s, 0.42 * whole_s)
     forward, left = heading(track.yaw)
     size = body.height_m
     knees = rng.uniform(0.02, 0.16)
@@ -280,20 +268,21 @@ def bend(body: Body, stage: Stage, rng: Generator) -> Track:
     return track
 
 
-def _wave_angles(time: Array, rng: Generator) -> tuple[Array, Array, Array]:
-    """Arm angle, elbow bend and forward part (T,) of a waving arm."""
+def _wave_angles(time: Array, rng: Generator) -> tuple[Array, Array, float]:
+    """Arm angle (T,), elbow bend (T,) and forward part of a waving arm."""
     if rng.random() < 0.6:  # the whole arm, from about level to overhead
         sweep = 0.5 - 0.5 * np.cos(2 * np.pi * (time / rng.uniform(0.8, 1.4) + rng.random()))
         low, high = rng.uniform(1.3, 1.9), rng.uniform(2.65, 3.1)
-        return low + (high - low) * sweep, rng.uniform(0.0, 0.35) * sweep, 0.1 + 0 * time
+        return low + (high - low) * sweep, rng.uniform(0.0, 0.35) * sweep, 0.1
     beat = np.sin(2 * np.pi * (time / rng.uniform(0.4, 0.75) + rng.random()))
     shoulder = rng.uniform(1.5, 2.5) + 0.12 * beat
     raised = np.pi - shoulder + rng.uniform(-0.1, 0.1)
-    return shoulder, raised + rng.uniform(0.35, 0.6) * beat, rng.uniform(0.0, 0.3) + 0 * time
+    return shoulder, raised + rng.uniform(0.35, 0.6) * beat, rng.uniform(0.0, 0.3)
 
 
-def _greeting(stage: Stage, rng: Generator, time: Array) -> Array:
+def _greeting(stage: Stage, rng: Generator) -> Array:
     """Weight (T,) of a wave: mostly on all the time, sometimes begun or ended in the clip."""
+    time = stage.time_s
     weight = np.ones_like(time)
     if rng.random() < 0.25:
         start = rng.uniform(0.0, 0.25) * stage.duration_s
@@ -306,35 +295,34 @@ def _greeting(stage: Stage, rng: Generator, time: Array) -> Array:
 
 def wave(body: Body, stage: Stage, rng: Generator) -> Track:
     """Wave one hand."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng, FACING_VIEWER + rng.normal(0.0, 0.3))
-    angle, elbow, front = _wave_angles(time, rng)
-    weight = _greeting(stage, rng, time)
+    track = standing(body, stage, rng, FACING_VIEWER + rng.normal(0.0, 0.3))
+    angle, elbow, front = _wave_angles(stage.time_s, rng)
+    weight = _greeting(stage, rng)
     side = int(rng.integers(2))
-    set_arm(track, side, raise_arm(angle * weight, elbow * weight, float(front[0])), weight)
+    set_arm(track, side, raise_arm(angle * weight, elbow * weight, front), weight)
     track.roll -= SIDE_SIGN[side] * 0.06 * weight
     return track
 
 
 def wave_both_hands(body: Body, stage: Stage, rng: Generator) -> Track:
     """Wave both hands, in step or crossing over."""
-    time = timeline(stage.duration_s)
-    track = standing(body, time, rng, FACING_VIEWER + rng.normal(0.0, 0.2))
+    time = stage.time_s
+    track = standing(body, stage, rng, FACING_VIEWER + rng.normal(0.0, 0.2))
     angle, elbow, front = _wave_angles(time, rng)
-    weight = _greeting(stage, rng, time)
+    weight = _greeting(stage, rng)
     lag = rng.uniform(-0.04, 0.04)
     for side in (0, 1):
         late = np.interp(time - side * lag, time, angle) * weight
-        set_arm(track, side, raise_arm(late, elbow * weight, float(front[0])), weight)
+        set_arm(track, side, raise_arm(late, elbow * weight, front), weight)
     return track
 
 
 def point(body: Body, stage: Stage, rng: Generator) -> Track:
     """Raise a straight arm at something, hold it, and let it sink."""
-    time = timeline(stage.duration_s)
+    time = stage.time_s
     side_on = rng.random() < 0.8
     yaw = rng.normal(0.0, 0.3) if side_on else FACING_VIEWER + rng.normal(0.0, 0.6)
-    track = standing(body, time, rng, float(yaw))
+    track = standing(body, stage, rng, float(yaw))
     total = stage.duration_s
     start = rng.uniform(0.05, 0.35) * total
     aim = pulse(time, start, rng.uniform(0.25, 0.5), rng.uniform(0.25, 0.45) * total, 0.45)
@@ -350,16 +338,10 @@ def point(body: Body, stage: Stage, rng: Generator) -> Track:
 
 
 SOLO_ACTIONS: dict[str, Callable[[Body, Stage, Generator], Track]] = {
-    "bend": bend,
-    "jump": jump,
-    "jump_in_place": jump_in_place,
-    "jumping_jack": jumping_jack,
-    "point": point,
-    "run": run,
-    "side_gallop": side_gallop,
-    "skip": skip,
-    "walk": walk,
-    "wave": wave,
-    "wave_both_hands": wave_both_hands,
-}
+    action.__name__: action
+    for action in (
+        bend, jump, jump_in_place, jumping_jack, point, run, side_gallop, skip, walk, wave,
+        wave_both_hands,
+    )
+}  # fmt: skip
 """Name of an action -> function that makes its movement, facing +x or the viewer."""
