@@ -1,4 +1,5 @@
-"""Backgrounds: walls, lawns, streets, rooms, car parks, drawn once per clip on the whole canvas.
+"""Backgrounds: walls, lawns, streets, rooms, car parks, drawn once per clip on the whole canvas;
+and props that move before them.
 
 Ground and walls follow the camera, so that feet stand on what looks like the floor.
 """
@@ -16,6 +17,8 @@ from vidlabel.synthetic.camera import Camera
 from vidlabel.synthetic.skeleton import Array
 
 Ink = tuple[int, int, int]
+Prop = Callable[[ImageDraw.ImageDraw, int], None]
+"""Draws something that moves behind the actors, as it is at one moment of the clip."""
 
 
 @dataclass(frozen=True)
@@ -312,7 +315,6 @@ def car_park(rng: Generator, view: View) -> Image.Image:
 
 def texture(rng: Generator, view: View) -> Image.Image:
     """Meaningless blotches in a few colours."""
-    image = Image.new("RGB", (view.width_px, view.height_px))
     layers = [clouds(rng, view, (4, 12, 40)) for _ in range(3)]
     base = np.array(random_ink(rng, (120, 120, 120), 40))
     pixels = base + np.stack(layers, axis=-1) * rng.uniform(4, 18)
@@ -321,13 +323,47 @@ def texture(rng: Generator, view: View) -> Image.Image:
 
 
 BACKDROPS: dict[str, Callable[[Generator, View], Image.Image]] = {
-    "brick_wall": brick_wall,
-    "car_park": car_park,
-    "field": field,
-    "plain_wall": plain_wall,
-    "room": room,
-    "street": street,
-    "texture": texture,
-    "yard": yard,
+    draw.__name__: draw
+    for draw in (brick_wall, car_park, field, plain_wall, room, street, texture, yard)
 }
 """Name of a background -> function that draws it for a view."""
+
+
+def random_prop(rng: Generator, view: View, times_s: Array) -> Prop | None:
+    """Mostly nothing; else a car or a branch that moves over the moments (M,)."""
+    kind = rng.random()
+    if kind < 0.12:
+        return _passing_car(rng, view, times_s)
+    return _branch(rng, view, times_s) if kind < 0.24 else None
+
+
+def _passing_car(rng: Generator, view: View, times_s: Array) -> Prop:
+    way = rng.choice([-1.0, 1.0])
+    passing_s = rng.uniform(0.0, 1.0) * times_s[-1]
+    x_m = way * rng.uniform(2.5, 9.0) * (times_s - passing_s)
+    y_m, paint = rng.uniform(3.0, 7.0), random_ink(rng, (115, 115, 120), 55)
+    return lambda draw, moment: draw_car(draw, view, float(x_m[moment]), y_m, paint)
+
+
+def _branch(rng: Generator, view: View, times_s: Array) -> Prop:
+    """Leaves that hang into the picture from an upper corner and swing in the wind."""
+    count = int(rng.integers(15, 50))
+    spread = rng.uniform(0.12, 0.3) * view.width_px
+    inward = np.abs(rng.normal(0.0, 0.5, (count, 2))) * spread
+    if rng.random() < 0.5:
+        inward[:, 0] = view.width_px - inward[:, 0]
+    radii = rng.uniform(0.05, 0.22, count) * spread
+    green = random_ink(rng, (58, 84, 44), 18)
+    inks = [random_ink(rng, green, 12) for _ in range(count)]
+    gust = rng.uniform(1.0, 4.0)
+    angle = 2 * np.pi * times_s[:, None] / rng.uniform(0.9, 2.5) + rng.uniform(0, 6, 2)
+    sway_px = gust * (np.sin(angle) + 0.5 * np.sin(2.3 * angle))
+
+    def draw_leaves(draw: ImageDraw.ImageDraw, moment: int) -> None:
+        # Small leaves, at the ends of the twigs, swing further.
+        middles = inward + (6.0 / (2.0 + radii))[:, None] * sway_px[moment]
+        for (x, y), radius, ink in zip(middles.tolist(), radii.tolist(), inks, strict=True):
+            left, top = x - radius, y - radius
+            draw.ellipse((left, top, left + 2 * radius, top + 2 * radius), fill=ink)
+
+    return draw_leaves

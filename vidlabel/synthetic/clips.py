@@ -64,7 +64,11 @@ def describe_clip(action: str, seed: int) -> SyntheticClip:
         ValueError: the action is unknown, or the seed negative.
     """
     rng, style = _style(action, seed)
-    width, height, fps = _format(rng, action, style)
+    sizes, rates = _FORMATS[style]
+    if action == "point" and style is Style.YARD:
+        sizes = _PORTRAIT  # one person fills an upright picture
+    width, height = sizes[rng.integers(len(sizes))]
+    fps = float(rng.choice(rates))
     shortest_s = 2.4 if action in _SLOW_ACTIONS else 1.5
     frames = round(rng.uniform(shortest_s, 4.0) * fps)
     return SyntheticClip(action, seed, width, height, fps, frames)
@@ -95,12 +99,3 @@ def _style(action: str, seed: int) -> tuple[Generator, Style]:
         raise ValueError(f"the seed must be 0 or more, got {seed}")
     rng = _stream(action, seed, _STYLE_STREAM)
     return rng, choose_style(rng, action)
-
-
-def _format(rng: Generator, action: str, style: Style) -> tuple[int, int, float]:
-    """Width and height in pixels, and frames per second, in that style."""
-    sizes, rates = _FORMATS[style]
-    if action == "point" and style is Style.YARD:
-        sizes = _PORTRAIT  # one person fills an upright picture
-    width, height = sizes[rng.integers(len(sizes))]
-    return width, height, float(rng.choice(rates))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -20,6 +21,7 @@ _MOST_DISCS = 6
 
 Colour = tuple[float, float, float]
 Mix = dict[int, float]
+Disc = tuple[Mix, float]
 
 _SKINS: tuple[Colour, ...] = (
     (222, 180, 154), (208, 160, 130), (188, 138, 106), (168, 116, 84), (122, 80, 58), (86, 58, 44),
@@ -48,13 +50,12 @@ class Look:
 
 @dataclass
 class _Piece:
-    discs: list[tuple[Mix, float]]
+    discs: list[Disc]
     colour: Colour
     bias_m: float = 0.0
 
 
-@dataclass(frozen=True)
-class Outlines:
+class Outlines(NamedTuple):
     """Polygons of one or more people: P parts in F frames.
 
     `shape` (F, P, K, 2) and `lit` (F, P, K, 2) are the corners of each part and of its lit side
@@ -166,16 +167,13 @@ def _trunk(look: Look, body: Body) -> list[_Piece]:
     flank = 0.033 if body.feminine else 0.037
     belly = 0.05 + 0.05 * max(body.build - 1.0, 0.0)
     sides = (0, 1)
-    shirt: list[tuple[Mix, float]] = [(_at(Joint.SHOULDER + s), 0.034) for s in sides]
+    shirt: list[Disc] = [(_at(Joint.SHOULDER + s), 0.034) for s in sides]
     shirt += [(_at(Joint.CHEST_FRONT), 0.045), (_at(Joint.CHEST_BACK), 0.045)]
     shirt += [(_at(Joint.HIP + s, Joint.SHOULDER + s, 0.35), flank) for s in sides]
-    hem: list[tuple[Mix, float]] = [
-        (_at(Joint.HIP + s, Joint.SHOULDER + s, 0.4), flank) for s in sides
-    ]
+    hem: list[Disc] = [(_at(Joint.HIP + s, Joint.SHOULDER + s, 0.4), flank) for s in sides]
     hem += [(_at(Joint.HIP + s, Joint.SHOULDER + s, 0.08), 0.047) for s in sides]
     hem += [(_at(Joint.WAIST), belly), (_at(Joint.PELVIS), 0.055)]
-    seat: list[tuple[Mix, float]] = [(_at(Joint.HIP + s), 0.051) for s in sides]
-    seat.append((_at(Joint.WAIST), 0.05))
+    seat = [*((_at(Joint.HIP + s), 0.051) for s in sides), (_at(Joint.WAIST), 0.05)]
     lower = look.accent if look.pattern == "block" else look.top
     parts = [_Piece(seat, look.bottom), _Piece(hem, lower, -0.006), _Piece(shirt, look.top, -0.012)]
     if look.legwear in ("skirt", "coat"):
@@ -260,9 +258,4 @@ def _hulls(centres: Array, radii: Array) -> Array:
 
 def merge(people: Sequence[Outlines]) -> Outlines:
     """All people of a scene as one set of parts."""
-    return Outlines(
-        *(
-            np.concatenate([getattr(one, name) for one in people], axis=1)
-            for name in ("shape", "lit", "shade", "light", "depth")
-        )
-    )
+    return Outlines(*(np.concatenate(parts, axis=1) for parts in zip(*people, strict=True)))

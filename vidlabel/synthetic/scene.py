@@ -7,7 +7,7 @@ yard, a surveillance camera, or anything.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -15,14 +15,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vidlabel.synthetic.backdrop import BACKDROPS, View
-from vidlabel.synthetic.camera import Camera, Movement, film
+from vidlabel.synthetic.backdrop import BACKDROPS, Prop, View, random_prop
+from vidlabel.synthetic.camera import Camera, Movement, Optics, expose, film, random_optics
 from vidlabel.synthetic.crowd_actions import CROWD, CROWD_ACTIONS, bystander
 from vidlabel.synthetic.figure import Outlines, merge, outline, random_look
 from vidlabel.synthetic.motion import PAD_S, STEPS_PER_S, Stage
-from vidlabel.synthetic.optics import Optics, expose, random_optics
 from vidlabel.synthetic.pair_actions import PAIR_ACTIONS
-from vidlabel.synthetic.props import Car, Leaves, random_props
 from vidlabel.synthetic.skeleton import Array, Body, Joint, joints_of, random_body
 from vidlabel.synthetic.solo_actions import SOLO_ACTIONS
 
@@ -43,13 +41,24 @@ class Style(StrEnum):
     FREE = "free"
 
 
+_FRAMING: dict[Style, tuple[tuple[float, float], ...]] = {
+    Style.WALL: ((0.38, 0.54), (-0.02, 0.1), (0.53, 0.64)),
+    Style.YARD: ((0.56, 0.76), (0.25, 0.55), (0.47, 0.56)),
+    Style.SURVEILLANCE: ((0.25, 0.62), (0.3, 0.75), (0.45, 0.65)),
+    Style.FREE: ((0.3, 0.78), (-0.03, 0.3), (0.48, 0.58)),
+}
+"""Ranges: a person's share of the picture's height, the camera's pitch (rad), the person's row."""
+_COMPANY = {Style.WALL: 0.0, Style.YARD: 0.45, Style.SURVEILLANCE: 0.2, Style.FREE: 0.15}
+"""Chance of a (further) bystander."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """Everything that is needed to draw the frames of one clip."""
 
     backdrop: Image.Image
     people: Outlines
-    props: list[Car | Leaves]
+    prop: Prop | None
     contacts: Array
     """Ellipses (F, N, 4) of darkened ground under feet: left, top, right, bottom in pixels."""
     sun_shadows: Sequence[Outlines]
@@ -71,31 +80,23 @@ def choose_style(rng: Generator, action: str) -> Style:
     return Style.WALL if chance < 0.5 else Style.FREE
 
 
-def _choose_camera(rng: Generator, action: str, style: Style, size_px: tuple[int, int]) -> Camera:
-    """A camera for canvas pixels; `size_px` is the part of the canvas that is shown."""
+def _choose_camera(
+    rng: Generator, action: str, style: Style, size_px: tuple[int, int], margin_px: int
+) -> Camera:
+    """A camera for canvas pixels: what is shown, of `size_px`, and the margin around it."""
     width, height = size_px
-    if style is Style.WALL:
-        share, pitch, distance = rng.uniform(0.38, 0.54), rng.uniform(-0.02, 0.1), 10.0
-        row = rng.uniform(0.53, 0.64)
-    elif style is Style.YARD:
-        share, pitch, distance = rng.uniform(0.56, 0.76), rng.uniform(0.25, 0.55), 10.0
-        row = rng.uniform(0.47, 0.56)
-    elif style is Style.SURVEILLANCE:
-        share, pitch, distance = rng.uniform(0.25, 0.62), rng.uniform(0.3, 0.75), 7.0
-        row = rng.uniform(0.45, 0.65)
-    else:
-        share, pitch, distance = rng.uniform(0.3, 0.78), rng.uniform(-0.03, 0.3), 7.0
-        row = rng.uniform(0.48, 0.58)
+    share, pitch, row = (rng.uniform(least, most) for least, most in _FRAMING[style])
     if action in _ARMS_UP:
         share = min(share, 0.64)
         row = max(row, 0.54)
     if action in PAIR_ACTIONS:
         # Both have to be in the picture.
         share = min(share, 0.75 * width / height * _PERSON_M / 2.0)
-    distance *= rng.uniform(0.75, 1.4)
+    distance = (10.0 if style in (Style.WALL, Style.YARD) else 7.0) * rng.uniform(0.75, 1.4)
     column = 0.5 + (rng.normal(0.0, 0.05) if action not in _SPREAD_OUT else 0.0)
     scale = share * height / (_PERSON_M * np.cos(pitch))
-    return Camera(distance, pitch, 0.5 * _PERSON_M, scale, (column * width, row * height))
+    centre = (column * width + margin_px, row * height + margin_px)
+    return Camera(distance, pitch, 0.5 * _PERSON_M, scale, centre)
 
 
 def _choose_backdrop(rng: Generator, style: Style, pitch_rad: float) -> str:
@@ -112,15 +113,10 @@ def _choose_backdrop(rng: Generator, style: Style, pitch_rad: float) -> str:
 
 def _view_turn(rng: Generator, action: str, style: Style) -> float:
     """By how much the whole scene is turned about the vertical, in radians."""
-    if action in CROWD_ACTIONS:
-        return float(rng.uniform(-np.pi, np.pi))
-    if style is Style.WALL:
-        return float(rng.normal(0.0, 0.05))
-    if style is Style.YARD:
-        return float(rng.normal(0.0, 0.2))
-    if action in ("walk", "run") and rng.random() < 0.2:
-        return float(rng.uniform(-np.pi, np.pi))
-    return float(rng.normal(0.0, 0.35))
+    roams = style is Style.FREE and action in ("walk", "run") and rng.random() < 0.2
+    if roams or action in CROWD_ACTIONS:
+        return rng.uniform(-np.pi, np.pi)
+    return rng.normal(0.0, {Style.WALL: 0.05, Style.YARD: 0.2}.get(style, 0.35))
 
 
 def _cast(
@@ -140,8 +136,7 @@ def _cast(
     rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0],
                          [0, 0, 1]])  # fmt: skip
     joints = [(one @ rotation.T) * np.array([mirror, 1.0, 1.0]) for one in joints]
-    company = {Style.WALL: 0.0, Style.YARD: 0.45, Style.FREE: 0.15, Style.SURVEILLANCE: 0.2}
-    while len(joints) < len(bodies) and rng.random() < company[style]:
+    while len(joints) < len(bodies) and rng.random() < _COMPANY[style]:
         body = bodies[len(joints)]
         joints.append(joints_of(body, bystander(body, stage, rng)))
     return bodies[: len(joints)], joints
@@ -179,10 +174,8 @@ def _aim(
     if style in (Style.FREE, Style.YARD) and rng.random() < 0.4:
         kind = str(rng.choice(["handheld", "pan", "zoom"], p=[0.6, 0.2, 0.2]))
     movement = film(rng, kind, size_px, times_s)
-    camera = _choose_camera(rng, action, style, size_px)
     margin = movement.margin_px
-    x, y = camera.centre_px
-    camera = replace(camera, centre_px=(x + margin, y + margin))
+    camera = _choose_camera(rng, action, style, size_px, margin)
     return View(camera, size_px[0] + 2 * margin, size_px[1] + 2 * margin), movement
 
 
@@ -223,7 +216,7 @@ def build_scene(
     people, shadows = _dress(rng, bodies, joints, camera, outdoors and rng.random() < 0.35)
     return Scene(
         backdrop=BACKDROPS[place](rng, view),
-        props=random_props(rng, view, moments_s) if outdoors else [],
+        prop=random_prop(rng, view, moments_s) if outdoors else None,
         people=merge(people),
         contacts=_contact_shadows(joints, camera),
         sun_shadows=shadows,
@@ -250,8 +243,8 @@ def _draw_moment(scene: Scene, moment: int, box: Array) -> Image.Image:
     """One sharp picture."""
     canvas = scene.backdrop.copy()
     draw = ImageDraw.Draw(canvas)
-    for prop in scene.props:
-        prop.draw(draw, moment)
+    if scene.prop is not None:
+        scene.prop(draw, moment)
     _draw_shadows(canvas, scene, moment)
     people = scene.people
     shapes = people.shape[moment].reshape(people.shape.shape[1], -1).tolist()

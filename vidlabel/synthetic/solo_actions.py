@@ -144,8 +144,7 @@ def skip(body: Body, stage: Stage, rng: Generator) -> Track:
     phase = _bounding(stage, rng, track, rng.uniform(0.6, 0.95) * size, rng.uniform(0.4, 0.55),
                       duty)  # fmt: skip
     gait = Gait(0.35 * body.hip_m, hop + 0.03, 0.45, 0.7, 0.1)
-    hops = np.arange(np.floor(phase[0]) - 2, np.ceil(phase[-1]) + 4)
-    contacts = np.stack([hops, hops + duty], axis=1)
+    contacts = cycle_contacts(phase, 0.0, duty)
     if rng.random() < 0.65:
         support = int(rng.integers(2))
         tread(track, support, contacts, phase, gait)
@@ -153,8 +152,7 @@ def skip(body: Body, stage: Stage, rng: Generator) -> Track:
     else:
         high = Gait(gait.width_m, rng.uniform(0.3, 0.4) * size, 0.5, 0.7, 0.1)
         for side in (0, 1):
-            both = contacts[(hops % 4) // 2 == side]
-            tread(track, side, both, phase, high)
+            tread(track, side, contacts[contacts[:, 0] % 4 // 2 == side], phase, high)
             # Between the two contacts on the same leg the foot only just leaves the ground.
             close = ((phase - duty) % 4 < 2 * side + 1) & ((phase - duty) % 4 > 2 * side - duty)
             track.feet[close, side, 2] *= (hop + 0.03) / high.swing_m
