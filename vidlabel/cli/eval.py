@@ -7,55 +7,37 @@ from typing import Any
 
 import click
 
-from vidlabel.cli.options import (
-    DEVICE,
-    FOLDS,
-    GROUP_PATTERN,
-    PRECISION,
-    PROTOCOL,
-    SPLIT,
-    SPLITS,
-    STRATEGY,
-    STREAM,
-    VIEWS,
-    WORKERS,
-)
+from vidlabel.cli import options as shared
 from vidlabel.errors import ExitCode
 
 
 @click.command("eval")
 @click.argument("data")
 @click.option(
-    "-m",
-    "--model",
-    required=True,
-    metavar="FILE|RUN",
+    "-m", "--model", required=True, metavar="FILE|RUN",
     help="A checkpoint, a shipped model, or the run folder of `vidlabel train`.",
-)
+)  # fmt: skip
 @click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
+    "-o", "--out", type=click.Path(path_type=Path), metavar="FOLDER",
     help="Folder for the report.  [default: RUN/report, or RUN/report-WHAT for a test of other "
     "clips or with other options than the run's own test]",
-)
-@PROTOCOL
-@SPLIT
-@FOLDS
-@SPLITS
-@GROUP_PATTERN
+)  # fmt: skip
+@shared.PROTOCOL
+@shared.SPLIT
+@shared.FOLDS
+@shared.SPLITS
+@shared.GROUP_PATTERN
 @click.option(
     "--allow-leak",
     is_flag=True,
     help="Also test on clips that the model knows; seen and unseen clips are reported apart.",
 )
-@VIEWS
-@STRATEGY
-@STREAM
-@DEVICE
-@PRECISION
-@WORKERS
+@shared.VIEWS
+@shared.STRATEGY
+@shared.STREAM
+@shared.DEVICE
+@shared.PRECISION
+@shared.WORKERS
 @click.option("--seed", default=0, show_default=True, help="Random seed of random protocols.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def evaluate(**options: Any) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidlabel.datasets.leaks import Leak, find_leak, known_among
@@ -24,14 +24,14 @@ from vidlabel.text import first_few
 class ClipResult:
     """One test clip: its sample, its row, and what the model knew of it.
 
-    `views` are the probabilities (V, K) of each view, None if the clip could not be read. `kind` is
+    `views` are the probabilities (V, K) of each view, V = 0 if it could not be read. `kind` is
     `new`, `seen` (trained on), `sibling` (another clip of its source was trained on, see
     `datasets.leaks`), or `selected` (in the validation set that chose the epoch).
     """
 
     sample: Sample
     row: Prediction
-    views: np.ndarray[Any, np.dtype[np.float32]] | None
+    views: NDArray[np.float32]
     kind: str = "new"
     temperature: float = 1.0
     """Temperature of the model that predicted it."""
@@ -49,25 +49,25 @@ class Evaluation:
     leak: Leak
     selected: int = 0
     """How many of the test clips chose the epoch."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     strategy: Strategy = "clip"
     """What the model saw of each video."""
 
     @property
     def read(self) -> list[ClipResult]:
         """The clips that could be read."""
-        return [each for each in self.tested if each.views is not None]
+        return [each for each in self.tested if len(each.views)]
 
     @property
     def unreadable(self) -> list[ClipResult]:
         """The clips that could not be read; no figure includes them."""
-        return [each for each in self.tested if each.views is None]
+        return [each for each in self.tested if not len(each.views)]
 
     def video_level(self, kind: str | None = None) -> tuple[Tensor, Tensor]:
         """Probabilities (N, K), mean over the views of each video, and labels (N,)."""
         chosen = [each for each in self.read if kind in (None, each.kind)]
-        means = [_mean(each) for each in chosen]
-        return _stacked(means, len(self.classes)), self._labels(chosen)
+        means = [each.views.astype(np.float64).mean(0) for each in chosen]
+        return self._tensors(means, chosen)
 
     def temperatures(self) -> Tensor:
         """(N, 1), the temperatures behind the probabilities of `video_level`."""
@@ -75,13 +75,16 @@ class Evaluation:
 
     def clip_level(self) -> tuple[Tensor, Tensor]:
         """Probabilities (N V, K) of each view on its own, and labels (N V,)."""
-        views = [view for each in self.read for view in _views(each)]
-        labels = [self.classes.index(e.sample.label) for e in self.read for _ in _views(e)]
-        return _stacked(views, len(self.classes)), torch.tensor(labels, dtype=torch.long)
+        views = [view for each in self.read for view in each.views]
+        return self._tensors(views, [each for each in self.read for _ in each.views])
 
-    def _labels(self, chosen: Sequence[ClipResult]) -> Tensor:
-        labels = [self.classes.index(each.sample.label) for each in chosen]
-        return torch.tensor(labels, dtype=torch.long)
+    def _tensors(
+        self, rows: Sequence[NDArray[Any]], clips: Sequence[ClipResult]
+    ) -> tuple[Tensor, Tensor]:
+        """Rows of probabilities as (N, K), and the labels (N,) of their clips."""
+        table = np.array(rows, dtype=np.float32).reshape(-1, len(self.classes))
+        labels = [self.classes.index(each.sample.label) for each in clips]
+        return torch.from_numpy(table), torch.tensor(labels, dtype=torch.long)
 
 
 def check_classes(header: Header, samples: Sequence[Sample], data: str) -> tuple[str, ...]:
@@ -108,15 +111,8 @@ def evaluate(
     labeller: Labeller, samples: Sequence[Sample], spec: PredictSpec, *, name: str, data: str = "",
     on_clip: Callable[[], None] = lambda: None,
 ) -> Evaluation:  # fmt: skip
-    """Predict every sample and compare it with its label.
-
-    Args:
-        labeller: the model.
-        samples: the test clips.
-        spec: how to predict; all classes are kept whatever its `top_k`.
-        name: of the fold.
-        data: the data set's name, for messages.
-        on_clip: is called after each clip.
+    """Predict every sample of the fold `name`, with all classes whatever the spec's `top_k`, and
+    compare it with its label; `data` names the data set in messages.
 
     Raises:
         UsageError: as `check_classes`.
@@ -126,71 +122,50 @@ def evaluate(
     notes = check_classes(header, samples, data)
     leak, kinds = find_leak(set(header.trained_on), set(header.sources), samples)
     chosen_on = known_among(header.selected_on, samples)
-    spec = replace(spec, top_k=len(labeller.classes), min_confidence=0.0)
+    kinds |= {clip: "selected" for clip in chosen_on if kinds[clip] == "new"}
+    classes = labeller.classes
+    spec = replace(spec, top_k=len(classes), min_confidence=0.0)
     items = [VideoItem(i, sample.path) for i, sample in enumerate(samples)]
     done: dict[int, ClipResult] = {}
     for index, row, views in labeller.predict_views(items, spec):
         sample = samples[index]
-        kept = None if views is None else np.array(views)
-        kind = kinds[sample.id]
-        if kind == "new" and sample.id in chosen_on:
-            kind = "selected"
+        kept = np.zeros((0, len(classes)), np.float32) if views is None else np.array(views)
         row = replace(row, embedding=())  # not needed, and large
-        done[index] = ClipResult(sample, row, kept, kind, header.temperature)
+        done[index] = ClipResult(sample, row, kept, kinds[sample.id], header.temperature)
         on_clip()
     tested = tuple(done[i] for i in range(len(samples)))
     found = Evaluation(
-        name, labeller.checkpoint.id, labeller.classes, tested, leak, len(chosen_on), notes,
-        spec.strategy,
-    )  # fmt: skip
+        name, labeller.checkpoint.id, classes, tested, leak, len(chosen_on), notes, spec.strategy
+    )
     if not found.read:
         raise RunError(f"{data}: none of {len(samples)} test clips can be read")
     return found
 
 
 def merge(folds: Sequence[Evaluation], name: str) -> Evaluation:
-    """The clips of several folds together.
+    """The clips of two or more folds together.
 
     Raises:
         UsageError: the models of the folds have different classes.
     """
     if len({fold.classes for fold in folds}) > 1:
         raise UsageError("the models of the folds do not have the same classes")
-    first = folds[0]
-    leaks = [fold.leak for fold in folds]
+    counts = zip(*(astuple(fold.leak) for fold in folds), strict=True)
     return replace(
-        first,
+        folds[0],
         name=name,
-        model=first.model if len(folds) == 1 else f"{len(folds)} models",
+        model=f"{len(folds)} models",
         tested=tuple(each for fold in folds for each in fold.tested),
-        leak=Leak(
-            sum(leak.tested for leak in leaks),
-            sum(leak.seen for leak in leaks),
-            sum(leak.siblings for leak in leaks),
-        ),
+        leak=Leak(*map(sum, counts)),
         selected=sum(fold.selected for fold in folds),
         notes=tuple(dict.fromkeys(note for fold in folds for note in fold.notes)),
     )
 
 
 def across(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation (n - 1) of the video-level figures over the folds."""
+    """Mean and standard deviation (n - 1) of the video-level figures over two or more folds."""
     result = {}
     for figure in summaries[0]["video_level"]:
         values = [summary["video_level"][figure]["value"] for summary in summaries]
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-        result[figure] = {"mean": float(np.mean(values)), "std": spread}
+        result[figure] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
     return result
-
-
-def _views(each: ClipResult) -> np.ndarray[Any, np.dtype[np.float32]]:
-    assert each.views is not None  # only clips that could be read are asked
-    return each.views
-
-
-def _mean(each: ClipResult) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.asarray(_views(each).astype(np.float64).mean(0), dtype=np.float32)
-
-
-def _stacked(rows: Sequence[np.ndarray[Any, np.dtype[np.float32]]], classes: int) -> Tensor:
-    return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, classes)

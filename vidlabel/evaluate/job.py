@@ -108,11 +108,10 @@ def choose_folds(
     if protocol is None and (dataset.official or split is not None):
         protocol = "official"
     if protocol is None:
-        marked = any(s.split == "test" for s in dataset.samples)
-        test = tuple(
-            s for s in dataset.samples if s.split == "test" or not (marked or s.split == "train")
-        )
-        train = tuple(s for s in dataset.samples if marked and s.split != "test")
+        samples = dataset.samples
+        test = tuple(s for s in samples if s.split == "test")
+        train = tuple(s for s in samples if s.split != "test") if test else ()
+        test = test or tuple(s for s in samples if s.split != "train")
         return [Fold(Path(data).stem or "all", train, (), test)], ""
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: not known; one of {', '.join(PROTOCOLS)}")
@@ -132,10 +131,11 @@ def warn_of_doubts(dataset: Dataset) -> None:
     official lists, but not in both."""
     for doubt in filter(None, (doubt_groups(dataset), doubt_classes(dataset))):
         console.warn(doubt)
-    for what, ids in (
-        ("clips of the official lists are missing", dataset.missing),
-        ("clips are in no official list", dataset.extra),
-    ):
+    astray = {
+        "clips of the official lists are missing": dataset.missing,
+        "clips are in no official list": dataset.extra,
+    }
+    for what, ids in astray.items():
         if ids:
             console.warn(f"{dataset.name}: {len(ids)} {what}: {first_few(ids, 3)}")
 
@@ -194,13 +194,9 @@ def report_of(request: EvalRequest, folds: Sequence[Fold], protocol: str) -> Pat
 def evaluate_folds(
     folds: Sequence[Fold], protocol: str, request: EvalRequest, doing: str = "testing"
 ) -> Iterator[Evaluation]:
-    """Test each fold with its own model.
+    """Test each fold with its own model; `doing` is the label of the progress bar.
 
-    Args:
-        folds: what to test.
-        protocol: "" for none; a leaky one may test on clips that were trained on.
-        request: the model or run folder, and how to test.
-        doing: label of the progress bar.
+    A leaky protocol ("" for none) may test on clips that were trained on.
 
     Raises:
         UsageError: a model is missing, knows the test clips, or does not fit the data's classes.
@@ -236,9 +232,8 @@ def evaluate_and_report(folds: Sequence[Fold], protocol: str, request: EvalReque
         summaries.append(summarise(each))
         if report is not None and len(folds) > 1:
             write_report(report / each.name, each, summaries[-1])
-    if len(found) == 1:
-        whole, values = found[0], summaries[0]
-    else:
+    whole, values = found[0], summaries[0]
+    if len(found) > 1:
         whole = merge(found, protocol)
         values = summarise(whole)
         values["folds"] = {s["fold"]: s["video_level"] for s in summaries}

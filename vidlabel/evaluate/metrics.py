@@ -50,24 +50,18 @@ def measure(probabilities: Tensor, labels: Tensor) -> dict[str, Figure]:
     mean negative log-likelihood, natural logarithm. The last three have percentile bootstrap
     intervals over the clips (Efron 1979), which are too narrow where clips are alike.
 
-    Args:
-        probabilities: (N, K), N at least 1, rows summing to 1.
-        labels: (N,) class indices.
+    `probabilities` are (N, K), N at least 1, rows summing to 1; `labels` (N,) class indices.
     """
-    best = probabilities.argmax(1)
+    best, classes = probabilities.argmax(1), probabilities.shape[1]
     losses = F.nll_loss(probabilities.clamp_min(1e-12).log(), labels, reduction="none")
     return {
         "top1": _share(probabilities, labels, 1),
-        "top5": _share(probabilities, labels, min(5, probabilities.shape[1])),
+        "top5": _share(probabilities, labels, min(5, classes)),
         "mean_class_accuracy": _resampled(
-            lambda rows: mean_class_accuracy(best[rows], labels[rows], probabilities.shape[1]),
-            len(labels),
+            lambda rows: mean_class_accuracy(best[rows], labels[rows], classes), len(labels)
         ),
         "macro_f1": _resampled(
-            lambda rows: float(
-                multiclass_f1_score(best[rows], labels[rows], probabilities.shape[1])
-            ),
-            len(labels),
+            lambda rows: float(multiclass_f1_score(best[rows], labels[rows], classes)), len(labels)
         ),
         "loss": _resampled(lambda rows: float(losses[rows].mean()), len(labels)),
     }
@@ -99,16 +93,12 @@ def top1(scores: Tensor, labels: Tensor) -> float:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature with the highest likelihood on held-out clips.
+    """The temperature with the highest likelihood of logits (N, K) of clips that were held out.
 
     Temperature scaling, Guo et al. 2017, arXiv 1706.04599. One parameter and a convex problem in
     its inverse: a fine grid between 0.2 and 10 is enough. A weak prior (its logarithm is normal
     around 0) keeps ten clips that are all right by chance from making a model overconfident; a
     hundred clips outweigh it.
-
-    Args:
-        logits: (N, K), of clips that were not trained on.
-        labels: (N,) class indices.
     """
     candidates = torch.logspace(torch.log10(torch.tensor(0.2)).item(), 1.0, 400)
     losses = torch.stack([F.cross_entropy(logits / t, labels, reduction="sum") for t in candidates])
@@ -134,12 +124,9 @@ def calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 10) -> 
 
 
 def _share(probabilities: Tensor, labels: Tensor, top_k: int) -> Figure:
-    count = len(labels)
-    share = float(
-        multiclass_accuracy(
-            probabilities, labels, probabilities.shape[1], average="micro", top_k=top_k
-        )
-    )
+    count, classes = len(labels), probabilities.shape[1]
+    right = multiclass_accuracy(probabilities, labels, classes, average="micro", top_k=top_k)
+    share = float(right)
     interval = stats.binomtest(round(share * count), count).proportion_ci(method="wilson")
     return Figure(share, float(interval.low), float(interval.high))
 

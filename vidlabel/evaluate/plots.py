@@ -25,13 +25,8 @@ _DPI = 120
 def plot_confusion(
     path: Path, counts: NDArray[Any], classes: Sequence[str], title: str = ""
 ) -> None:
-    """Confusion matrix: rows are true classes, columns predictions; shade is the share of the row.
-
-    Args:
-        path: a .png file.
-        counts: (K, K) clips.
-        classes: K names.
-        title: what was tested.
+    """Confusion matrix of (K, K) counts: rows are true classes, columns predictions; shade is the
+    share of the row; `title` says what was tested.
 
     Raises:
         OutputError: it cannot be written.
@@ -40,18 +35,15 @@ def plot_confusion(
     side = max(4.5, 0.22 * count + 2.5)
     figure = _figure(side + 0.6, side)
     axes = figure.add_subplot()
-    totals = counts.sum(1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [_short(name) for name in classes]
     size = 8 if count <= 30 else 6
     axes.set_xticks(range(count), names, rotation=90, fontsize=size)
     axes.set_yticks(range(count), names, fontsize=size)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    right = int(np.trace(counts))
-    total = int(counts.sum())
-    axes.set_title(f"{_plain(title)}: {right} of {total} right ({right / max(1, total):.1%})")
+    right, total = int(np.trace(counts)), int(counts.sum())
+    told = f"{_plain(title)}: {right} of {total} right ({right / max(1, total):.1%})"
+    axes.set(xlabel="predicted", ylabel="true", title=told)
     if count <= _NUMBERS_UP_TO:
         for (i, j), value in np.ndenumerate(counts):
             if value:
@@ -66,11 +58,7 @@ def plot_reliability(
 ) -> None:
     """Reliability diagram: accuracy over confidence of the top class (Guo et al. 2017, figure 1).
 
-    Args:
-        path: a .png file.
-        probabilities: name -> (N, K); a line each, and a histogram of its confidences below.
-        labels: (N,) class indices.
-        title: what was tested.
+    Each name -> (N, K) of `probabilities` is a line, with a histogram of its confidences below.
 
     Raises:
         OutputError: it cannot be written.
@@ -95,20 +83,15 @@ def plot_reliability(
 
 
 def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[float]]], best: int) -> None:
-    """Values of each epoch, not smoothed.
-
-    Args:
-        path: a .png file.
-        panels: title of a panel -> name of a curve -> its value for each epoch, from 1.
-        best: the epoch whose checkpoint is best, marked in each panel.
+    """Values of each epoch, not smoothed: title of a panel -> name of a curve -> its values from
+    epoch 1. The epoch whose checkpoint is best is marked.
 
     Raises:
         OutputError: it cannot be written.
     """
     figure = _figure(5.0 * len(panels), 3.8)
-    for axes, (what, curves) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (what, curves) in zip(row, panels.items(), strict=True):
         for name, values in curves.items():
             axes.plot(range(1, len(values) + 1), values, ".-", label=name)
         axes.axvline(best, linestyle=":", color="0.4", label=f"best: epoch {best}")

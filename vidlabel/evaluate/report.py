@@ -126,7 +126,7 @@ def _clip_table(found: Evaluation) -> pd.DataFrame:
         "path": [text_path(each.sample.path) for each in tested],
         "truth": [each.sample.label for each in tested],
         "right": pd.array(
-            [None if e.views is None else int(e.row.label == e.sample.label) for e in tested],
+            [None if not len(e.views) else int(e.row.label == e.sample.label) for e in tested],
             "Int64",
         ),
         "fold_kind": [each.kind for each in tested],
