@@ -38,7 +38,7 @@ from vidlabel.errors import ExitCode
 @shared.DEVICE
 @shared.PRECISION
 @shared.WORKERS
-@click.option("--seed", default=0, show_default=True, help="Random seed of random protocols.")
+@click.option("--seed", default=0, help="Random seed of random protocols.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def evaluate(**options: Any) -> int:
     """Measure a model on DATA: accuracy with intervals, calibration, per class, mistakes.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from vidlabel.cli.options import FILE
 from vidlabel.errors import ExitCode
 
 
@@ -16,14 +17,13 @@ from vidlabel.errors import ExitCode
     "-o",
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="Checkpoint to write (.safetensors).",
 )
 @click.option(
     "--flow-weight",
     default=0.5,
-    show_default=True,
     metavar="X",
     help="Weight of the temporal stream in the average of both probabilities, 0 to 1.",
 )

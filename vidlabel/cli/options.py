@@ -11,9 +11,10 @@ import click
 from vidlabel.specs import Precision, Strategy
 from vidlabel.train.settings import SETTINGS, Setting, by_section, gather, show_value
 
-DEVICE = click.option(
-    "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda, cuda:N or mps."
-)
+FILE = click.Path(path_type=Path)
+"""A file or folder, which need not exist."""
+
+DEVICE = click.option("--device", default="auto", help="Device: auto, cpu, cuda, cuda:N or mps.")
 WORKERS = click.option(
     "-j",
     "--workers",
@@ -23,9 +24,15 @@ WORKERS = click.option(
 )
 EMBEDDINGS = click.option(
     "--embeddings",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="Also write the model's feature vectors to a .npz or .parquet file.",
+)
+FORMAT = click.option(
+    "--format",
+    "format_name",
+    metavar="NAME",
+    help="csv, json, jsonl or parquet; overrides the suffix of --out.",
 )
 EXCEL_SAFE = click.option(
     "--excel-safe",
@@ -42,12 +49,10 @@ PROTOCOL = click.option(
 SPLIT = click.option(
     "--split", metavar="N|all", help="Which official split of HMDB51 or UCF-101.  [default: 1]"
 )
-FOLDS = click.option(
-    "--folds", default=5, show_default=True, help="Number of folds of group-kfold."
-)
+FOLDS = click.option("--folds", default=5, help="Number of folds of group-kfold.")
 SPLITS = click.option(
     "--splits",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FOLDER",
     help="Folder of the official split lists, if it is not beside or under ROOT.",
 )
@@ -60,7 +65,6 @@ GROUP_PATTERN = click.option(
 VIEWS = click.option(
     "--views",
     default=1,
-    show_default=True,
     metavar="N",
     help="Above 1: average over N windows of the video, with three crops each.",
 )
@@ -68,7 +72,6 @@ STRATEGY = click.option(
     "--strategy",
     type=click.Choice(get_args(Strategy)),
     default="clip",
-    show_default=True,
     help="For models of single frames or flow stacks: use those of one clip, only the middle one, "
     "or all of the video.",
 )
@@ -80,7 +83,6 @@ STREAM = click.option(
 PRECISION = click.option(
     "--precision",
     default="auto",
-    show_default=True,
     type=click.Choice(get_args(Precision)),
     help="CNN precision; auto: bf16 if the device supports it, otherwise fp32.",
 )

@@ -11,6 +11,8 @@ from vidlabel.cli.options import (
     DEVICE,
     EMBEDDINGS,
     EXCEL_SAFE,
+    FILE,
+    FORMAT,
     PRECISION,
     QUIET,
     STRATEGY,
@@ -30,14 +32,9 @@ _DEFAULT_LIMITS = Limits()
     "--out",
     default="-",
     metavar="FILE",
-    help="Table to write: .csv, .json, .jsonl or .parquet; - is stdout.  [default: -]",
+    help="Table to write: .csv, .json, .jsonl or .parquet; - is stdout.",
 )
-@click.option(
-    "--format",
-    "format_name",
-    metavar="NAME",
-    help="csv, json, jsonl or parquet; overrides the suffix of --out.",
-)
+@FORMAT
 @click.option(
     "--from-file",
     type=click.File("rb"),
@@ -60,12 +57,11 @@ _DEFAULT_LIMITS = Limits()
     "-m",
     "--model",
     default="starter",
-    show_default=True,
     metavar="NAME|FILE|RUN",
     help="A name listed by `vidlabel models`, a .safetensors checkpoint, or the folder of a "
     "training run.",
 )
-@click.option("-k", "--top-k", default=5, show_default=True, help="Classes shown per video.")
+@click.option("-k", "--top-k", default=5, help="Classes shown per video.")
 @VIEWS
 @STRATEGY
 @STREAM
@@ -84,28 +80,24 @@ _DEFAULT_LIMITS = Limits()
 @click.option(
     "--timeout",
     default=_DEFAULT_LIMITS.timeout_s,
-    show_default=True,
     metavar="S",
     help="Give up decoding one file after S seconds.",
 )
 @click.option(
     "--max-pixels",
     default=_DEFAULT_LIMITS.pixels,
-    show_default=True,
     metavar="N",
     help="Refuse videos with more pixels per frame.",
 )
 @click.option(
     "--max-duration",
     default=_DEFAULT_LIMITS.duration_s,
-    show_default=True,
     metavar="S",
     help="Refuse videos longer than S seconds.",
 )
 @click.option(
     "--max-memory",
     default=_DEFAULT_LIMITS.memory_mb,
-    show_default=True,
     metavar="MB",
     help="Memory limit of each decoder process, MiB (Linux).",
 )
@@ -157,21 +149,16 @@ def predict(
 
 
 @click.command()
-@click.argument("ledger", type=click.Path(path_type=Path))
+@click.argument("ledger", type=FILE)
 @click.option(
     "-o",
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="Table to write: .csv, .json, .jsonl or .parquet.",
 )
-@click.option(
-    "--format",
-    "format_name",
-    metavar="NAME",
-    help="csv, json, jsonl or parquet; overrides the suffix of --out.",
-)
+@FORMAT
 @click.option(
     "-k", "--top-k", type=int, metavar="N", help="Classes shown.  [default: as in the run]"
 )

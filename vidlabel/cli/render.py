@@ -114,7 +114,7 @@ from vidlabel.errors import ExitCode
     help="MP4: the CRF of x264, from 0 (best, largest) to 51. GIF: the number of colours, 4 to "
     "256.  [default: 20; 256]",
 )
-@click.option("--loop/--no-loop", default=True, help="Whether a GIF repeats.  [default: loop]")
+@click.option("--loop/--no-loop", default=True, help="Whether a GIF repeats.")
 @DEVICE
 @click.option(
     "-j", "--workers", type=int, metavar="N", help="Videos at a time.  [default: one per core]"

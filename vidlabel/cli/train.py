@@ -58,7 +58,6 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 @click.option(
     "--per-class",
     default=100,
-    show_default=True,
     metavar="N",
     help="With DATA `synthetic`: number of clips to generate for each class.",
 )
@@ -74,6 +73,7 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 @click.option(
     "--resume/--restart",
     default=True,
+    show_default=False,
     help="Resume the run that the folder holds (the default), or start over.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors and warnings.")
