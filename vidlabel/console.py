@@ -10,7 +10,6 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rich import box
@@ -117,11 +116,9 @@ class Counting(Protocol):
 
 
 class Progress:
-    """Progress bar of a run on stderr; hidden when `quiet`, and where stderr is not a terminal.
+    """Progress bar of a run of `total` videos; hidden as `bar`.
 
     Args:
-        total: number of videos in the run.
-        quiet: show nothing.
         done: number of videos that an earlier run finished; they do not count for the speed.
         doing: name of the activity, if it is not labelling; the speed is then in videos per second
             instead of clips per second.
@@ -143,12 +140,7 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with suppress(OSError):
             self._bar.stop()
 
@@ -229,13 +221,7 @@ def summary(
 ) -> None:
     """Print the summary of a run; on a terminal, with tables of labels and failures.
 
-    Args:
-        tally: counts of every row of the table.
-        elapsed_s: duration of the run, in seconds.
-        model: name of the model.
-        device: device and precision that it ran on.
-        out: path of the table, printed unless it is "".
-        before: number of videos that an earlier run labelled.
+    `device` includes the precision; `before` is the number of videos that an earlier run labelled.
     """
     note(_headline(tally, elapsed_s, model, device, before))
     reasons = tally.reasons.most_common()
@@ -273,7 +259,7 @@ def evaluation(values: Mapping[str, Any], mistakes: Sequence[Sequence[str]], out
     Args:
         values: the result of `report.summarise`, with `folds` and `across_folds` if there are any.
         mistakes: path, truth, label and confidence of the most confident mistakes.
-        out: the folder of the report, printed unless it is "".
+        out: the folder of the report.
     """
     unreadable = len(values["unreadable"])
     left_out = f", {unreadable} of them unreadable and excluded" if unreadable else ""

@@ -11,6 +11,7 @@ that has threads, or import the caller's main script again in each.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import socket
@@ -21,10 +22,10 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
+from shutil import disk_usage
 from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
@@ -120,11 +121,7 @@ class _Worker:
 
 
 class DecoderPool:
-    """Decodes many files in several processes; a context manager.
-
-    Args:
-        job: what to do with each file.
-        workers: number of processes, at least 1.
+    """Decodes many files in `workers` processes (at least 1); a context manager.
 
     Raises:
         RunError: there is no room for the shared file, or no process can be started.
@@ -152,12 +149,7 @@ class DecoderPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def add(self, item: VideoItem) -> None:
@@ -174,11 +166,7 @@ class DecoderPool:
         """Decode the items; outcomes come as soon as they are ready, one for each item.
 
         The arrays of an outcome are valid until the next one is asked for: copy what you keep.
-
-        Args:
-            items: the files.
-            stop: asked several times a second; when it returns True, no more outcomes come, and
-                what is being decoded is abandoned.
+        When `stop` returns True, no more outcomes come, and what is being decoded is abandoned.
 
         Raises:
             RunError: decoder processes end during their start.
@@ -239,16 +227,11 @@ class DecoderPool:
     def _outcome(self, task: _Task, reply: tuple[str, Any]) -> Decoded:
         kind, content = reply
         if kind == "error":
-            reason, detail = content
-            return Decoded(task.item, error=VideoError(Reason(reason), detail))
-        shape, values = content
-        clips = np.frombuffer(
-            self._shared,
-            dtype=np.uint8,
-            count=int(np.prod(shape)),
-            offset=self._slots_at + task.slot * self._job.slot_bytes,
-        )
-        return Decoded(task.item, data=ClipData(clips.reshape(shape), **values))
+            return Decoded(task.item, error=VideoError(*content))
+        shape, data = content
+        start = self._slots_at + task.slot * self._job.slot_bytes
+        clips = np.frombuffer(self._shared, np.uint8, math.prod(shape), start)
+        return Decoded(task.item, data=replace(data, clips=clips.reshape(shape)))
 
     def _bury(self, worker: _Worker, reason: Reason, why: str) -> Iterator[Decoded]:
         """Replace a dead or hanging process. Its current file is tried once more, alone."""
@@ -311,7 +294,7 @@ def _shared_file(size: int) -> BinaryIO:
     Its space is allocated now: later, a page without space would end the process (SIGBUS).
     """
     memory = SHARED_MEMORY
-    usable = memory.is_dir() and os.access(memory, os.W_OK) and _room(memory) > 2 * size
+    usable = memory.is_dir() and os.access(memory, os.W_OK) and disk_usage(memory).free > 2 * size
     try:
         with ExitStack() as stack:
             file = stack.enter_context(tempfile.TemporaryFile(dir=memory if usable else None))
@@ -325,8 +308,3 @@ def _shared_file(size: int) -> BinaryIO:
             "free space in the temporary folder, or use fewer --workers"
         ) from error
     return cast(BinaryIO, file)
-
-
-def _room(folder: Path) -> int:
-    space = os.statvfs(folder)
-    return space.f_bavail * space.f_frsize

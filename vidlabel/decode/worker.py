@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -114,27 +114,21 @@ def _serve(connection: Connection, shared: mmap.mmap, setup: DecoderSetup) -> No
         try:
             data = setup.job.read(path, count, part)
         except VideoError as error:
-            connection.send(("error", (str(error.reason), error.detail)))
+            connection.send(("error", (error.reason, error.detail)))
             continue
         except MemoryError:  # outside FFmpeg, whose own are handled where it is called
             detail = f"{path}: needs over {setup.job.limits.memory_mb} MiB (--max-memory)"
-            connection.send(("error", (str(Reason.TOO_LARGE), detail)))
+            connection.send(("error", (Reason.TOO_LARGE, detail)))
             continue
         except Exception as error:  # noqa: BLE001  (a bug costs only this row, which names it)
             detail = f"{path}: {type(error).__name__}: {error}"
-            connection.send(("error", (str(Reason.READ_ERROR), detail)))
+            connection.send(("error", (Reason.READ_ERROR, detail)))
             continue
         start = setup.slots_at + slot * setup.job.slot_bytes
-        target = np.frombuffer(shared, dtype=np.uint8, count=data.clips.size, offset=start)
+        target = np.frombuffer(shared, np.uint8, data.clips.size, start)
         np.copyto(target.reshape(data.clips.shape), data.clips)
-        values = {
-            "duration_s": data.duration_s,
-            "frames_used": data.frames_used,
-            "padded": data.padded,
-            "damaged": data.damaged,
-            "parts": data.parts,
-        }
-        connection.send(("clips", (data.clips.shape, values)))
+        without = replace(data, clips=np.empty(0, np.uint8))  # the pool sees them in the slot
+        connection.send(("clips", (data.clips.shape, without)))
 
 
 def _end_with(parent: int) -> None:

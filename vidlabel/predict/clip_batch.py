@@ -13,8 +13,6 @@ from vidlabel.errors import Reason
 from vidlabel.predict.runner import ClipOutput, Runner
 from vidlabel.specs import Prediction, Status, VideoItem
 
-_NO_EMBEDDINGS = np.empty((0, 0), dtype=np.float32)
-
 
 @dataclass(frozen=True)
 class VideoOutput:
@@ -45,56 +43,43 @@ def unread(decoded: Decoded) -> VideoOutput:
 
 def join_parts(outputs: Iterable[VideoOutput]) -> Iterator[VideoOutput]:
     """One output for each video, as soon as all its parts are there."""
-    started: dict[int, _VideoParts] = {}
+    started: dict[int, dict[int, VideoOutput]] = {}
     for output in outputs:
         if output.item.part == 0 and output.parts == 1:
             yield output
             continue
-        video = started.setdefault(output.item.index, _VideoParts())
-        video.add(output)
-        if video.complete:
+        parts = started.setdefault(output.item.index, {})
+        parts[output.item.part] = _with_sum(output)
+        if 0 in parts and len(parts) == parts[0].parts:
             del started[output.item.index]
-            yield video.joined()
+            # In the order of the parts, whatever the order in which they came.
+            yield _joined([part for _, part in sorted(parts.items())])
 
 
-class _VideoParts:
-    """The parts of one video that are there so far."""
+def _with_sum(part: VideoOutput) -> VideoOutput:
+    """The part with the sum of its embeddings (1, F) float64 in their place: they are large."""
+    if part.output is None:
+        return part
+    total = part.output.embeddings.sum(0, dtype=np.float64, keepdims=True)
+    return replace(part, output=ClipOutput(part.output.probabilities, total))
 
-    def __init__(self) -> None:
-        self._count = 0  # not known before the first part
-        self._items: dict[int, VideoOutput] = {}
-        self._sums: dict[int, NDArray[np.float64]] = {}  # of embeddings, which are large
 
-    def add(self, part: VideoOutput) -> None:
-        number = part.item.part
-        if number == 0:
-            self._count = part.parts
-        if part.output is not None:
-            self._sums[number] = part.output.embeddings.sum(0, dtype=np.float64)
-            part = replace(part, output=replace(part.output, embeddings=_NO_EMBEDDINGS))
-        self._items[number] = part
-
-    @property
-    def complete(self) -> bool:
-        return len(self._items) == self._count
-
-    def joined(self) -> VideoOutput:
-        """One row, with the probabilities of all parts and their mean embedding (1, F)."""
-        # In the order of the parts, whatever the order in which they came.
-        parts = [part for _, part in sorted(self._items.items())]
-        rows = [part.row for part in parts]
-        partial = next((row for row in rows if row.status is Status.PARTIAL), rows[0])
-        row = replace(
-            rows[0],
-            status=partial.status,
-            reason=partial.reason,
-            detail=partial.detail,
-            frames_used=sum(row.frames_used for row in rows),
-        )
-        probabilities = np.concatenate([p.output.probabilities for p in parts if p.output])
-        total = np.stack([each for _, each in sorted(self._sums.items())]).sum(0)
-        embedding = (total / len(probabilities)).astype(np.float32)
-        return replace(parts[0], row=row, output=ClipOutput(probabilities, embedding[None]))
+def _joined(parts: list[VideoOutput]) -> VideoOutput:
+    """One row, with the probabilities of all parts and their mean embedding (1, F)."""
+    rows = [part.row for part in parts]
+    partial = next((row for row in rows if row.status is Status.PARTIAL), rows[0])
+    row = replace(
+        rows[0],
+        status=partial.status,
+        reason=partial.reason,
+        detail=partial.detail,
+        frames_used=sum(row.frames_used for row in rows),
+    )
+    outputs = [part.output for part in parts if part.output]
+    probabilities = np.concatenate([each.probabilities for each in outputs])
+    total = np.concatenate([each.embeddings for each in outputs]).sum(0, keepdims=True)
+    mean = (total / len(probabilities)).astype(np.float32)
+    return replace(parts[0], row=row, output=ClipOutput(probabilities, mean))
 
 
 class ClipBatch:

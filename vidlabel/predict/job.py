@@ -32,14 +32,10 @@ if TYPE_CHECKING:
 class TableOutput:
     """Where the rows go, in which format. Raises UsageError if the format does not fit."""
 
-    out: str
-    """A file; `-` is stdout."""
-    format_name: str | None = None
-    """csv, json, jsonl or parquet; None for what the suffix of the file says."""
-    embeddings: Path | None = None
-    """A file for the embeddings; None writes none."""
-    excel_safe: bool = False
-    """In CSV, keep spreadsheets from taking a text for a formula."""
+    out: str  # a file; `-` is stdout
+    format_name: str | None = None  # as `pick_format` takes it
+    embeddings: Path | None = None  # a file for the embeddings
+    excel_safe: bool = False  # as in `TableInfo`
 
     def __post_init__(self) -> None:
         pick_format(self.out, self.format_name)
@@ -71,16 +67,11 @@ class TableOutput:
 class RunOptions:
     """What a run does with earlier results and with failures, and what it prints."""
 
-    restart: bool = False
-    """Delete the ledger first."""
-    retry_failed: bool = False
-    """Label videos again that failed in an earlier run."""
-    fail_fast: bool = False
-    """Stop after the first video that cannot be labelled."""
-    quiet: bool = False
-    """No progress bar and no summary."""
-    dry_run: bool = False
-    """Only list the videos."""
+    restart: bool = False  # delete the ledger first
+    retry_failed: bool = False  # label videos again that failed in an earlier run
+    fail_fast: bool = False  # stop after the first video that cannot be labelled
+    quiet: bool = False  # no progress bar and no summary
+    dry_run: bool = False  # only list the videos
 
 
 def predict_videos(
@@ -118,14 +109,10 @@ def choose_videos(
     exclude: Sequence[str] = (),
     formats: Sequence[str] = (),
 ) -> list[VideoItem]:
-    """The videos that the inputs and a list name.
+    """The videos that the inputs and a list (as in `read_list`) name; see `find_videos`.
 
-    Args:
-        inputs: folders, files and globs; `-` reads a list from stdin.
-        listed: a list of such names, as in `files.find.read_list`.
-        include: globs of what to take in folders.
-        exclude: globs of what to leave out in folders.
-        formats: names of `EXTRA_CONTAINERS` whose suffixes are videos too.
+    The input `-` reads a list from stdin. The suffixes of the `formats` of `EXTRA_CONTAINERS` are
+    videos too.
 
     Raises:
         UsageError: nothing is named, a glob is empty, or a format is unknown.
@@ -191,19 +178,8 @@ def label_videos(
 
 
 def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> console.Tally:
-    """Write the table (and the embeddings, if asked for) of a ledger's latest run.
-
-    Args:
-        ledger: the results.
-        output: where to; it must be a file.
-        run: what to show of it.
-
-    Returns:
-        A count of the rows.
-
-    Raises:
-        OutputError: the system refuses to write, or to read the ledger.
-    """
+    """Write the table (and the embeddings, if asked for) of a ledger's latest run to a file, as
+    `run` shows it; returns a count of the rows."""
     assert output.path is not None  # the caller has looked
     tally = console.Tally()
     rows = tally.counting(ledger.shown_rows(run))
@@ -216,13 +192,9 @@ def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> con
 def export_ledger(
     path: Path, output: TableOutput, top_k: int | None = None, min_confidence: float | None = None
 ) -> ExitCode:
-    """Write the table of a ledger's latest run again.
+    """Write the table of a ledger's latest run again; `path` is the ledger or a table beside it.
 
-    Args:
-        path: the ledger, or a table beside it.
-        output: where to and in which format.
-        top_k: classes to show; None as in the run.
-        min_confidence: None as in the run.
+    `top_k` and `min_confidence` replace those of the run, unless they are None.
 
     Raises:
         UsageError: the output is stdout.

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -136,12 +135,7 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             # The results are committed also when an error ends the run; that error is reported.
             with suppress(OutputError) if error else nullcontext():
@@ -170,7 +164,7 @@ class Ledger:
             items: all videos of the run, in the order of its table.
             settings: only results made with these are valid.
             run: what `last_run` returns from now on.
-            limits: what a file may cost.
+            limits: of the failures that are valid.
             embeddings: results without an embedding are not valid.
             retry_failed: failures are not valid.
         """
@@ -178,9 +172,10 @@ class Ledger:
         self._classes = run.classes
         self._limits = json.dumps(asdict(limits), sort_keys=True)
         key = json.dumps(asdict(settings), sort_keys=True)
-        with self._transaction():
+        with self._mapped(), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("INSERT OR IGNORE INTO settings (key) VALUES (?)", (key,))
-            (self._settings,) = self._one("SELECT id FROM settings WHERE key = ?", key)
+            (self._settings,) = self._one("SELECT id FROM settings WHERE key = ?", (key,))
             values = asdict(run) | {"settings": self._settings}
             self._db.executemany(
                 "INSERT OR REPLACE INTO run VALUES (?, ?)",
@@ -222,8 +217,7 @@ class Ledger:
     def commit(self) -> None:
         """Write what was recorded to the disk."""
         with self._mapped():
-            if self._db.in_transaction:
-                self._db.execute("COMMIT")
+            self._db.commit()
         self._committed = time.monotonic()
 
     def last_run(self) -> LastRun:
@@ -268,9 +262,8 @@ class Ledger:
     def _prepare(self) -> None:
         with self._mapped():
             (tables,) = self._one("SELECT count(*) FROM sqlite_master")
-        if not tables:
-            self._create()
-        with self._mapped():
+            if not tables:
+                self._create()
             (found,) = self._one("PRAGMA user_version")
             (state,) = self._one("PRAGMA quick_check(1)")
         if found != _VERSION:
@@ -281,7 +274,8 @@ class Ledger:
             raise OutputError(f"{self.path}: damaged; use --restart to begin again")
 
     def _create(self) -> None:
-        with self._transaction():
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -299,21 +293,8 @@ class Ledger:
         of = dict(row.top)
         return np.array([of[name] for name in self._classes], dtype=np.float32).tobytes()
 
-    def _one(self, statement: str, *values: Any) -> Any:
-        named = values[0] if values and isinstance(values[0], dict) else values
-        return self._db.execute(statement, named).fetchone()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._mapped():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
+    def _one(self, statement: str, values: Any = ()) -> Any:
+        return self._db.execute(statement, values).fetchone()
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -366,18 +347,16 @@ def _check_is_ledger(path: Path) -> None:
 def _row(values: Sequence[Any], run: LastRun) -> Prediction:
     name, status, reason, detail, duration_s, start_s, end_s, frames, packed, embedding = values
     path, detail = (each.decode("utf-8", "surrogatepass") for each in (name, detail))
-    top: tuple[tuple[str, float], ...] = ()
-    if packed is not None:
-        top = ranked(run.classes, np.frombuffer(packed, np.float32))
+    top = ranked(run.classes, np.frombuffer(packed, np.float32)) if packed else ()
     return Prediction(
         path=path,
         status=Status(status),
         label=top[0][0] if top else "",
         confidence=top[0][1] if top else math.nan,
         top=top,
-        start_s=_number(start_s),
-        end_s=_number(end_s),
-        duration_s=_number(duration_s),
+        start_s=math.nan if start_s is None else start_s,
+        end_s=math.nan if end_s is None else end_s,
+        duration_s=math.nan if duration_s is None else duration_s,
         frames_used=frames,
         model=run.model,
         reason=reason,
@@ -389,7 +368,3 @@ def _row(values: Sequence[Any], run: LastRun) -> Prediction:
 def _bytes(text: str) -> bytes:
     """Text as bytes: SQLite's own text cannot hold file names that are not UTF-8."""
     return text.encode("utf-8", "surrogatepass")
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
