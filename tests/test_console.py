@@ -15,6 +15,7 @@ from rich.console import Console
 
 from vidlabel import console
 from vidlabel.specs import Prediction, Status
+from vidlabel.text import safe
 from vidlabel.train.observer import Epoch
 from vidlabel.train.progress import TrainView
 
@@ -80,8 +81,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Terminal]:
     ],
 )
 def test_safe(text: str, shown: str) -> None:
-    assert console.safe(text) == shown
-    console.safe(text).encode()
+    assert safe(text) == shown
+    safe(text).encode()
 
 
 @pytest.mark.parametrize("name", ["[/].mp4", "[bold]x.mp4", "[link=x]", ":smile:.mp4", "a\\[b]"])

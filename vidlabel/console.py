@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Protocol, Self
 
 from rich import box
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -30,11 +30,6 @@ from rich.text import Text
 from vidlabel.specs import Prediction, Status
 from vidlabel.text import safe
 
-__all__ = [
-    "Progress", "Tally", "bar", "error", "evaluation", "line", "note", "safe", "summary", "table",
-    "warn", "watched", "width",
-]  # fmt: skip
-
 _LABELS_SHOWN = 10
 
 # One console for all of stderr: rich keeps messages above a progress bar of the same console.
@@ -45,12 +40,12 @@ stdout = Console(markup=False, highlight=False, emoji=False)
 
 def error(message: str) -> None:
     """Print one line that says what went wrong."""
-    _say("error", "bold red", message)
+    _print(Text.assemble(("error: ", "bold red"), safe(message)))
 
 
 def warn(message: str) -> None:
     """Print one line that the user should know about; the run continues."""
-    _say("warning", "bold yellow", message)
+    _print(Text.assemble(("warning: ", "bold yellow"), safe(message)))
 
 
 def note(message: str) -> None:
@@ -87,10 +82,6 @@ def bar(*columns: ProgressColumn, quiet: bool = False) -> RichProgress:
         redirect_stdout=False,  # stdout is data; rich would send it to stderr
         expand=True,
     )
-
-
-def _say(kind: str, style: str, message: str) -> None:
-    _print(Text.assemble((f"{kind}: ", style), safe(message)))
 
 
 def _print(what: Text | Table) -> None:
@@ -226,16 +217,15 @@ def summary(
     note(_headline(tally, elapsed_s, model, device, before))
     reasons = tally.reasons.most_common()
     labels = tally.labels()
-    if _is_terminal(stderr):
-        if labels:
-            _print(_table("", ("label", "count", "mean confidence"), labels))
-        if reasons:
-            _print(_table("", ("reason of failure", "count"), reasons))
-    else:
-        if labels:
-            note("labels: " + ", ".join(f"{name} {n} ({mean})" for name, n, mean in labels))
-        if reasons:
-            note("failed: " + ", ".join(f"{reason} {n}" for reason, n in reasons))
+    shown = _is_terminal(stderr)
+    if labels and shown:
+        _print(_table("", ("label", "count", "mean confidence"), labels))
+    elif labels:
+        note("labels: " + ", ".join(f"{name} {n} ({mean})" for name, n, mean in labels))
+    if reasons and shown:
+        _print(_table("", ("reason of failure", "count"), reasons))
+    elif reasons:
+        note("failed: " + ", ".join(f"{reason} {n}" for reason, n in reasons))
     if out:
         note(f"written to {out}")
 
@@ -264,25 +254,19 @@ def evaluation(values: Mapping[str, Any], mistakes: Sequence[Sequence[str]], out
     unreadable = len(values["unreadable"])
     left_out = f", {unreadable} of them unreadable and excluded" if unreadable else ""
     title = f"{values['fold']}: {values['model']} on {values['videos']} videos{left_out}"
-    across = values.get("across_folds", {})
-    columns = ["video level", "value", "95 % interval"]
-    columns += ["mean of folds", "std"] if across else []
-    rows = []
-    for name, figure in values["video_level"].items():
-        row = [name, _figure(figure["value"]), _interval(figure)]
-        if across:
-            row += [_figure(across[name]["mean"]), _figure(across[name]["std"])]
-        rows.append(row)
-    table(title, columns, rows)
+    measured = ["value", "95 % interval"]
+    rows = [[name, *_measured(each)] for name, each in values["video_level"].items()]
+    if across := values.get("across_folds"):
+        for row in rows:
+            row += [_figure(across[row[0]][what]) for what in ("mean", "std")]
+    more = ["mean of folds", "std"] if across else []
+    table(title, ["video level", *measured, *more], rows)
     if values["clip_level"]:
-        columns = [f"clip level ({values['views_per_video']} views per video)", *columns[1:3]]
-        figures = values["clip_level"].items()
-        table("", columns, [[n, _figure(f["value"]), _interval(f)] for n, f in figures])
+        level = f"clip level ({values['views_per_video']} views per video)"
+        rows = [[name, *_measured(each)] for name, each in values["clip_level"].items()]
+        table("", [level, *measured], rows)
     if "folds" in values:
-        rows = [
-            [name, _figure(f["top1"]["value"]), _interval(f["top1"])]
-            for name, f in values["folds"].items()
-        ]
+        rows = [[name, *_measured(each["top1"])] for name, each in values["folds"].items()]
         table("", ["fold", "top1", "95 % interval"], rows)
     if "by_kind" in values:
         told = {
@@ -292,8 +276,8 @@ def evaluation(values: Mapping[str, Any], mistakes: Sequence[Sequence[str]], out
             "new": "new",
         }
         rows = [
-            [told[kind], f["videos"], _figure(f["top1"]["value"]), _interval(f["top1"])]
-            for kind, f in values["by_kind"].items()
+            [told[kind], each["videos"], *_measured(each["top1"])]
+            for kind, each in values["by_kind"].items()
         ]
         table("", ["test videos that are", "videos", "top1", "95 % interval"], rows)
     if mistakes:
@@ -314,10 +298,10 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _interval(figure: Mapping[str, float | None]) -> str:
-    if figure["low"] is None:
-        return ""
-    return f"{_figure(figure['low'])} to {_figure(figure['high'])}"
+def _measured(figure: Mapping[str, float | None]) -> list[str]:
+    """A value and its confidence interval."""
+    low, high = _figure(figure["low"]), _figure(figure["high"])
+    return [_figure(figure["value"]), f"{low} to {high}" if low else ""]
 
 
 def _plural(count: int, noun: str) -> str:
@@ -327,10 +311,7 @@ def _plural(count: int, noun: str) -> str:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print data on stdout: a table on a terminal, otherwise columns separated by two spaces.
 
-    Args:
-        title: a line above the table; "" for none.
-        columns: the header; not shown if all its cells are empty.
-        rows: one value per column, shown with `str`.
+    The title and the header are not shown if they are empty.
     """
     if _is_terminal(stdout):
         stdout.print(_table(title, columns, rows))
@@ -340,9 +321,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     if title:
         _print_plain(safe(title))
     for line in lines if any(columns) else lines[1:]:
-        padded = (
-            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)
-        )
+        padded = (set_cell_size(*cell) for cell in zip(line, widths, strict=True))
         _print_plain("  ".join(padded).rstrip())
 
 

@@ -506,7 +506,7 @@ def test_b2_47_memory_that_goes_in_the_middle_of_a_batch(
 ) -> None:
     clips = _clips(8)
     (expected,) = _expected(runner, clips)
-    runner._at_once = 4
+    runner.clips_at_once = 4
     compute = runner._on_cpu
     calls: list[int] = []
 

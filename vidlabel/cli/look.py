@@ -111,7 +111,7 @@ def info(file: str) -> int:
 
         found = probe(file)
         rows = [[f.name, str(getattr(found, f.name))] for f in fields(found)]
-    console.table(console.safe(file), ["", ""], rows)
+    console.table(file, ["", ""], rows)
     return ExitCode.OK
 
 
@@ -159,9 +159,6 @@ def completion(shell: str) -> int:
 
     maker = get_completion_class(shell)
     assert maker is not None  # click has all three
-    click.echo(
-        maker(
-            click.get_current_context().find_root().command, {}, "vidlabel", "_VIDLABEL_COMPLETE"
-        ).source()
-    )
+    cli = click.get_current_context().find_root().command
+    click.echo(maker(cli, {}, "vidlabel", "_VIDLABEL_COMPLETE").source())
     return ExitCode.OK

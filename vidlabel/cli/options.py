@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import click
 
-from vidlabel.specs import Precision, Strategy
-from vidlabel.train.settings import SETTINGS, Setting, by_section, gather, show_value
+from vidlabel.specs import Precision, Strategy, StreamName
+from vidlabel.train.settings import SETTINGS, by_section, gather, show_value
 
 FILE = click.Path(path_type=Path)
 """A file or folder, which need not exist."""
@@ -77,7 +77,7 @@ STRATEGY = click.option(
 )
 STREAM = click.option(
     "--stream",
-    type=click.Choice(["spatial", "temporal"]),
+    type=click.Choice(get_args(StreamName)),
     help="Use only one stream of a two-stream model.",
 )
 PRECISION = click.option(
@@ -91,25 +91,17 @@ _METAVARS = {"init": "NAME|FILE|RUN", "trunk_weights": "auto|imagenet|kinetics|F
 
 
 class SectionedCommand(click.Command):
-    """A command whose help lists each `SettingOption` under the heading of its section."""
+    """A command whose help lists the flag of each setting under the heading of its section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
             if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
-                heading = getattr(option, "section", "Options")
+                heading = SETTINGS[option.name].section if option.name in SETTINGS else "Options"
                 sections.setdefault(heading, []).append(record)
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
-
-
-class SettingOption(click.Option):
-    """The flag of a setting; None if it is not given, so that a file or recipe decides."""
-
-    def __init__(self, declarations: list[str], setting: Setting, **how: Any) -> None:
-        super().__init__(declarations, default=None, **how)
-        self.section = setting.section
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,8 +119,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option(
             name,
             key,
-            cls=SettingOption,
-            setting=each,
+            default=None,  # if it is not given, a file or the recipe decides
             type=click.Choice(each.choices) if each.choices else kind,
             metavar=metavar,
             help=each.doc + shown[key],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,19 @@ from vidlabel.cli.options import (
 )
 from vidlabel.specs import Limits
 
-_DEFAULT_LIMITS = Limits()
+_LIMITS = (
+    ("--timeout", Limits.timeout_s, "S", "Give up decoding one file after S seconds."),
+    ("--max-pixels", Limits.pixels, "N", "Refuse videos with more pixels per frame."),
+    ("--max-duration", Limits.duration_s, "S", "Refuse videos longer than S seconds."),
+    ("--max-memory", Limits.memory_mb, "MB", "Memory limit of each decoder process, MiB (Linux)."),
+)
+
+
+def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add a flag for each limit on a file."""
+    for flag, default, metavar, text in reversed(_LIMITS):
+        command = click.option(flag, default=default, metavar=metavar, help=text)(command)
+    return command
 
 
 @click.command()
@@ -77,30 +90,7 @@ _DEFAULT_LIMITS = Limits()
 @PRECISION
 @click.option("--batch-size", type=int, metavar="N", help="Clips per batch.  [default: auto]")
 @WORKERS
-@click.option(
-    "--timeout",
-    default=_DEFAULT_LIMITS.timeout_s,
-    metavar="S",
-    help="Give up decoding one file after S seconds.",
-)
-@click.option(
-    "--max-pixels",
-    default=_DEFAULT_LIMITS.pixels,
-    metavar="N",
-    help="Refuse videos with more pixels per frame.",
-)
-@click.option(
-    "--max-duration",
-    default=_DEFAULT_LIMITS.duration_s,
-    metavar="S",
-    help="Refuse videos longer than S seconds.",
-)
-@click.option(
-    "--max-memory",
-    default=_DEFAULT_LIMITS.memory_mb,
-    metavar="MB",
-    help="Memory limit of each decoder process, MiB (Linux).",
-)
+@_limit_options
 @click.option(
     "--allow-formats",
     multiple=True,

@@ -81,8 +81,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_bytes(path: Path, chunks: Iterable[bytes]) -> None:
     """Replace a file's contents as a whole. Raises OutputError as `replacing`."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
+        file.writelines(chunks)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -101,13 +100,12 @@ def remove_leftovers(path: Path) -> None:
     Only while `holding` the output: otherwise another run's file could be removed.
     """
     target = path.resolve()
+    prefix, suffix = _part_prefix(target), _part_suffix(target)
     with suppress(OSError):
-        for entry in os.scandir(target.parent):
-            if entry.name.startswith(_part_prefix(target)) and entry.name.endswith(
-                _part_suffix(target)
-            ):
+        for entry in target.parent.iterdir():
+            if entry.name.startswith(prefix) and entry.name.endswith(suffix):
                 with suppress(OSError):
-                    Path(entry.path).unlink()
+                    entry.unlink()
 
 
 def _part_prefix(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -229,6 +229,7 @@ class _LabellingRun:
     options: RunOptions
     run: LastRun
     stop: Stop
+    started: float = field(default_factory=monotonic)
 
     def rows(
         self, items: Sequence[VideoItem], spec: PredictSpec, *, ordered: bool
@@ -243,12 +244,12 @@ class _LabellingRun:
                 if self.options.fail_fast and not row.ok:
                     return
 
-    def report(self, tally: console.Tally, started: float, labelled: int) -> ExitCode:
+    def report(self, tally: console.Tally, labelled: int) -> ExitCode:
         """Print what was done; the exit code of the run."""
         if not self.options.quiet:
             where = "" if self.output.path is None else self.output.out
             console.summary(
-                tally, monotonic() - started, self.run.model, self.labeller.device, where,
+                tally, monotonic() - self.started, self.run.model, self.labeller.device, where,
                 before=tally.videos - labelled,
             )  # fmt: skip
         for warning in self.labeller.warnings():
@@ -261,13 +262,11 @@ class _LabellingRun:
 
 
 def _to_stdout(job: _LabellingRun) -> ExitCode:
-    started = monotonic()
     tally = console.Tally()
     kept: list[Prediction] = []  # for the embeddings, which are written as one file
 
     def rows() -> Iterator[Prediction]:
-        spec = replace(job.spec, top_k=job.run.top_k)
-        for row in tally.counting(job.rows(job.items, spec, ordered=True)):
+        for row in tally.counting(job.rows(job.items, job.spec, ordered=True)):
             if job.output.embeddings is not None:
                 kept.append(row)
             yield row
@@ -281,11 +280,10 @@ def _to_stdout(job: _LabellingRun) -> ExitCode:
         raise OutputError(f"stdout: cannot be written: {error.strerror or error}") from error
     if job.output.embeddings is not None:
         write_embeddings(kept, job.output.embeddings)
-    return job.report(tally, started, tally.videos)
+    return job.report(tally, tally.videos)
 
 
 def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
-    started = monotonic()
     output, options = job.output, job.options
     for each in filter(None, (path, output.embeddings)):
         remove_leftovers(each)
@@ -294,17 +292,13 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
     # The ledger keeps all classes, so that another --top-k needs no labelling.
     spec = replace(job.spec, top_k=len(job.labeller.classes), min_confidence=0.0)
     labelled = 0
+    model, precision = job.labeller.checkpoint.digest, job.labeller.precision
+    settings = RunSettings(model, spec.views, precision, spec.strategy)
     with Ledger(ledger_of(path)) as ledger:
         pending = ledger.begin(
-            job.items,
-            RunSettings(
-                job.labeller.checkpoint.digest, spec.views, job.labeller.precision, spec.strategy
-            ),
-            job.run,
-            spec.limits,
-            embeddings=output.embeddings is not None,
-            retry_failed=options.retry_failed,
-        )
+            job.items, settings, job.run, spec.limits,
+            embeddings=output.embeddings is not None, retry_failed=options.retry_failed,
+        )  # fmt: skip
         try:
             for row in job.rows(pending, spec, ordered=False) if pending else ():
                 ledger.record(row)
@@ -324,4 +318,4 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
             tally = write_ledger_table(ledger, output, job.run)
         except OutputError as error:
             raise OutputError(f"{error}; the results are kept in {ledger.path}") from error
-    return job.report(tally, started, labelled)
+    return job.report(tally, labelled)

@@ -70,13 +70,11 @@ class Labeller:
 
     Args:
         checkpoint: the model.
-        device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, fp32 or bf16.
+        device: as in `load_labeller`, like the precision.
         decoders: makes the pool that decodes, from the job and the number of processes.
 
     Attributes:
-        checkpoint: the model.
-        classes: its K class names.
+        classes: the K class names of the model.
     """
 
     def __init__(
@@ -165,7 +163,8 @@ class Labeller:
         spec = spec or PredictSpec()
         clip = self._clip(spec)  # refused here, before anything is begun
         job = DecodeJob(clip, spec.views, spec.limits, every=spec.strategy == "whole-video")
-        return self._views(self._outputs(videos, spec, job, stop), spec)
+        outputs = self._outputs(videos, spec, job, stop)
+        return (self._view(video, spec) for video in join_parts(outputs))
 
     def embed(
         self, videos: Iterable[str | VideoItem], spec: PredictSpec | None = None
@@ -217,23 +216,19 @@ class Labeller:
                 own = again.collect()
             yield replace(video, output=own)
 
-    def _views(self, outputs: Iterable[VideoOutput], spec: PredictSpec) -> Iterator[View]:
-        for video in join_parts(outputs):
-            row = self._row(video, spec)
-            found = video.output.probabilities if row.ok and video.output else None
-            yield video.item.index, row, found
-
-    def _row(self, video: VideoOutput, spec: PredictSpec) -> Prediction:
-        row, output = replace(video.row, model=self.checkpoint.id), video.output
+    def _view(self, video: VideoOutput, spec: PredictSpec) -> View:
+        index, output = video.item.index, video.output
+        row = replace(video.row, model=self.checkpoint.id)
         if output is None:
-            return row
+            return index, row, None
         if not output.finite:
             detail = f"{row.path}: the model's output for it is not finite"
-            return replace(row, status=Status.FAILED, reason=Reason.NAN, detail=detail)
+            row = replace(row, status=Status.FAILED, reason=Reason.NAN, detail=detail)
+            return index, row, None
         mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
         embedding = tuple(output.embeddings.mean(0).tolist())
         row = replace(row, embedding=embedding, top=ranked(self.classes, mean))
-        return shown(row, spec.top_k, self.min_confidence(spec))
+        return index, shown(row, spec.top_k, self.min_confidence(spec)), output.probabilities
 
     def min_confidence(self, spec: PredictSpec) -> float:
         """The probability below which a label is `uncertain`: that of `spec`, else the model's."""

@@ -140,6 +140,9 @@ class Runner:
         precision: of the trunk; `auto` is bf16 if the hardware multiplies it, else fp32.
             Everything after the trunk is fp32.
 
+    Attributes:
+        clips_at_once: the most clips since the device ran out of memory; None if it never did.
+
     Raises:
         UsageError: the device has no bf16.
         DeviceError: by any method, when the device has failed.
@@ -159,7 +162,7 @@ class Runner:
         self._temperature = temperature
         self._chunk = 1 if network.fixed_time_steps else CPU_CHUNK
         self._health = _Health(device)
-        self._at_once: int | None = None
+        self.clips_at_once: int | None = None
         self._stand_in: Runner | None = None
         self._fp32: Runner | None = None
         self._pending: deque[list[_Computed]] = deque()
@@ -174,11 +177,6 @@ class Runner:
     def precision(self) -> str:
         """`bf16` or `fp32`."""
         return "bf16" if self.bf16 else "fp32"
-
-    @property
-    def clips_at_once(self) -> int | None:
-        """Most clips computed at once since the device ran out of memory; None if it never did."""
-        return self._at_once
 
     @property
     def fell_back(self) -> bool:
@@ -219,10 +217,7 @@ class Runner:
         return self._fp32
 
     def self_test(self, shape: tuple[int, ...]) -> None:
-        """Compute one random clip: weights can be finite and still overflow.
-
-        Args:
-            shape: of a clip: (T, 3, S, S).
+        """Compute one random clip (T, 3, S, S): weights can be finite and still overflow.
 
         Raises:
             CheckpointError: the output is not finite.
@@ -242,7 +237,7 @@ class Runner:
         while start < len(clips):
             if self._stand_in is not None:
                 return [*parts, self._stand_in._on_cpu(clips[start:])]
-            piece = clips[start : start + (self._at_once or len(clips))]
+            piece = clips[start : start + (self.clips_at_once or len(clips))]
             part = self._attempt(piece)
             if part is None:  # here the error, and the tensors that its frames held, are freed
                 self._make_room(len(piece))
@@ -266,7 +261,7 @@ class Runner:
         elif self.device.type == "mps":
             torch.mps.empty_cache()
         if tried > 1:
-            self._at_once = tried // 2
+            self.clips_at_once = tried // 2
         else:
             self._stand_in = Runner(self._source, self._temperature, torch.device("cpu"), "fp32")
 

@@ -20,11 +20,7 @@ _SCHEMA = pa.schema(
 
 
 def check_embeddings(out: Path) -> None:
-    """Refuse a file that embeddings cannot be written to, before any work is done.
-
-    Raises:
-        UsageError: the suffix is neither .npz nor .parquet.
-    """
+    """Raises UsageError for a file whose suffix is neither .npz nor .parquet."""
     if out.suffix.lower() not in (".npz", ".parquet"):
         raise UsageError(f"--embeddings must end in .npz or .parquet, got {out}")
 
@@ -67,5 +63,5 @@ def write_embeddings(rows: Iterable[Prediction], out: Path) -> None:
             frame.to_parquet(temporary, index=False, schema=_SCHEMA, row_group_size=10_000)
             return
         with temporary.open("wb") as file:
-            texts = np.array(paths, np.str_), np.array(labels, np.str_)
-            np.savez(file, paths=texts[0], labels=texts[1], embeddings=vectors)
+            texts = {"paths": np.array(paths, np.str_), "labels": np.array(labels, np.str_)}
+            np.savez(file, **texts, embeddings=vectors)

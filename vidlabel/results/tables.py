@@ -70,10 +70,7 @@ class PredictedLabels:
 
 
 def pick_format(out: str, format_name: str | None = None) -> str:
-    """The format of an output: --format where given, otherwise the suffix, in any case.
-
-    Returns:
-        `csv`, `json`, `jsonl` or `parquet`.
+    """The format of an output, of FORMATS: --format where given, otherwise the suffix, in any case.
 
     Raises:
         UsageError: the format is not known, or cannot be written to stdout.
@@ -216,24 +213,16 @@ def _write_parquet(groups: _Groups, file: BinaryIO, info: TableInfo) -> None:
             writer.write_table(pa.Table.from_pandas(frame, schema=_SCHEMA, preserve_index=False))
 
 
+_TOP = [("label", pa.string()), ("confidence", pa.float64())]
 _SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
-        pa.field("label", pa.string()),
-        pa.field("confidence", pa.float64()),
-        pa.field(
-            "top",
-            pa.list_(pa.struct([("label", pa.string()), ("confidence", pa.float64())])),
-            nullable=False,
-        ),
-        pa.field("start_s", pa.float64()),
-        pa.field("end_s", pa.float64()),
-        pa.field("duration_s", pa.float64()),
+        *_TOP,
+        pa.field("top", pa.list_(pa.struct(_TOP)), nullable=False),
+        *((name, pa.float64()) for name in _TIMES),
         pa.field("frames_used", pa.int32(), nullable=False),
-        pa.field("model", pa.string()),
-        pa.field("reason", pa.string()),
-        pa.field("detail", pa.string()),
+        *((name, pa.string()) for name in ("model", "reason", "detail")),
     ]
 )
 

@@ -53,20 +53,14 @@ class FrameScaler:
             if self._aspect:
                 width, height = round(1_000_000 * self._aspect), 1_000_000
             self._size_px = fit(width, height, self._side_px)
-        width, height = self._size_px
+        width, height = self._size_px[::-1] if swap else self._size_px
         parts = [
             reformatter.reformat(
-                frame,
-                width=height if swap else width,
-                height=width if swap else height,
-                format=name,
-                interpolation=Interpolation.AREA,
+                frame, width, height, name, interpolation=Interpolation.AREA,
                 threads=1,  # many files are decoded in parallel instead
-            )
-            .to_ndarray()
-            .reshape(width if swap else height, height if swap else width, -1)
+            ).to_ndarray().reshape(height, width, -1)
             for reformatter, name in zip(self._reformatters, self._formats, strict=True)
-        ]
+        ]  # fmt: skip
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
         if swap:
             pixels = pixels.swapaxes(0, 1)

@@ -87,8 +87,9 @@ class Stream:
         if self.kept:
             yield from self.kept
             return
+        place = self.container.streams.video.index(self.stream)
         with open_container(self._path, self._limits) as container:
-            yield from self._demux(container, container.streams.video[self._place()])
+            yield from self._demux(container, container.streams.video[place])
 
     def frames(
         self, packets: Iterable[VideoPacket], wanted: set[int] | None = None
@@ -97,8 +98,7 @@ class Stream:
 
         Args:
             packets: in decoding order.
-            wanted: pts of frames to decode; others are skipped if no frame depends on them. None
-                decodes all.
+            wanted: pts of frames to decode (None: all); others are skipped if none depends on them.
         """
         failures = 0
         self.context.flush_buffers()
@@ -224,9 +224,6 @@ class Stream:
             self._on_packet()
             if packet.size:  # an empty packet is PyAV's flush signal at the end
                 yield packet
-
-    def _place(self) -> int:
-        return [s.index for s in self.container.streams.video].index(self.stream.index)
 
 
 def run_until(source: Iterable[VideoPacket], last: int | None) -> list[VideoPacket] | None:
