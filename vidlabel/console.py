@@ -64,11 +64,6 @@ def watched() -> bool:
     return _is_terminal(stderr) and not stderr.is_dumb_terminal
 
 
-def width() -> int:
-    """Current width of stderr's terminal, in characters."""
-    return stderr.width
-
-
 def bar(*columns: ProgressColumn, quiet: bool = False) -> RichProgress:
     """A progress bar on the last line of stderr's terminal, removed when it ends.
 

@@ -39,8 +39,7 @@ def worker_count(requested: int | None) -> int:
 def free_memory(limits: Sequence[Path] = CGROUP_LIMITS) -> int:
     """Bytes of memory that can be used without swapping, at most the limit of the container.
 
-    Args:
-        limits: files with a limit in bytes; those that are missing or say "max" set none.
+    Of the `limits`, files that are missing or say "max" set none.
     """
     import psutil  # slow to import
 

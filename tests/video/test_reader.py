@@ -18,9 +18,8 @@ from vidlabel.errors import Reason, UsageError, VideoError
 from vidlabel.specs import Limits, PixelKind
 from vidlabel.video import reader as video_module
 from vidlabel.video.container import mapped_errors
-from vidlabel.video.frames import DecodedFrames
 from vidlabel.video.reader import open_video, probe
-from vidlabel.video.scale import FrameScaler
+from vidlabel.video.scale import DecodedFrames, FrameScaler
 from vidlabel.video.stream import Stream
 
 MakeVideo = Callable[..., Path]

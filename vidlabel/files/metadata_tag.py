@@ -17,14 +17,10 @@ LONGEST = 200
 
 
 def write_tag(path: Path, text: str) -> None:
-    """Put a text into a finished .mp4, .gif or .png.
+    """Put a text (ASCII, up to LONGEST characters) into a finished .mp4, .gif or .png.
 
     It becomes a `free` box at the end of an MP4 (ISO 14496-12, 8.1.2), a comment before the trailer
     of a GIF (GIF89a, 24), or a chunk `tEXt` before the last chunk of a PNG.
-
-    Args:
-        path: the file.
-        text: ASCII, up to LONGEST characters.
 
     Raises:
         OSError: the file cannot be written.

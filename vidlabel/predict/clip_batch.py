@@ -83,12 +83,9 @@ def _joined(parts: list[VideoOutput]) -> VideoOutput:
 
 
 class ClipBatch:
-    """Clips of many videos in one array, filled in place.
+    """Clips of many videos, each of the `shape` (T, C, S, S), in one array, filled in place.
 
-    Args:
-        size: clips that make it full.
-        most: most clips that are added at once.
-        shape: of a clip, (T, C, S, S).
+    `size` clips make it full; at most `most` are added at once.
     """
 
     def __init__(self, size: int, most: int, shape: tuple[int, ...]) -> None:

@@ -135,9 +135,6 @@ class Labeller:
             stop: asked several times a second; when it returns True, no more videos are begun, and
                 the last predictions are those that are ready or in the current batch.
 
-        Returns:
-            An iterator of predictions; its `to_dataframe()` collects them in a table.
-
         Raises:
             UsageError: the model cannot be used with `spec.strategy`.
             RunError: nothing can run any more. An error of a single video is never raised.

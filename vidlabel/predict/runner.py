@@ -270,8 +270,8 @@ class Runner:
             self._forward(_padded(clips[i : i + self._chunk], self._chunk).to(self.device))
             for i in range(0, len(clips), self._chunk)
         ]
-        probabilities = torch.cat([p for p, _ in parts])[: len(clips)].cpu()
-        features = torch.cat([f for _, f in parts])[: len(clips)].cpu()
+        outputs = (torch.cat(part)[: len(clips)].cpu() for part in zip(*parts, strict=True))
+        probabilities, features = outputs
         return _Computed(probabilities, features)
 
     def _on_gpu(self, clips: NDArray[np.uint8]) -> _Computed:

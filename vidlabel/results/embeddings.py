@@ -63,5 +63,5 @@ def write_embeddings(rows: Iterable[Prediction], out: Path) -> None:
             frame.to_parquet(temporary, index=False, schema=_SCHEMA, row_group_size=10_000)
             return
         with temporary.open("wb") as file:
-            texts = {"paths": np.array(paths, np.str_), "labels": np.array(labels, np.str_)}
-            np.savez(file, **texts, embeddings=vectors)
+            names, kinds = np.array(paths, np.str_), np.array(labels, np.str_)
+            np.savez(file, paths=names, labels=kinds, embeddings=vectors)

@@ -104,10 +104,8 @@ def ledger_of(out: Path) -> Path:
 
 
 class Ledger:
-    """An open ledger; a context manager. Leaving it commits what was recorded.
-
-    Args:
-        path: the file; created if it does not exist.
+    """An open ledger, a new one if there is no file; a context manager. Leaving it commits what was
+    recorded.
 
     Raises:
         OutputError: by any method, when the file is not a ledger, is damaged, or the system

@@ -13,13 +13,8 @@ if TYPE_CHECKING:
 
 
 class Predictions(Iterator[Prediction]):
-    """An iterator of predictions, each given as soon as it is ready.
-
-    Args:
-        rows: the predictions.
-        model: the name of their model.
-        top_k: how many classes they show.
-    """
+    """An iterator of predictions by a model, with `top_k` classes, each given as soon as it is
+    ready."""
 
     def __init__(self, rows: Iterator[Prediction], model: str, top_k: int) -> None:
         self._rows, self._info = rows, TableInfo(model, top_k)

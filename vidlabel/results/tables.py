@@ -103,11 +103,7 @@ def columns(top_k: int) -> list[str]:
 
 
 def data_frame(rows: Iterable[Prediction], info: TableInfo) -> pd.DataFrame:
-    """One row per prediction, with the columns of a CSV table.
-
-    Confidences (0..1) and times (seconds) are float64, `frames_used` is int64, the others are text;
-    missing values are NaN or None.
-    """
+    """One row per prediction, as `Predictions.to_dataframe` describes it."""
     return _flat([record(row, info) for row in rows], info.top_k)
 
 

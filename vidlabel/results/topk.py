@@ -15,25 +15,17 @@ from vidlabel.specs import UNCERTAIN, Prediction
 def ranked(
     classes: Sequence[str], probabilities: NDArray[np.float32]
 ) -> tuple[tuple[str, float], ...]:
-    """All (class, probability) pairs, most likely first.
-
-    Args:
-        classes: K names.
-        probabilities: (K,), 0..1, in the order of the classes.
-    """
+    """All (class, probability) pairs, most likely first, of K names and probabilities (K,)."""
     # Sorted as they are written: probabilities that look equal keep the order of the classes.
     order = np.argsort(-probabilities.astype(np.float64).round(6), kind="stable")
     return tuple((classes[i], float(probabilities[i])) for i in order)
 
 
 def shown(row: Prediction, top_k: int, min_confidence: float) -> Prediction:
-    """The row that the table shows, of a row with all classes in `top`.
+    """The row that the table shows, of a row with all classes in `top`: with `top_k` of them.
 
-    Args:
-        row: a prediction; one that failed is returned as it is.
-        top_k: how many classes to show, from 1.
-        min_confidence: 0..1; below it the label is `uncertain`, and `top` still starts with the
-            most likely class.
+    Below `min_confidence` (0..1) the label is `uncertain`, and `top` still starts with the most
+    likely class. A row that failed is returned as it is.
     """
     if not row.top:
         return row

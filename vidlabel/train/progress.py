@@ -55,7 +55,7 @@ class TrainView(TrainObserver):
             return
         for header in _header(epochs):
             console.line(Text(header, style="bold"))
-        self._bar = self._new_bar(console.width())
+        self._bar = self._new_bar(console.stderr.width)
         with suppress(OSError):  # a terminal that was closed must not end a training
             self._bar.start()
 

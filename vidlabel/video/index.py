@@ -30,8 +30,7 @@ class Stamps:
     def timed(self, gap: float = math.inf) -> bool:
         """True if the presentation times are usable: none missing, distinct, in one piece.
 
-        Args:
-            gap: a larger step in decoding time means that another recording starts.
+        A step of more than `gap` ticks in decoding time means that another recording starts.
         """
         if None in self.pts or not any(self.shown):
             return False

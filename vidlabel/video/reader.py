@@ -39,9 +39,8 @@ from vidlabel.video.container import (
     mapped_errors,
     open_container,
 )
-from vidlabel.video.frames import DecodedFrames
 from vidlabel.video.index import Clock, Index, Stamps, make_index, ticks_of
-from vidlabel.video.scale import FrameScaler
+from vidlabel.video.scale import DecodedFrames, FrameScaler
 from vidlabel.video.stream import Stream, VideoPacket, run_until
 
 WALK_BYTES = 32 * 2**20
@@ -154,8 +153,9 @@ class Video:
             VideoError: `no_frames` if nothing could be decoded at all.
         """
         self._scaler = FrameScaler(side_px, kind, self._pixel_aspect, aspect)
-        order = np.argsort(np.asarray(times_s, dtype=np.float64), kind="stable")
-        targets = np.maximum(np.asarray(times_s, dtype=np.float64)[order], 0.0)
+        times = np.maximum(np.asarray(times_s, dtype=np.float64), 0.0)
+        order = np.argsort(times, kind="stable")
+        targets = times[order]
         if not self._timed:
             found = self._by_order(targets)
         elif self._index is not None:
@@ -164,9 +164,7 @@ class Video:
             found = self._by_seeking(targets)
         if not found:
             raise self._source.no_frames()
-        position = np.empty_like(order)
-        position[order] = np.arange(len(order))
-        frames = [found[i] for i in position]
+        frames = [found[i] for i in np.argsort(order)]  # in the order of `times_s` again
         return DecodedFrames(
             pixels=np.stack([pixels for _, pixels in frames]),
             times_s=np.array([time_s for time_s, _ in frames]),
