@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from vidlabel.errors import OutputError
 
@@ -58,17 +57,16 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     check_output(path)
     target = path.resolve()
+    prefix, suffix = _affixes(target)
+    temporary = target.with_name(f"{prefix}{token_hex(4)}{suffix}")
     try:
-        handle, name = tempfile.mkstemp(_part_suffix(target), _part_prefix(target), target.parent)
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
-    temporary = Path(name)
-    try:
+        # The file that it replaces may be private.
+        temporary.touch(0o600 if target.exists() else 0o666, exist_ok=False)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(_mode(target))
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
@@ -100,7 +98,7 @@ def remove_leftovers(path: Path) -> None:
     Only while `holding` the output: otherwise another run's file could be removed.
     """
     target = path.resolve()
-    prefix, suffix = _part_prefix(target), _part_suffix(target)
+    prefix, suffix = _affixes(target)
     with suppress(OSError):
         for entry in target.parent.iterdir():
             if entry.name.startswith(prefix) and entry.name.endswith(suffix):
@@ -108,24 +106,7 @@ def remove_leftovers(path: Path) -> None:
                     entry.unlink()
 
 
-def _part_prefix(path: Path) -> str:
+def _affixes(path: Path) -> tuple[str, str]:
+    """How the names of the temporary files of an output begin and end."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()  # a long name has no room for more
-    return f".vidlabel-{digest[:8]}-"
-
-
-def _part_suffix(path: Path) -> str:
-    return ".part" + path.suffix
-
-
-_MASK = threading.Lock()
-"""Held while the umask is 0, which another thread must not take for the true one."""
-
-
-def _mode(path: Path) -> int:
-    """Permissions of a file, or those of a new one (a temporary file's are private)."""
-    if path.exists():
-        return stat.S_IMODE(path.stat().st_mode)
-    with _MASK:
-        mask = os.umask(0)
-        os.umask(mask)
-    return 0o666 & ~mask
+    return f".vidlabel-{digest[:8]}-", f".part{path.suffix}"

@@ -21,16 +21,11 @@ class PredictSpec:
         UsageError: a value is out of range; the message names the flag.
     """
 
-    top_k: int = 5
-    """Classes that a row shows."""
-    views: int = 1
-    """Stretches of the video; over 1, each is seen through three crops."""
-    batch_size: int | None = None
-    """Clips; None for a size that suits the device."""
-    workers: int | None = None
-    """Decoder processes; None for one per core."""
-    min_confidence: float | None = None
-    """0..1; below it the label is `uncertain`. None for the value in the checkpoint."""
+    top_k: int = 5  # classes that a row shows
+    views: int = 1  # stretches of the video; over 1, each is seen through three crops
+    batch_size: int | None = None  # clips; None for a size that suits the device
+    workers: int | None = None  # decoder processes; None for one per core
+    min_confidence: float | None = None  # 0..1; below it the label is `uncertain`; None: the model's
     limits: Limits = field(default_factory=Limits)
     strategy: Strategy = "clip"
 
