@@ -6,16 +6,12 @@ from pathlib import Path
 
 import click
 
+from vidlabel.cli.options import path_option
 from vidlabel.errors import ExitCode
 
 
 @click.command()
-@click.option(
-    "--folder",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Folder of the cache; the default is the user's own.",
-)
+@path_option("--folder", "FOLDER", "Folder of the cache; the default is the user's own.")
 @click.option("--clear", is_flag=True, help="Remove all cached frames.")
 def cache(folder: Path | None, clear: bool) -> int:
     """Show or clear the cache of decoded frames.

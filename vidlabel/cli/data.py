@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vidlabel.cli.options import path_option
 from vidlabel.errors import ExitCode
 from vidlabel.text import first_few
 
@@ -27,13 +28,11 @@ from vidlabel.text import first_few
     metavar="URL",
     help="Download an archive from here, not from the official addresses. Can be repeated.",
 )
-@click.option(
-    "--from",
-    "archives",
+@path_option(
+    "--from archives",
+    "FILE",
+    "Use an archive that you have: a .rar or .zip, or a folder of them. Can be repeated.",
     multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Use an archive that you have: a .rar or .zip, or a folder of them. Can be repeated.",
 )
 @click.option(
     "--sha256",

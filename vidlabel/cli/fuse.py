@@ -6,21 +6,14 @@ from pathlib import Path
 
 import click
 
-from vidlabel.cli.options import FILE
+from vidlabel.cli.options import path_option
 from vidlabel.errors import ExitCode
 
 
 @click.command()
 @click.argument("spatial")
 @click.argument("temporal")
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=FILE,
-    metavar="FILE",
-    help="Checkpoint to write (.safetensors).",
-)
+@path_option("-o --out", "FILE", "Checkpoint to write (.safetensors).", required=True)
 @click.option(
     "--flow-weight",
     default=0.5,

@@ -11,8 +11,12 @@ import click
 from vidlabel.specs import Precision, Strategy, StreamName
 from vidlabel.train.settings import SETTINGS, by_section, gather, show_value
 
-FILE = click.Path(path_type=Path)
-"""A file or folder, which need not exist."""
+
+def path_option(flags: str, metavar: str, text: str, **how: Any) -> Callable[..., Any]:
+    """An option whose value is a file or folder, which need not exist."""
+    kind = click.Path(path_type=Path)
+    return click.option(*flags.split(), type=kind, metavar=metavar, help=text, **how)
+
 
 DEVICE = click.option("--device", default="auto", help="Device: auto, cpu, cuda, cuda:N or mps.")
 WORKERS = click.option(
@@ -22,11 +26,8 @@ WORKERS = click.option(
     metavar="N",
     help="Number of decoder processes.  [default: one per core]",
 )
-EMBEDDINGS = click.option(
-    "--embeddings",
-    type=FILE,
-    metavar="FILE",
-    help="Also write the model's feature vectors to a .npz or .parquet file.",
+EMBEDDINGS = path_option(
+    "--embeddings", "FILE", "Also write the model's feature vectors to a .npz or .parquet file."
 )
 FORMAT = click.option(
     "--format",
@@ -50,11 +51,8 @@ SPLIT = click.option(
     "--split", metavar="N|all", help="Which official split of HMDB51 or UCF-101.  [default: 1]"
 )
 FOLDS = click.option("--folds", default=5, help="Number of folds of group-kfold.")
-SPLITS = click.option(
-    "--splits",
-    type=FILE,
-    metavar="FOLDER",
-    help="Folder of the official split lists, if it is not beside or under ROOT.",
+SPLITS = path_option(
+    "--splits", "FOLDER", "Folder of the official split lists, if it is not beside or under ROOT."
 )
 GROUP_PATTERN = click.option(
     "--group-pattern",

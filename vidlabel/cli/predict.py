@@ -8,19 +8,7 @@ from typing import Any
 
 import click
 
-from vidlabel.cli.options import (
-    DEVICE,
-    EMBEDDINGS,
-    EXCEL_SAFE,
-    FILE,
-    FORMAT,
-    PRECISION,
-    QUIET,
-    STRATEGY,
-    STREAM,
-    VIEWS,
-    WORKERS,
-)
+from vidlabel.cli import options
 from vidlabel.specs import Limits
 
 _LIMITS = (
@@ -47,7 +35,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="FILE",
     help="Table to write: .csv, .json, .jsonl or .parquet; - is stdout.",
 )
-@FORMAT
+@options.FORMAT
 @click.option(
     "--from-file",
     type=click.File("rb"),
@@ -75,9 +63,9 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "training run.",
 )
 @click.option("-k", "--top-k", default=5, help="Classes shown per video.")
-@VIEWS
-@STRATEGY
-@STREAM
+@options.VIEWS
+@options.STRATEGY
+@options.STREAM
 @click.option(
     "--min-confidence",
     type=float,
@@ -85,11 +73,11 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Label a video `uncertain` if the probability of its best class is lower.  "
     "[default: the model's own]",
 )
-@EMBEDDINGS
-@DEVICE
-@PRECISION
+@options.EMBEDDINGS
+@options.DEVICE
+@options.PRECISION
 @click.option("--batch-size", type=int, metavar="N", help="Clips per batch.  [default: auto]")
-@WORKERS
+@options.WORKERS
 @_limit_options
 @click.option(
     "--allow-formats",
@@ -101,10 +89,10 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--retry-failed", is_flag=True, help="Label videos again that failed in an earlier run."
 )
-@EXCEL_SAFE
+@options.EXCEL_SAFE
 @click.option("--fail-fast", is_flag=True, help="Stop at the first video that cannot be labelled.")
 @click.option("--dry-run", is_flag=True, help="List the videos that would be labelled, then exit.")
-@QUIET
+@options.QUIET
 def predict(
     inputs: tuple[str, ...], out: str, format_name: str | None, from_file: Any,
     include: tuple[str, ...], exclude: tuple[str, ...], model: str, top_k: int, views: int,
@@ -139,16 +127,11 @@ def predict(
 
 
 @click.command()
-@click.argument("ledger", type=FILE)
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=FILE,
-    metavar="FILE",
-    help="Table to write: .csv, .json, .jsonl or .parquet.",
+@click.argument("ledger", type=click.Path(path_type=Path))
+@options.path_option(
+    "-o --out", "FILE", "Table to write: .csv, .json, .jsonl or .parquet.", required=True
 )
-@FORMAT
+@options.FORMAT
 @click.option(
     "-k", "--top-k", type=int, metavar="N", help="Classes shown.  [default: as in the run]"
 )
@@ -158,8 +141,8 @@ def predict(
     metavar="P",
     help="Label less probable classes `uncertain`.  [default: as in the run]",
 )
-@EMBEDDINGS
-@EXCEL_SAFE
+@options.EMBEDDINGS
+@options.EXCEL_SAFE
 def export(
     ledger: Path, out: Path, format_name: str | None, top_k: int | None,
     min_confidence: float | None, embeddings: Path | None, excel_safe: bool,

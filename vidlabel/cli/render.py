@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from vidlabel.cli.options import DEVICE, QUIET, STREAM
+from vidlabel.cli.options import DEVICE, QUIET, STREAM, path_option
 from vidlabel.errors import ExitCode
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="OUT",
-    help="A folder, in which files are placed as the inputs are; for a single video or a --grid "
+@path_option(
+    "-o --out",
+    "OUT",
+    "A folder, in which files are placed as the inputs are; for a single video or a --grid "
     "also a .gif or .mp4, for a --sheet a .png.",
+    required=True,
 )
 @click.option(
     "-m",
@@ -28,18 +25,16 @@ from vidlabel.errors import ExitCode
     metavar="NAME|FILE|RUN",
     help="The model that labels the videos, as in predict.  [default: starter]",
 )
-@click.option(
+@path_option(
     "--labels",
-    type=click.Path(path_type=Path),
-    metavar="TABLE",
-    help="Use the labels that predict has written (.csv, .json, .jsonl, .parquet or .ledger) "
+    "TABLE",
+    "Use the labels that predict has written (.csv, .json, .jsonl, .parquet or .ledger) "
     "instead of a model.",
 )
-@click.option(
+@path_option(
     "--truth",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER|CSV",
-    help="The true classes: a folder with one sub-folder per class, or a table path,label. Right "
+    "FOLDER|CSV",
+    "The true classes: a folder with one sub-folder per class, or a table path,label. Right "
     "labels are green with a tick; wrong ones are red, with a cross and the true class.",
 )
 @click.option("-k", "--top-k", type=int, metavar="N", help="Classes in a caption.  [default: 1]")

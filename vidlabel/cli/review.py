@@ -7,18 +7,16 @@ from typing import Any
 
 import click
 
-from vidlabel.cli.options import QUIET
+from vidlabel.cli.options import QUIET, path_option
 from vidlabel.errors import ExitCode
 
 
 @click.command()
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The page (.html); its previews go into a folder beside it.  [default: TABLE's name]",
+@path_option(
+    "-o --out",
+    "FILE",
+    "The page (.html); its previews go into a folder beside it.  [default: TABLE's name]",
 )
 @click.option(
     "--truth",
@@ -26,11 +24,10 @@ from vidlabel.errors import ExitCode
     help="The true classes, to show what is right and wrong: a folder with one sub-folder per "
     "class, a .csv table path,label, hmdb51:ROOT or ucf101:ROOT.",
 )
-@click.option(
+@path_option(
     "--root",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Folder of relative paths in TABLE.  [default: the current one, then TABLE's]",
+    "FOLDER",
+    "Folder of relative paths in TABLE.  [default: the current one, then TABLE's]",
 )
 @click.option("--no-clips", is_flag=True, help="Only still posters: faster and smaller.")
 @click.option(

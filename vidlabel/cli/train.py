@@ -17,6 +17,7 @@ from vidlabel.cli.options import (
     SPLITS,
     WORKERS,
     SectionedCommand,
+    path_option,
     setting_options,
 )
 from vidlabel.errors import ExitCode, UsageError
@@ -27,13 +28,7 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", required=False, metavar="DATA")
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Run folder: checkpoints, log.csv, split.csv, reports.",
-)
+@path_option("-o --out", "FOLDER", "Run folder: checkpoints, log.csv, split.csv, reports.")
 @click.option(
     "--recipe",
     type=click.Choice(RECIPE_NAMES),
@@ -41,11 +36,10 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
     "for the shipped ImageNet weights."
     f"  [default: {DEFAULT_RECIPE}]",
 )
-@click.option(
+@path_option(
     "--config",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Settings from a TOML file, such as the recipe.toml of a run; flags override it.",
+    "FILE",
+    "Settings from a TOML file, such as the recipe.toml of a run; flags override it.",
 )
 @click.option(
     "--show-recipe", is_flag=True, help="Print all settings and the source of each, and exit."
@@ -61,11 +55,10 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
     metavar="N",
     help="With DATA `synthetic`: number of clips to generate for each class.",
 )
-@click.option(
+@path_option(
     "--cache",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Folder for decoded frames, which later runs reuse.  [default: the user's cache folder]",
+    "FOLDER",
+    "Folder for decoded frames, which later runs reuse.  [default: the user's cache folder]",
 )
 @click.option("--tensorboard", is_flag=True, help="Also write a TensorBoard log.")
 @DEVICE
