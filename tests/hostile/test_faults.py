@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,7 +64,6 @@ class Faults:
         self.met = False
         for module, names in (
             (os, ("fsync", "open", "ftruncate", "write", "scandir")),
-            (tempfile, ("mkstemp",)),
             (Path, ("open", "chmod", "replace", "unlink")),
         ):
             for name in names:
@@ -84,6 +82,19 @@ class Faults:
             def executemany(self, *arguments: Any) -> Any:
                 check(sqlite3.OperationalError("database or disk is full"))
                 return super().executemany(*arguments)
+
+            def commit(self) -> None:
+                check(sqlite3.OperationalError("disk I/O error"))
+                super().commit()
+
+            def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
+                try:
+                    if kind is None:  # the block commits
+                        check(sqlite3.OperationalError("database or disk is full"))
+                except sqlite3.OperationalError:
+                    super().rollback()
+                    raise
+                return super().__exit__(kind, error, trace)
 
         connect = sqlite3.connect
         patch.setattr(

@@ -100,10 +100,10 @@ def remove_leftovers(path: Path) -> None:
     target = path.resolve()
     prefix, suffix = _affixes(target)
     with suppress(OSError):
-        for entry in target.parent.iterdir():
+        for entry in os.scandir(target.parent):
             if entry.name.startswith(prefix) and entry.name.endswith(suffix):
                 with suppress(OSError):
-                    entry.unlink()
+                    Path(entry.path).unlink()
 
 
 def _affixes(path: Path) -> tuple[str, str]:
