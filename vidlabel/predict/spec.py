@@ -25,7 +25,7 @@ class PredictSpec:
     views: int = 1  # stretches of the video; over 1, each is seen through three crops
     batch_size: int | None = None  # clips; None for a size that suits the device
     workers: int | None = None  # decoder processes; None for one per core
-    min_confidence: float | None = None  # 0..1; below it the label is `uncertain`; None: the model's
+    min_confidence: float | None = None  # 0..1, below it `uncertain`; None: the model's
     limits: Limits = field(default_factory=Limits)
     strategy: Strategy = "clip"
 
