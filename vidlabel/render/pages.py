@@ -18,9 +18,8 @@ from vidlabel.render.frames import SAMPLES, PreviewFrames
 from vidlabel.render.layout import GAP_PX, extended, letterboxed, side_by_side, stacked
 from vidlabel.render.spec import RenderSpec
 from vidlabel.specs import VideoItem
-from vidlabel.video.frames import DecodedFrames
 from vidlabel.video.reader import open_video
-from vidlabel.video.scale import Pixels
+from vidlabel.video.scale import DecodedFrames, Pixels
 from vidlabel.video.write import write_preview
 
 STILL_WIDTH_PX = 160
