@@ -51,6 +51,9 @@ class StubLabeller:
                 embedding=(share, 0.5),
             )  # fmt: skip
 
+    def min_confidence(self, spec: PredictSpec) -> float:
+        return 0.0
+
     def warnings(self) -> list[str]:
         return []
 
