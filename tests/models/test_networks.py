@@ -185,11 +185,11 @@ def test_statistics_are_mean_and_deviation_and_have_a_say_of_their_own() -> None
     network = build_model(spec, CLIP).eval()
     assert isinstance(network, CnnBiRnn)
     frames = torch.rand(2, 6, 1280)
-    answers = network.answers(frames)
+    answers = network.step_logits(frames)
     assert answers.shape == (2, 2, 3)
     torch.testing.assert_close(network.read(frames)[1], answers.mean(1))
     # the order of the steps is the RNN's matter alone
-    turned = network.answers(frames.flip(1))
+    turned = network.step_logits(frames.flip(1))
     torch.testing.assert_close(turned[:, 1], answers[:, 1])
     assert not torch.allclose(turned[:, 0], answers[:, 0], atol=1e-6)
     # by hand: what the second classifier sees
@@ -199,6 +199,6 @@ def test_statistics_are_mean_and_deviation_and_have_a_say_of_their_own() -> None
     torch.testing.assert_close(answers[:, 1], wanted, atol=1e-4, rtol=1e-4)
     # one step deviates from nothing, and can be learned from
     one = torch.rand(2, 1, 1280, requires_grad=True)
-    network.answers(one).sum().backward()
+    network.step_logits(one).sum().backward()
     assert one.grad is not None
     assert bool(one.grad.isfinite().all())

@@ -46,13 +46,13 @@ class CnnBiRnn(ClipModel):
 
     def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         features = self.pool(frames)
-        return features, self._answers(features, frames).mean(1)
+        return features, self._both(features, frames).mean(1)
 
-    def answers(self, frames: Tensor) -> Tensor:
+    def step_logits(self, frames: Tensor) -> Tensor:
         """(B, T, F) to (B, A, K): the RNN's answer, and that of the statistics if there are any."""
-        return self._answers(self.pool(frames), frames)
+        return self._both(self.pool(frames), frames)
 
-    def _answers(self, features: Tensor, frames: Tensor) -> Tensor:
+    def _both(self, features: Tensor, frames: Tensor) -> Tensor:
         if not isinstance(self.classify, nn.ModuleDict):
             return cast(Tensor, self.classify(self.dropout(features)))[:, None]
         deviation = (frames.var(1, correction=0) + EPS).sqrt()
