@@ -117,7 +117,7 @@ def test_the_python_snippet_runs(
     monkeypatch.chdir(ROOT)
     exec(compile(snippet, "README.md", "exec"), {})
     output = capsys.readouterr().out
-    assert "examples/clips/walk.mp4 walk " in output
+    assert "examples/clips/hug.mp4 hug " in output
     assert "examples/clips/run.mp4 run " in output
     assert "(256,)" in output
 

@@ -1,4 +1,4 @@
-"""Make and measure the `starter` model from the real clips of six public sets.
+"""Make and measure the `starter` model from the real clips of six public sets and generated ones.
 
     python weights/make_starter.py table DATA --work RUNS     # all clips, their classes and groups
     vidlabel train RUNS/starter.csv --config weights/starter.toml --out RUNS/starter
@@ -37,6 +37,7 @@ from scipy import stats
 from torch import nn
 
 from vidlabel import load_labeller
+from vidlabel.datasets.generate import generate_clips
 from vidlabel.models.checkpoint import load_checkpoint, save_checkpoint
 from vidlabel.predict.spec import PredictSpec
 
@@ -67,6 +68,7 @@ LEFT_OUT = (
 """Classes left out together: each class once, none with one that it is mixed up with."""
 MIN_CONFIDENCE = 0.5
 """What 90 % of the test clips of the folds have or exceed; see `figures`."""
+SYNTHETIC_PER_CLASS = 20
 TIMES = {"weizmann": 4, "ut_interaction": 3}
 """How often a clip of a set stands in the table, so that small classes are seen often enough."""
 
@@ -99,7 +101,11 @@ def _group(name: str, label: str, path: Path, sources: dict[str, str]) -> str:
 def write_tables(data: Path, work: Path) -> None:
     """Write the table of all clips to `work`/starter.csv, and those without some classes."""
     work.mkdir(parents=True, exist_ok=True)
-    clips = list(real_clips(data))
+    made = generate_clips((work / "synthetic").absolute(), SYNTHETIC_PER_CLASS, processes=2)
+    generated = [
+        ("synthetic", Path(each.path), each.label, f"synthetic/{each.group}") for each in made
+    ]
+    clips = [*real_clips(data), *generated]
     for number, left_out in enumerate([(), *LEFT_OUT]):
         name = f"without-{number}.csv" if number else "starter.csv"
         with (work / name).open("w", newline="", encoding="utf-8") as file:
@@ -116,19 +122,26 @@ def fold_rows(folds: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def real_rows(folds: Path) -> list[dict[str, str]]:
+    """Those of the real clips."""
+    return [row for row in fold_rows(folds) if not row["group"].startswith("synthetic/")]
+
+
 def show_figures(folds: Path) -> None:
     """Accuracy by set of the folds' test clips, each predicted by the model that never saw its
     group, with Wilson's interval; and calibration over all of them."""
-    rows = fold_rows(folds)
     by_set: dict[str, list[bool]] = defaultdict(list)
     by_class: dict[str, list[bool]] = defaultdict(list)
-    for row in rows:
+    for row in fold_rows(folds):
         is_right = row["top1_label"] == row["truth"]
         by_set[row["group"].partition("/")[0]].append(is_right)
+    rows = real_rows(folds)
+    for row in rows:
+        is_right = row["top1_label"] == row["truth"]
         by_class[row["truth"]].append(is_right)
     for name, found in by_set.items():
         print(f"{name}: {_share(found)}")
-    print(f"all: {_share([row['top1_label'] == row['truth'] for row in rows])}")
+    print(f"all real ones: {_share([row['top1_label'] == row['truth'] for row in rows])}")
     print(", ".join(f"{name} {sum(v)}/{len(v)}" for name, v in sorted(by_class.items())))
     sure = np.array([float(row["top1_confidence"]) for row in rows])
     right = np.array([row["top1_label"] == row["truth"] for row in rows])
@@ -184,10 +197,10 @@ def publish(run: Path) -> None:
     """Copy a run's best model to weights/starter.safetensors as fp16, with the threshold, the
     folds' accuracy, and a description of its data instead of this machine's paths."""
     checkpoint = load_checkpoint(str(run))
-    old, rows = checkpoint.header, fold_rows(run.parent / "folds")
+    old, rows = checkpoint.header, real_rows(run.parent / "folds")
     training = {
         "data": "Weizmann actions, UT-Interaction, Surveillance Camera Fight, five classes of "
-        "UCF-101, KTH running and walking, HMDB51 fencing",
+        "UCF-101, KTH running and walking, HMDB51 fencing, synthetic clips",
         "recipe": "weights/make_starter.py, weights/starter.toml",
         "videos": old.training["videos"],
         "epoch": old.training["epoch"],
