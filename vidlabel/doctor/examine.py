@@ -27,7 +27,7 @@ _MIN_SHARED_BYTES = 256 * 1024**2
 _GIB = 1024**3
 MIN_PYTHON = (3, 11)
 FLOORS = {
-    "torch": (2, 10), "torchvision": (0, 25), "av": (18, 1), "numpy": (2, 0),
+    "torch": (2, 10), "torchvision": (0, 25), "av": (18, 1), "numpy": (2, 2),
     "pandas": (2, 2, 3), "pyarrow": (20,),
 }  # fmt: skip
 """Package -> lowest version; pyproject.toml has the same, and why."""
