@@ -11,7 +11,7 @@ import numpy as np
 from vidlabel.errors import Reason, VideoError
 from vidlabel.render.spec import MAX_FPS, SMALLEST_PX, RenderSpec
 from vidlabel.specs import VideoItem
-from vidlabel.video.reader import Video, open_video
+from vidlabel.video.reader import EARLY_S, Video, open_video
 from vidlabel.video.scale import Pixels
 
 DEFAULT_WIDTH_PX = 320
@@ -23,9 +23,6 @@ fewer."""
 
 LOWEST_FPS = 5.0
 """A slower video shows each frame several times, so that its length stays true."""
-
-EARLY_S = 0.005
-"""A frame counts as on screen so much before its time, since some files round times to 1/100 s."""
 
 SAMPLES = 12
 """So many pairs of frames, or fewer, represent a video when the scale of its flow and the palette

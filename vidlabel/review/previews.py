@@ -11,7 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from vidlabel.errors import Reason, VideoError
-from vidlabel.video.reader import open_video
+from vidlabel.video.reader import EARLY_S, open_video
 from vidlabel.video.write import write_preview
 
 SIDE_PX = 180
@@ -22,9 +22,6 @@ CLIP_S = 4.0
 
 CLIP_FPS = 15
 """Approximate frame rate of a clip: every second frame of most videos."""
-
-EARLY_S = 0.005
-"""A frame counts as on screen so much before its time, since some files round times to 1/100 s."""
 
 DEADLINE_S = 60.0
 """Longest time to spend on one file."""

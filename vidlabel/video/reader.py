@@ -53,6 +53,10 @@ MAX_HIDDEN = 20_000
 """Files with more frames hidden by an edit list are read in order: FFmpeg's seek takes time that is
 quadratic in their number, minutes for a million."""
 
+EARLY_S = 0.005
+"""For pictures at regular times, a frame counts as on screen so much before its own time, since
+some files round times to 1/100 s."""
+
 
 @contextmanager
 def open_video(
