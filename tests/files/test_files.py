@@ -318,6 +318,17 @@ def test_permissions(here: Path) -> None:
     assert Path("private.csv").stat().st_mode & 0o777 == 0o600
 
 
+def test_an_output_that_is_deleted_meanwhile_keeps_its_permissions(here: Path) -> None:
+    path = Path("out.csv")
+    path.write_bytes(b"old")
+    path.chmod(0o644)
+    with replacing(path) as temporary:
+        path.unlink()
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_link_stays_a_link(here: Path) -> None:
     Path("d").mkdir()
     Path("d/real.csv").write_bytes(b"old")

@@ -60,13 +60,14 @@ def replacing(path: Path) -> Iterator[Path]:
     prefix, suffix = _affixes(target)
     temporary = target.with_name(f"{prefix}{token_hex(4)}{suffix}")
     try:
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
         # The file that it replaces may be private.
-        temporary.touch(0o600 if target.exists() else 0o666, exist_ok=False)
+        temporary.touch(0o666 if mode is None else 0o600, exist_ok=False)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        if target.exists():
-            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        if mode is not None:
+            temporary.chmod(mode)
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
