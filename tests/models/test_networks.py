@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,8 @@ from fakes import CLIP, settled_network
 from torch import nn
 
 from vidlabel.errors import UsageError
-from vidlabel.models.base import Normalise
-from vidlabel.models.build import build_model
+from vidlabel.models.base import ClipModel, Normalise
+from vidlabel.models.build import MODELS, build_model
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.models.conv_lstm import ConvLstm
 from vidlabel.models.trunks import input_scale, make_trunk, trunk_names
@@ -202,3 +203,14 @@ def test_statistics_are_mean_and_deviation_and_have_a_say_of_their_own() -> None
     network.step_logits(one).sum().backward()
     assert one.grad is not None
     assert bool(one.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("arch", sorted(MODELS))
+def test_a_network_defines_only_methods_that_are_called(arch: str) -> None:
+    """A method that no longer has the name that `ClipModel` calls would never run."""
+    network = MODELS[arch]
+    assert isinstance(network, type)
+    own = {name for name, value in vars(network).items() if inspect.isfunction(value)}
+    public = {name for name in own if not name.startswith("_")}
+    assert public
+    assert all(hasattr(ClipModel, name) for name in public), public
