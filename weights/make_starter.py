@@ -124,7 +124,11 @@ def fold_rows(folds: Path) -> list[dict[str, str]]:
 
 def real_rows(folds: Path) -> list[dict[str, str]]:
     """Those of the real clips."""
-    return [row for row in fold_rows(folds) if not row["group"].startswith("synthetic/")]
+    return [row for row in fold_rows(folds) if _is_real(row)]
+
+
+def _is_real(row: dict[str, str]) -> bool:
+    return not row["group"].startswith("synthetic/")
 
 
 def show_figures(folds: Path) -> None:
@@ -162,17 +166,18 @@ def _share(right: Sequence[bool]) -> str:
 
 
 def show_unknown(work: Path) -> None:
-    """How well confidence tells clips of classes that were left out from clips of known classes in
-    groups that were not trained on, and the confidence that keeps 90 % of the latter."""
+    """How well confidence tells real clips of classes that were left out from those of known classes
+    in groups that were not trained on, and the confidence that keeps 90 % of the latter."""
     with (work / "starter.csv").open(encoding="utf-8") as file:
-        clips = {row["path"]: row["label"] for row in csv.DictReader(file)}
+        clips = {row["path"]: row["label"] for row in csv.DictReader(file) if _is_real(row)}
     known, unknown = [], []
     for number, left_out in enumerate(LEFT_OUT, 1):
         run = work / f"without-{number}"
         if not run.is_dir():  # not trained
             continue
         with (run / "split.csv").open(encoding="utf-8") as file:
-            held = sorted({row["path"] for row in csv.DictReader(file) if row["split"] == "val"})
+            rows = [row for row in csv.DictReader(file) if _is_real(row) and row["split"] == "val"]
+        held = sorted({row["path"] for row in rows})
         away = sorted(path for path, label in clips.items() if label in left_out)
         labeller = load_labeller(str(run))
         sure = [
