@@ -166,8 +166,8 @@ def _share(right: Sequence[bool]) -> str:
 
 
 def show_unknown(work: Path) -> None:
-    """How well confidence tells real clips of classes that were left out from those of known classes
-    in groups that were not trained on, and the confidence that keeps 90 % of the latter."""
+    """How well confidence tells real clips of classes that were left out from those of known
+    classes in groups that were not trained on, and the confidence that keeps 90 % of the latter."""
     with (work / "starter.csv").open(encoding="utf-8") as file:
         clips = {row["path"]: row["label"] for row in csv.DictReader(file) if _is_real(row)}
     known, unknown = [], []
