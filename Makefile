@@ -1,6 +1,6 @@
 PYTHON ?= .venv/bin/python
 
-.PHONY: test lint slow fuzz bench newest oldest help clips
+.PHONY: field test lint slow fuzz bench newest oldest help clips
 
 test: lint
 	$(PYTHON) -m pytest
@@ -34,6 +34,10 @@ oldest:
 	.venv-oldest/bin/python -m pytest -W ignore::DeprecationWarning
 
 # The golden files of the help texts, after a change of options.
+# Failures that people reported, each with two more of its kind.
+field:
+	$(PYTHON) -m pytest -m field
+
 help:
 	$(PYTHON) tests/update_help.py
 
