@@ -51,7 +51,7 @@ def _data(name: str, rows: list[Prediction], *, excel_safe: bool = False) -> byt
 
 
 def _by_csv(data: bytes) -> list[dict[str, Any]]:
-    return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
 
 
 def _by_pandas(data: bytes) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def test_b2_28_excel_safe_texts_run_nothing_and_can_be_undone(name: str, read: A
 def test_b2_28_excel_safe_changes_only_what_needs_it() -> None:
     rows = [_row(name) for name in HARMLESS]
     rows.append(Prediction("bad.mp4", Status.FAILED, reason="not_video", detail="bad.mp4: cut"))
-    assert _data("csv", rows, excel_safe=True) == _data("csv", rows)
+    assert _data("csv", rows, excel_safe=True) == b"\xef\xbb\xbf" + _data("csv", rows)
 
 
 def test_b2_28_excel_safe_is_for_csv_alone() -> None:

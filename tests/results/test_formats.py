@@ -459,3 +459,37 @@ def test_cells_beyond_the_last_column_are_left_out(tmp_path: Path) -> None:
         (tmp_path / "x.csv").write_text(text)
         rows = read_labels(tmp_path / "x.csv").rows
         assert [(row["path"], row["label"]) for row in rows] == [("a", "b"), ("c", "d")]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("name", ["gehör.mp4", "'zitat'.mp4", "=größe.mp4", "''.mp4"])
+def test_a_csv_for_excel_says_that_it_is_utf_8_and_is_read_back(name: str, tmp_path: Path) -> None:
+    """Field 16: `--excel-safe` without a mark became `gehÃ¶r.mp4` after a double click."""
+    from vidlabel.datasets.table import read_table
+
+    row = Prediction(name, Status.OK, "hören", 0.5, (("hören", 0.5),), model="m")
+    for suffix, info in (("safe", replace(RUN, excel_safe=True)), ("exact", RUN)):
+        write_table([row], tmp_path / f"{suffix}.csv", "csv", info)
+    data = (tmp_path / "safe.csv").read_bytes()
+    assert data.startswith(b"\xef\xbb\xbfpath,")
+    assert data.count(b"\xef\xbb\xbf") == 1
+    assert not (tmp_path / "exact.csv").read_bytes().startswith(b"\xef")
+    assert read_labels(tmp_path / "safe.csv") == read_labels(tmp_path / "exact.csv")
+    found = [(each.path, each.label) for each in read_table(tmp_path / "safe.csv")]
+    assert found == [(str(tmp_path / name), "hören")], "as data to train on too"
+
+
+@pytest.mark.field
+def test_only_a_table_for_excel_loses_apostrophes(tmp_path: Path) -> None:
+    """Field 16: with the mark, or where all formulas have one; never a text that needs none."""
+    for number, (data, path) in enumerate([
+        (b"path,label\n'a.mp4,b\n", "'a.mp4"),
+        (b"\xef\xbb\xbfpath,label\n'a.mp4,b\n", "'a.mp4"),  # saved by a spreadsheet
+        (b"path,label\n''a.mp4,b\n", "''a.mp4"),
+        (b"\xef\xbb\xbfpath,label\n''a.mp4,b\n", "'a.mp4"),
+        (b"path,label\n'=a.mp4,b\n", "=a.mp4"),  # by vidlabel 0.1.0
+        (b"path,label\n'=a.mp4,-b\n", "'=a.mp4"),
+    ]):  # fmt: skip
+        table = tmp_path / f"{number}.csv"
+        table.write_bytes(data)
+        assert read_labels(table).rows[0]["path"] == path, data

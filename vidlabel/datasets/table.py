@@ -52,9 +52,14 @@ def read_table(table: Path) -> list[Sample]:
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows that are not empty, each with the number of the line that it ends in."""
+    from vidlabel.results.tables import is_excel_safe  # pandas and pyarrow, only when needed
+
     rows, columns = _read_values(table)
     names = [name.strip().lower() for name in rows[0][:columns]] if rows else []
     _check_columns(table, names)
+    texts = [row[k] for row in rows[1:] for k in (names.index("path"), names.index("label"))]
+    if is_excel_safe(table, texts):
+        rows = [[value.removeprefix("'") for value in row] for row in rows]
     line = 0
     for number, values in enumerate(rows):
         line += 1 + sum(len(_LINE_BREAK.findall(value)) for value in values)

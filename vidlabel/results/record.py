@@ -23,7 +23,8 @@ class TableInfo:
     version: str = __version__
     """Of vidlabel."""
     excel_safe: bool = False
-    """Whether texts in CSV that a spreadsheet would run as a formula get a leading `'`."""
+    """Whether CSV has a UTF-8 mark, and texts in it that a spreadsheet would run as a formula get a
+    leading `'`."""
 
 
 class Top(TypedDict):

@@ -8,7 +8,8 @@ the table with `pandas.read_csv(path, keep_default_na=False)`, or pandas makes i
 also be called `=cmd|...`, and a spreadsheet runs a cell that starts so. Texts are exact all the
 same, for programs; with `TableInfo.excel_safe` a text that starts as in `FORMULA_STARTS` gets a `'`
 before it, and so does one that starts with `'`, so that `text.removeprefix("'")` is the exact
-inverse. Numbers stay.
+inverse. Numbers stay. Such a file begins with a UTF-8 mark, or Excel, opening it by a double click,
+takes its bytes for the machine's old encoding.
 
 JSON is one object, `{"vidlabel": version, "model": name, "videos": [records]}`; JSON Lines has one
 record a line. Parquet has the same fields, typed.
@@ -16,6 +17,7 @@ record a line. Parquet has the same fields, typed.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -141,7 +143,8 @@ def write_rows(
 
 
 def _csv(groups: _Groups, info: TableInfo) -> Iterator[str]:
-    yield _csv_lines(_flat([], info.top_k), info, header=True)
+    mark = codecs.BOM_UTF8.decode() if info.excel_safe else ""
+    yield mark + _csv_lines(_flat([], info.top_k), info, header=True)
     for group in groups:
         yield _csv_lines(_flat(group, info.top_k), info, header=False)
 
@@ -269,13 +272,27 @@ def _from_csv(table: Path) -> tuple[list[Record], Iterable[str]]:
     missing = {"path", "label"} - set(frame.columns)
     if missing:
         raise UsageError(f"{table}: no column {' and '.join(sorted(missing))}")
-    # `excel_safe` leaves no text that starts a formula without a ' before it.
-    texts = [*frame["path"], *frame["label"]]
-    quoted = any(text.startswith("'") and text[1:].startswith(FORMULA_STARTS) for text in texts)
-    if quoted and not any(text.startswith(FORMULA_STARTS) for text in texts):
+    if is_excel_safe(table, [*frame["path"], *frame["label"]]):
         frame = frame.map(lambda text: text.removeprefix("'"))
     rows = frame.to_dict("records")
     return [_csv_record(row, f"{table}: row {i}") for i, row in enumerate(rows, 1)], ()
+
+
+def is_excel_safe(table: Path, texts: Iterable[str]) -> bool:
+    """Whether a CSV file with these texts was written with `TableInfo.excel_safe`: each text that
+    starts like a formula, or with `'`, has a `'` before it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with table.open("rb") as file:
+        marked = file.read(3) == codecs.BOM_UTF8
+    found = [text for text in texts if text.startswith(("'", *FORMULA_STARTS))]
+    # Without the mark, which vidlabel 0.1.0 did not write, a text that starts with '' may be exact.
+    sure = marked or any(text[1:].startswith(FORMULA_STARTS) for text in found)
+    return sure and all(
+        text.startswith("'") and text[1:].startswith(("'", *FORMULA_STARTS)) for text in found
+    )
 
 
 def _csv_record(cells: Mapping[Any, str], where: str) -> Record:
