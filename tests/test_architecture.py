@@ -15,7 +15,7 @@ import vidlabel
 
 PACKAGE = Path(vidlabel.__file__).parent
 
-GROUND = {"console", "device", "errors", "machine", "signals", "specs", "text", "version"}
+GROUND = {"console", "device", "errors", "fonts", "machine", "signals", "specs", "text", "version"}
 """Single modules that every room may import."""
 
 ORDER: list[set[str]] = [

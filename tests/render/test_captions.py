@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import features
 
+from vidlabel import fonts
+from vidlabel.fonts import ELLIPSIS, drawable, fitted, load_font
 from vidlabel.render import captions as caption
-from vidlabel.render import fonts
 from vidlabel.render.captions import COLOURS, Caption, Line, Overlay, caption_of, draw_caption
-from vidlabel.render.fonts import ELLIPSIS, drawable, fitted, load_font
 from vidlabel.specs import Prediction, Status
 
 SIZES = [

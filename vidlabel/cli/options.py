@@ -38,8 +38,8 @@ FORMAT = click.option(
 EXCEL_SAFE = click.option(
     "--excel-safe",
     is_flag=True,
-    help="Write CSV for Excel: with a mark that it is UTF-8, and an apostrophe before texts that it "
-    "would run as a formula.",
+    help="Write CSV for Excel: with a UTF-8 mark, and an apostrophe before texts that it would run "
+    "as a formula.",
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Show neither progress bar nor summary.")
 PROTOCOL = click.option(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from vidlabel.files.write import write_bytes
-from vidlabel.text import safe
+from vidlabel.fonts import distinct, font_file, width_em
 
 BINS = 10
-_LONGEST_NAME = 24
+_NAME_EM = 14.0
+"""Width of a name, in sizes of its font; a longer one loses its middle."""
 _NUMBERS_UP_TO = 25  # classes; with more, numbers in the cells cannot be read
 _DPI = 120
 
@@ -32,18 +35,22 @@ def plot_confusion(
         OutputError: it cannot be written.
     """
     count = len(classes)
-    side = max(4.5, 0.22 * count + 2.5)
+    names = _distinct(classes)
+    size_pt = 8 if count <= 30 else 6
+    longest_em = max(_NAME_EM, *map(width_em, names))  # more only where names are alike
+    side = max(4.5, 0.22 * count + 2.5) + (longest_em - _NAME_EM) * size_pt / 72
     figure = _figure(side + 0.6, side)
     axes = figure.add_subplot()
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [_short(name) for name in classes]
-    size = 8 if count <= 30 else 6
-    axes.set_xticks(range(count), names, rotation=90, fontsize=size)
-    axes.set_yticks(range(count), names, fontsize=size)
+    axes.set_xticks(range(count), names, rotation=90, fontsize=size_pt)
+    axes.set_yticks(range(count), names, fontsize=size_pt)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        _as_it_is(label)
     right, total = int(np.trace(counts)), int(counts.sum())
-    told = f"{_plain(title)}: {right} of {total} right ({right / max(1, total):.1%})"
-    axes.set(xlabel="predicted", ylabel="true", title=told)
+    told = f"{_distinct([title])[0]}: {right} of {total} right ({right / max(1, total):.1%})"
+    axes.set(xlabel="predicted", ylabel="true")
+    _as_it_is(figure.suptitle(told, fontsize=11))
     if count <= _NUMBERS_UP_TO:
         for (i, j), value in np.ndenumerate(counts):
             if value:
@@ -58,7 +65,7 @@ def plot_reliability(
 ) -> None:
     """Reliability diagram: accuracy over confidence of the top class (Guo et al. 2017, figure 1).
 
-    Each name -> (N, K) of `probabilities` is a line, with a histogram of its confidences below.
+    Each name -> (N, K) of `probabilities` is a line, with the videos in each bin counted below.
 
     Raises:
         OutputError: it cannot be written.
@@ -66,19 +73,24 @@ def plot_reliability(
     figure = _figure(5.5, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], "--", color="0.6", label="calibrated")
-    edges = np.linspace(0, 1, BINS + 1)
-    for name, values in probabilities.items():
+    width = 0.8 / BINS / max(1, len(probabilities))  # of a bar
+    for number, (name, values) in enumerate(probabilities.items()):
         confidence = values.max(1)
         right = values.argmax(1) == labels
         place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-        filled = [b for b in range(BINS) if (place == b).any()]
+        filled = np.unique(place)
         x = [float(confidence[place == b].mean()) for b in filled]
         y = [float(right[place == b].mean()) for b in filled]
         (line,) = upper.plot(x, y, "o-", label=name, clip_on=False)
-        lower.hist(confidence, edges, histtype="step", color=line.get_color(), linewidth=1.5)
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right", title=_plain(title))
+        left = (filled + 0.1) / BINS + number * width
+        videos = [int((place == b).sum()) for b in filled]
+        bars = lower.bar(left, videos, width, align="edge", color=line.get_color())
+        lower.bar_label(bars, fontsize=6, rotation=90 if max(videos) > 99 else 0, padding=1)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right", title=_distinct([title])[0])
+    _as_it_is(upper.title)
     upper.legend(loc="upper left")
     lower.set(xlabel="confidence", ylabel="videos")
+    lower.margins(y=0.35)  # room for the counts
     _save(figure, path)
 
 
@@ -109,18 +121,18 @@ def _figure(width_in: float, height_in: float) -> Figure:
     return figure
 
 
-def _short(name: str) -> str:
-    name = _plain(name)
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "\u2026"
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names as they are shown; different ones differ."""
+    return distinct(names, _NAME_EM, bidi=matplotlib.__version_info__ >= (3, 11))
 
 
-def _plain(text: str) -> str:
-    return safe(text).replace("$", r"\$")  # matplotlib reads $...$ as a formula
+def _as_it_is(text: Text) -> None:
+    """Show a text without formulas, in the font that captions would have for it."""
+    font = FontProperties(fname=font_file(text.get_text()), size=text.get_fontsize())
+    text.set(fontproperties=font, parse_math=False)
 
 
 def _save(figure: Figure, path: Path) -> None:
     data = BytesIO()
-    with warnings.catch_warnings():  # names in scripts that the font does not have become boxes
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing", UserWarning)
-        figure.savefig(data, format="png", dpi=_DPI)
+    figure.savefig(data, format="png", dpi=_DPI)
     write_bytes(path, [data.getvalue()])

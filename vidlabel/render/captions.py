@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vidlabel.render.fonts import Font, drawable, fitted, load_font
+from vidlabel.fonts import Font, drawable, fitted, load_font
 from vidlabel.render.layout import STRIP, extended
 from vidlabel.specs import UNCERTAIN, Prediction
 from vidlabel.video.scale import Pixels

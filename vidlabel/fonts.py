@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -31,18 +31,50 @@ _NO_CHARACTER = "\U0010ffff"  # Unicode promises that no font has a glyph for it
 
 def load_font(text: str, size_px: int) -> Font:
     """The first font that has every glyph of the text, or else DejaVu Sans."""
-    name = next((name for name in ("", *OTHERS) if not _missing(text, name)), "")
-    return _open(name, size_px) or ImageFont.load_default(size_px)
+    return _open(_name_for(text), size_px) or ImageFont.load_default(size_px)
 
 
-def drawable(text: str) -> str:
-    """`text` so that one font can draw it: safe, and with `\\uNNNN` for characters no font has."""
+def font_file(text: str) -> str | None:
+    """The file of that font; None if DejaVu Sans is not there."""
+    font = _open(_name_for(text), _TRIED_PX)
+    return None if font is None else str(font.path)
+
+
+def _name_for(text: str) -> str:
+    return next((name for name in ("", *OTHERS) if not _missing(text, name)), "")
+
+
+def distinct(texts: Sequence[str], width_em: float, bidi: bool | None = None) -> list[str]:
+    """Texts to be drawn, `drawable` and `fitted` to a width in sizes of the font; of different ones
+    that would look alike, as much as is needed to tell them apart."""
+    whole = [drawable(text, bidi) for text in texts]
+    widths = [load_font(text, _TRIED_PX).getlength for text in whole]
+    room = [width_em * _TRIED_PX] * len(whole)
+    while True:
+        shown = [fitted(*each) for each in zip(whole, room, widths, strict=True)]
+        of = dict(zip(shown, whole, strict=True))
+        alike = {short for short, text in zip(shown, whole, strict=True) if of[short] != text}
+        if not alike:
+            return shown
+        room = [1.5 * px if short in alike else px for px, short in zip(room, shown, strict=True)]
+
+
+def width_em(text: str) -> float:
+    """Width of a drawn text in sizes of its font."""
+    return load_font(text, _TRIED_PX).getlength(text) / _TRIED_PX
+
+
+def drawable(text: str, bidi: bool | None = None) -> str:
+    """`text` so that one font can draw it: safe, and with `\\uNNNN` for characters no font has.
+
+    `bidi` says whether what draws it orders right-to-left text; None: as Pillow does here.
+    """
     text = safe(text)
     if len(text) > _LONGEST:
         text = text[: _LONGEST // 2] + ELLIPSIS + text[-_LONGEST // 2 :]
     lacking = min((_missing(text, name) for name in ("", *OTHERS)), key=len)
     text = "".join(_escaped(each) if each in lacking else each for each in text)
-    if not features.check("raqm"):  # then Pillow draws characters from left to right
+    if not (features.check("raqm") if bidi is None else bidi):  # else it goes from left to right
         from bidi import get_display  # type: ignore[import-untyped,unused-ignore]
 
         text = get_display(text)
@@ -90,7 +122,9 @@ def _has(name: str, character: str) -> bool:
     font = _open(name, _TRIED_PX)
     if font is None:
         return not name and character.isascii()  # Pillow's own font replaces DejaVu
-    # Pillow cannot list glyphs, but a missing one looks like that of a character no font has.
+    # Pillow cannot list glyphs, but a missing one looks like that of a character no font has; Raqm
+    # would draw a mark of another script on a circle of this font.
+    font = font.font_variant(layout_engine=ImageFont.Layout.BASIC)
     none, mask = font.getmask(_NO_CHARACTER), font.getmask(character)
     return mask.size != none.size or bytes(mask) != bytes(none)
 
