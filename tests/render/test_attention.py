@@ -293,12 +293,37 @@ def test_the_caption_s_label_is_the_one_that_is_drawn(
     assert run(path, "--out", plain)[0] == 0
     assert run(path, "--attention", "--out", out) == (0, f"1 of 1 videos rendered to {out}\n")
     before, after = frames(plain), frames(out)
-    assert after.shape == before.shape
-    changed = np.abs(after.astype(int) - before).mean((0, 3))
+    changed = np.abs(after[:, : before.shape[1]].astype(int) - before).mean((0, 3))
     square = changed[:128, 32:160]  # the caption is on its lower left
     assert square[70:120, 70:120].mean() > 20
     assert square[:56, :].mean() < 4
     assert changed[:60, :28].mean() > 20, "dimmed"
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("size", "more", "unseen"),
+    [((192, 128), [], True), ((128, 128), [], False), ((128, 96), ["--width", 96], True),
+     ((192, 128), ["--flow", "uv", "--max-flow", 3], True)],
+)  # fmt: skip
+def test_colours_are_explained_below(
+    size: tuple[int, int], more: list[object], unseen: bool, run: Run, make_video: MakeVideo,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Field 22: nothing said what the colours of the attention map mean."""
+    path = make_video(draw=bright_right, frames=3, size=size)
+    plain, out = tmp_path / "plain.gif", tmp_path / "out.gif"
+    run(path, *more, "--model", "mine", "--out", plain)
+    run(path, *more, "--attention", "--out", out)
+    before, after = frames(plain)[0], frames(out)[0]
+    legend = after[len(before) :]
+    lines = 2 if unseen else 1
+    assert lines * 15 < len(legend) < lines * 22
+    middle = legend[: len(legend) // lines].astype(int)
+    for colour in INFERNO[1], INFERNO[4], INFERNO[-2]:  # GIFs have few colours
+        assert np.abs(middle - colour).sum(-1).min() < 60
+    assert (middle.min(-1) > 200).any(), "there are words"
+    assert np.ptp(legend[-len(legend) // 2 :].astype(int)) > 100, "also about what was not seen"
 
 
 def test_files_with_and_without_are_not_taken_for_each_other(
@@ -319,7 +344,7 @@ def test_it_is_drawn_over_the_video_and_not_over_its_flow(
     plain, out = tmp_path / "plain.mp4", tmp_path / "out.mp4"
     run(path, "--flow", "wheel", "--model", "mine", "--max-flow", 3, "--out", plain)
     run(path, "--flow", "wheel", "--attention", "--max-flow", 3, "--out", out)
-    changed = np.abs(frames(out).astype(int) - frames(plain)).mean((0, 1, 3))
+    changed = np.abs(frames(out)[:, :128].astype(int) - frames(plain)[:, :128]).mean((0, 1, 3))
     assert changed[:28].mean() > 10
     assert changed[204:].max() < 3
 

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torchvision.utils import flow_to_image
 
 from vidlabel.errors import UsageError
@@ -86,6 +87,24 @@ def test_the_legend_says_the_scale_and_leaves_room(kind: str) -> None:
         assert (panel != other).any(), "another scale must look different"
     for panel in FlowView(kind, 2.0, 24, 32).panels(uniform(0, 0, 24, 32)):
         assert (panel == panel[-1, 0]).all(), "too small for a legend"
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("kind", "bound_px", "words"),
+    [("wheel", 2.0, "2 px/frame"), ("wheel", 0.35, "0.35 px/frame"),
+     ("uv", 12.0, "\N{PLUS-MINUS SIGN}12 px/frame")],
+)  # fmt: skip
+def test_the_legend_names_the_unit(kind: str, bound_px: float, words: str) -> None:
+    """Field 22: `px` alone may be per second."""
+    font = ImageFont.load_default(9)
+    left, top, right, bottom = map(round, font.getbbox(words))
+    sheet = Image.new("RGB", (right - left, bottom - top), "white")
+    ImageDraw.Draw(sheet).text((-left, -top), words, fill="black", font=font)
+    written = np.asarray(sheet)
+    for panel in FlowView(kind, bound_px, 160, 200).panels(uniform(0, 0, 160, 200)):
+        found = np.lib.stride_tricks.sliding_window_view(panel, written.shape)
+        assert (found == written).all((-1, -2, -3)).any()
 
 
 def test_the_legend_of_the_wheel_shows_the_directions() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 import torch
 import videos
 from PIL import Image, ImageSequence
+from places import ROOT
 from torch import nn
 
 from vidlabel import __version__
@@ -25,7 +28,8 @@ from vidlabel.files.metadata_tag import read_tag, write_tag
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.predict import labeller as predict
-from vidlabel.render.captions import COLOURS
+from vidlabel.render.album import names_of
+from vidlabel.render.captions import COLOURS, Caption, Line, draw_caption
 from vidlabel.render.layout import STRIP
 from vidlabel.render.stream_bars import Bars, StreamPanel
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings
@@ -518,15 +522,104 @@ def test_a_sheet_has_a_row_for_each_video(
     with Image.open(out) as image:
         assert image.format == "PNG"
         page = np.asarray(image.convert("RGB"))
-    assert page.shape == (5 * 75 + 4 * 4, 160 + 5 * 104, 3)
+    assert page.shape[1:] == (160 + 5 * 104, 3)
+    step = (len(page) + 4) // 5
+    assert 4 + 75 + 12 < step < 4 + 75 + 36, "times are below the frames"
     for row, shown in ((0, [1, 3, 5, 7, 9]), (1, [0, 1, 2, 2, 3]), (2, [0, 2, 4, 5, 7])):
-        top = row * 79
+        top = row * step
         assert has(page[top : top + 75, :160], COLOURS[""])
         stills = [page[top : top + 75, 164 + 104 * n : 264 + 104 * n] for n in range(5)]
         stills = [still[:, 31:69] if row == 2 else still for still in stills]
         assert videos.read_barcodes(stills) == shown
     assert run(root, "--labels", labels, "--sheet", 5, "--out", tmp_path / "out")[0] == 1
     assert (tmp_path / "out" / "sheet.png").is_file()
+
+
+def strip(text: str, width: int) -> np.ndarray:
+    """One line of plain text below a picture, (h, width, 3)."""
+    return draw_caption(Caption((Line(text),)), width, 1, below=True).rgba[..., :3]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("how", "count", "times"),
+    [
+        ({"frames": 10, "fps": 10}, 5, ["0.1 s", "0.3 s", "0.5 s", "0.7 s", "0.9 s"]),
+        ({"frames": 3, "pts_ms": (0, 700, 900)}, 2, ["0.0 s", "0.7 s"]),  # not index over rate
+        ({"frames": 3, "pts_ms": (0, 62_500, 3_723_400)}, 2, ["1:02.5", "1:02.5"]),
+        ({"frames": 3, "pts_ms": (0, 3_723_400, 3_800_000)}, 3, ["0.0 s", "0.0 s", "0.0 s"]),
+        ({"frames": 4, "pts_ms": (0, 3_600_000, 3_723_400, 7_000_000)}, 4,
+         ["0.0 s", "0.0 s", "1:02:03.4", "1:02:03.4"]),
+    ],
+)  # fmt: skip
+def test_a_sheet_says_when_each_frame_is(
+    how: dict[str, object], count: int, times: list[str], run: Run, make_video: MakeVideo,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Field 22: the frames of a sheet had no times."""
+    path, out = make_video(**how), tmp_path / "x.png"
+    labels = table(tmp_path / "l.csv", labelled(path, "hug", 0.5))
+    run(path, "--labels", labels, "--sheet", count, "--width", 100, "--out", out)
+    page = np.asarray(Image.open(out).convert("RGB"))
+    for number, time in enumerate(times):
+        expected = strip(time, 100)
+        left = 164 + 104 * number
+        np.testing.assert_array_equal(page[75 : 75 + len(expected), left : left + 100], expected)
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    "names",
+    [("a.mp4", "b.mp4"), ("walk/001.mp4", "run/001.mp4"), ("train/walk/1.mp4", "val/walk/1.mp4")],
+)
+@pytest.mark.parametrize("kind", ["--grid", "--sheet"])
+def test_each_video_of_an_album_is_named(
+    kind: str, names: tuple[str, str], run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """Field 22: a grid had no file names; where they are equal, they need their folders."""
+    rows = []
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(make_video(draw=plain, frames=2, size=(160, 120)), tmp_path / "in" / name)
+        rows.append(labelled(tmp_path / "in" / name, "hug", 0.5))
+    labels = table(tmp_path / "l.csv", *rows)
+    how, suffix = ("1x2", "gif") if kind == "--grid" else (2, "png")
+    out = tmp_path / f"x.{suffix}"
+    assert run(tmp_path / "in", "--labels", labels, kind, how, "--width", 160, "-o", out)[0] == 0
+    page = frames(out)[0] if suffix == "gif" else np.asarray(Image.open(out).convert("RGB"))
+    parts = np.split(page[:, [*range(160), *range(164, 324)]], 2, axis=1)
+    if suffix == "png":
+        parts = [page[: (len(page) - 4) // 2, :256], page[(len(page) + 4) // 2 :, :256]]
+    for part, name in zip(parts, sorted(names), strict=True):
+        written = strip(name, part.shape[1])
+        places = [
+            np.abs(part[top:][: len(written)].astype(int) - written).mean()
+            for top in range(len(part) - len(written) + 1)
+        ]
+        other = np.abs(written.astype(int) - strip("zzzzz", part.shape[1])).mean()
+        assert min(places) < 0.2 * other, "it is written there"
+
+
+def test_names_of_the_album_are_short_and_differ() -> None:
+    assert names_of(["in/a.mp4", "x/b.mp4"]) == {"in/a.mp4": "a.mp4", "x/b.mp4": "b.mp4"}
+    paths = ["/d/in/x/a.mp4", "/d/in/y/a.mp4", "/d/in/b.mp4"]
+    assert list(names_of(paths).values()) == ["x/a.mp4", "y/a.mp4", "b.mp4"]
+    assert names_of(["a.mp4", "a.mp4"]) == {"a.mp4": "a.mp4"}
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("name", ["wave both hands", "cutting in kitchen", "shake hands"])
+def test_the_picture_in_the_readme_cuts_no_label(name: str) -> None:
+    """Field 22: it said `wave...hands`. The command is in examples/README.md."""
+    told = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    (width,) = map(int, re.findall(r"render examples/clips --grid 3x4 --width (\d+)", told))
+    with Image.open(ROOT / "examples" / "previews.gif") as image:
+        assert image.width == 4 * width + 3 * 4
+    shown = draw_caption(Caption((Line(name, 1.0),)), width, 1, below=True).rgba
+    whole = draw_caption(Caption((Line(name),)), 1000, 1, below=True).rgba
+    columns = np.flatnonzero((whole != whole[0, 0]).any((0, 2)))
+    rows = slice(0, len(whole) - 5)  # above the bar
+    np.testing.assert_array_equal(shown[rows, : columns[-1] + 1], whole[rows, : columns[-1] + 1])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,8 +76,8 @@ def render_album(
     """
     spec = options.spec()
     count = math.ceil(len(items) / album.per_page)
-    names = [target.with_stem(f"{target.stem}-{number + 1}") for number in range(count)]
-    pages = names if count > 1 else [target]
+    numbered = [target.with_stem(f"{target.stem}-{number + 1}") for number in range(count)]
+    pages = numbered if count > 1 else [target]
     make_folder(target.parent)
     with holding(target):
         each = [(item.path, identity(item.path), captions.key(item)) for item in items]
@@ -88,15 +89,17 @@ def render_album(
         tally: Counter[str] = Counter()
         videos = _readable(items, album, captions, options, tally)
         made: list[Path] = []
+        named = names_of([item.path for item in items])
         for page in pages:
             if not (some := list(islice(videos, album.per_page))):
                 break
             remove_leftovers(page)
+            shown = [(named[path], *rest) for path, *rest in some]
             with replacing(page) as part:
                 if album.frames:
-                    write_sheet(part, some, spec)
+                    write_sheet(part, shown, spec)
                 else:
-                    write_grid(part, some, album.columns, spec)
+                    write_grid(part, shown, album.columns, spec)
                 # If a video has failed, it is made again next time.
                 write_tag(part, "" if tally.total() else key)
             made.append(page)
@@ -108,6 +111,17 @@ def render_album(
         parts = [f"{read} of {len(items)} videos in {_range(made)}", *problems(tally)]
         console.note(", ".join(parts))
     return ExitCode.SOME_FAILED if tally.total() else ExitCode.OK
+
+
+def names_of(paths: Sequence[str]) -> dict[str, str]:
+    """What to call each file: its name, or where names are equal, its path in the folder that all
+    share."""
+    names = {path: Path(path).name for path in paths}
+    if len({*names.values()}) == len(names):
+        return names
+    places = {path: Path(os.path.abspath(path)) for path in paths}  # noqa: PTH100
+    root = os.path.commonpath([place.parent for place in places.values()])
+    return {path: str(place.relative_to(root)) for path, place in places.items()}
 
 
 def _readable(

@@ -13,6 +13,7 @@ with at least FEWEST places a side in 9.
 from __future__ import annotations
 
 import copy
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from threading import Lock
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,9 +31,12 @@ from vidlabel.clips.read import crop, cut, read_time_steps
 from vidlabel.clips.sample import clip_times
 from vidlabel.device import device_errors
 from vidlabel.errors import UsageError
+from vidlabel.fonts import fitted, load_font
 from vidlabel.models.base import ClipModel
 from vidlabel.models.checkpoint import Checkpoint
 from vidlabel.models.streams import SideBySide
+from vidlabel.render.captions import READABLE_PX
+from vidlabel.render.layout import STRIP
 from vidlabel.specs import ClipSpec, Limits
 from vidlabel.video.reader import open_video
 from vidlabel.video.scale import Pixels
@@ -186,6 +190,32 @@ class Heat:
                 colour = ramp(strength)
                 done[:, :width] = (1 - alpha) * light * frame + alpha * colour
             yield done
+
+    def legend(self, width: int) -> Pixels:
+        """What the colours mean, to go below a picture: (h, width, 3); without words for which
+        there is no room."""
+        text_px = max(READABLE_PX, width // 40)
+        font = load_font("Hg", text_px)
+        pad, high = text_px // 3, text_px + text_px // 3
+        unseen = self._inside.min() == 0 or self._reach_s < np.inf
+        sheet = Image.new("RGB", (width, (1 + unseen) * high + pad), STRIP)
+        pen = ImageDraw.Draw(sheet)
+        most = math.ceil(font.getlength("most"))
+        for words in ("support for the label: none", "support: none", "none", ""):
+            left, right = pad + math.ceil(font.getlength(words)) + pad, width - 2 * pad - most
+            if right - left >= width // 4:
+                pen.text((pad, high), words, "white", font, anchor="ls")
+                pen.text((right + pad, high), "most", "white", font, anchor="ls")
+                break
+        else:
+            left, right = pad, width - pad
+        shades = np.linspace(0, 1, max(1, right - left), dtype=np.float32)
+        key = ramp(np.tile(shades, (text_px * 2 // 3, 1))).astype(np.uint8)
+        sheet.paste(Image.fromarray(key), (left, high - len(key)))
+        if unseen:
+            words = fitted("dark: not seen by the model", width - 2 * pad, font.getlength)
+            pen.text((pad, 2 * high), words, "white", font, anchor="ls")
+        return np.array(sheet)
 
     def _at(self, time_s: float) -> NDArray[np.uint8] | None:
         """The map (h, w), 0..255, of a moment; None if the model did not see it."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidlabel.fonts import Font, drawable, fitted, load_font
-from vidlabel.render.layout import STRIP, extended
+from vidlabel.render.layout import STRIP, with_strip
 from vidlabel.specs import UNCERTAIN, Prediction
 from vidlabel.video.scale import Pixels
 
@@ -106,11 +106,9 @@ class Overlay:
     def onto(self, picture: Pixels) -> Pixels:
         """A copy of the picture (H, W, 3) with the caption at its bottom left, or below it, then
         (H + h, W, 3)."""
-        height, width = self.rgba.shape[:2]
         if self.below:
-            done = extended(picture, len(picture) + height)
-            done[-height:, :width] = self.rgba[..., :3]
-            return done
+            return with_strip(picture, self.rgba[..., :3])
+        height, width = self.rgba.shape[:2]
         alpha = self.rgba[..., 3:].astype(np.uint16)
         done = picture.copy()
         under = done[-height:, :width]

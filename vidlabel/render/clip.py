@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from threading import Event
@@ -26,6 +27,7 @@ from vidlabel.render.captions import Caption, draw_caption
 from vidlabel.render.flow_panel import FlowPanel
 from vidlabel.render.frames import PreviewFrames
 from vidlabel.render.labels import Captions
+from vidlabel.render.layout import with_strip
 from vidlabel.render.parallel import in_threads, until
 from vidlabel.render.spec import LAYOUT, RenderOptions, RenderSpec
 from vidlabel.render.stream_bars import StreamPanel
@@ -136,14 +138,19 @@ class Renderer:
         if self.spec.flow:
             flow = FlowPanel(frames.pairs, self.spec, self.device)
             pictures, sample = flow.pictures(pictures), flow.sample
+        legend: Pixels | None = None
         if self.attention and caption and caption.label is not None:
             heat = self.attention.look(path, caption.label)
             if heat:
                 pictures = heat.over(pictures, frames.times_s, width)
                 sample = [*heat.over(sample, frames.sample_times_s, width)]
+                legend = heat.legend(width)
         if caption:
             overlay = draw_caption(caption, width, height)
             pictures, sample = map(overlay.onto, pictures), [*map(overlay.onto, sample)]
+        if legend is not None:
+            below = partial(with_strip, strip=legend)
+            pictures, sample = map(below, pictures), [*map(below, sample)]
         if self.panel:
             bars = self.panel.bars(path, self.spec.max_s, sample[0].shape[1])
             pictures = bars.below(pictures, frames.times_s)

@@ -111,15 +111,11 @@ class FlowView:
         if kind not in get_args(FlowKind):
             raise UsageError(f"flow is drawn as {' or '.join(get_args(FlowKind))}, not as {kind}")
         self._kind, self._bound_px = kind, bound_px
-        text_px = int(np.clip(height // 18, 9, 20))
+        size = int(np.clip(height // 18, 9, 20)), height, width
         if kind == "wheel":
-            legends = [_wheel_legend(bound_px, text_px)]
+            self._legends = [_wheel_legend(bound_px, *size)]
         else:
-            legends = [_bar_legend(title, bound_px, text_px) for title in ("across", "down")]
-        self._legends = [
-            legend if 2 * legend.shape[0] <= height and 4 * legend.shape[1] <= 3 * width else None
-            for legend in legends
-        ]
+            self._legends = [_bar_legend(title, bound_px, *size) for title in ("across", "down")]
 
     def panels(self, flow: Flow) -> list[Pixels]:
         """The pictures of one flow: across and down, or both in one."""
@@ -178,34 +174,43 @@ def _wheel() -> NDArray[np.float64]:
     )
 
 
-def _wheel_legend(bound_px: float, text_px: int) -> Pixels:
+def _wheel_legend(bound_px: float, text_px: int, height: int, width: int) -> Pixels | None:
     """The wheel, and below it the length at its rim."""
     radius = 2 * text_px
     steps = np.arange(-radius, radius + 1, dtype=np.float32) * (bound_px / radius)
     flow = np.stack(np.meshgrid(steps, steps, indexing="xy"))
     disc = wheel_colours(flow, bound_px)
     disc[np.hypot(*flow) > bound_px] = 255
-    return _legend(disc, f"{bound_px:g} px", text_px)
+    return _legend(disc, [f"{bound_px:g} px/frame"], text_px, height, width)
 
 
-def _bar_legend(title: str, bound_px: float, text_px: int) -> Pixels:
+def _bar_legend(
+    title: str, bound_px: float, text_px: int, height: int, width: int
+) -> Pixels | None:
     """The colours from -bound_px to bound_px, and below them these values."""
     ramp = np.linspace(-bound_px, bound_px, 8 * text_px, dtype=np.float32)
     bar = diverging_colours(np.tile(ramp, (text_px // 2, 1)), bound_px)
-    return _legend(bar, f"{title} \N{PLUS-MINUS SIGN}{bound_px:g} px", text_px)
+    lines = [title, f"\N{PLUS-MINUS SIGN}{bound_px:g} px/frame"]
+    return _legend(bar, lines, text_px, height, width)
 
 
-def _legend(key: Pixels, text: str, text_px: int) -> Pixels:
-    """A picture over a line of text, on white."""
+def _legend(
+    key: Pixels, lines: Sequence[str], text_px: int, height: int, width: int
+) -> Pixels | None:
+    """A key to colours over lines of text, on white; None if it would cover most of a picture."""
     font = ImageFont.load_default(text_px)
-    left, top, right, bottom = (round(value) for value in font.getbbox(text))
+    boxes = [tuple(map(round, font.getbbox(line))) for line in lines]
     margin = text_px // 3
-    width = max(key.shape[1], right - left) + 2 * margin
-    height = key.shape[0] + bottom - top + 3 * margin
-    sheet = Image.new("RGB", (width, height), "white")
-    sheet.paste(Image.fromarray(key), ((width - key.shape[1]) // 2, margin))
-    place = ((width - right - left) // 2, key.shape[0] + 2 * margin - top)
-    ImageDraw.Draw(sheet).text(place, text, fill="black", font=font)
+    wide = max(key.shape[1], *(right - left for left, _, right, _ in boxes)) + 2 * margin
+    high = key.shape[0] + sum(bottom - top + margin for _, top, _, bottom in boxes) + 2 * margin
+    if 2 * high > height or 4 * wide > 3 * width:
+        return None
+    sheet = Image.new("RGB", (wide, high), "white")
+    sheet.paste(Image.fromarray(key), ((wide - key.shape[1]) // 2, margin))
+    pen, y = ImageDraw.Draw(sheet), key.shape[0] + 2 * margin
+    for line, (left, top, right, bottom) in zip(lines, boxes, strict=True):
+        pen.text(((wide - right - left) // 2, y - top), line, fill="black", font=font)
+        y += bottom - top + margin
     return np.array(sheet)
 
 

@@ -38,6 +38,13 @@ def extended(picture: Pixels, height: int) -> Pixels:
     return np.vstack([picture, strip])
 
 
+def with_strip(picture: Pixels, strip: Pixels) -> Pixels:
+    """A picture with a strip, which is not wider, below it."""
+    done = extended(picture, len(picture) + len(strip))
+    done[len(picture) :, : strip.shape[1]] = strip
+    return done
+
+
 def letterboxed(picture: Pixels, width: int, height: int) -> Pixels:
     """A picture scaled to fit this size, in the middle of black."""
     high, wide = picture.shape[:2]

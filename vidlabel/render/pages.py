@@ -35,7 +35,7 @@ def write_grid(
     """Write a GIF or MP4 in which all videos play at their own speed, the shorter ones repeatedly.
 
     Args:
-        videos: path, caption and frames of each video; all frames have the same width.
+        videos: name, caption and frames of each video; all frames have the same width.
         columns: number of videos in a row.
 
     Raises:
@@ -85,14 +85,19 @@ def _cells(videos: Sequence[tuple[str, Caption, PreviewFrames]]) -> list[_Cell]:
     shapes = [frames.pairs[0][0].shape for *_, frames in videos]
     width = max(shape[1] for shape in shapes)
     height = round(median(shape[0] for shape in shapes))
-    overlays = [draw_caption(caption, width, height) for _, caption, _ in videos]
+    captions = [_with_name(caption, name) for name, caption, _ in videos]
+    overlays = [draw_caption(caption, width, height) for caption in captions]
     if any(overlay.below for overlay in overlays):
-        overlays = [draw_caption(caption, width, height, below=True) for _, caption, _ in videos]
+        overlays = [draw_caption(caption, width, height, below=True) for caption in captions]
     strip = max(overlay.below * len(overlay.rgba) for overlay in overlays)
     return [
         _Cell(frames, overlay, width, height, strip)
         for (*_, frames), overlay in zip(videos, overlays, strict=True)
     ]
+
+
+def _with_name(caption: Caption, name: str) -> Caption:
+    return replace(caption, lines=(*caption.lines, Line(name)))
 
 
 def _tiled(cells: Sequence[Pixels], columns: int) -> Pixels:
@@ -126,14 +131,25 @@ def read_stills(item: VideoItem, count: int, spec: RenderSpec) -> DecodedFrames:
 def write_sheet(
     path: Path, videos: Sequence[tuple[str, Caption, DecodedFrames]], spec: RenderSpec
 ) -> None:
-    """Write a .png with a row for each video: its caption and file name, then its frames."""
+    """Write a .png with a row for each video: its caption and name, then its frames, and below each
+    of them its true time in the video."""
     text_width = round(1.6 * _size_px(spec)[0])
     rows = []
     for name, caption, stills in videos:
-        lines = (*caption.lines, Line(Path(name).name))
-        text = draw_caption(Caption(lines, caption.verdict), text_width, 1, below=True)
-        rows.append(side_by_side([text.rgba[..., :3], *stills.pixels]))
+        text = draw_caption(_with_name(caption, name), text_width, 1, below=True)
+        shown = zip(stills.pixels, stills.times_s.tolist(), strict=True)
+        rows.append(side_by_side([text.rgba[..., :3], *(_timed(*each) for each in shown)]))
     iio.imwrite(path, stacked(rows), plugin="pillow", extension=".png")
+
+
+def _timed(frame: Pixels, time_s: float) -> Pixels:
+    minutes, seconds = divmod(round(time_s, 1), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    if hours:
+        clock = f"{hours}:{minutes:02}:{seconds:04.1f}"
+    else:
+        clock = f"{minutes}:{seconds:04.1f}" if minutes else f"{seconds:.1f} s"
+    return draw_caption(Caption((Line(clock),)), frame.shape[1], 1, below=True).onto(frame)
 
 
 def _size_px(spec: RenderSpec) -> tuple[int, int]:

@@ -28,7 +28,7 @@ MAX_FPS = 300
 SHEET_ROWS = 50
 """Videos on one sheet; more videos need several sheets."""
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when a change of vidlabel draws the same previews differently, so that old ones are made
 again."""
 
