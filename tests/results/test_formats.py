@@ -489,6 +489,7 @@ def test_only_a_table_for_excel_loses_apostrophes(tmp_path: Path) -> None:
         (b"\xef\xbb\xbfpath,label\n''a.mp4,b\n", "'a.mp4"),
         (b"path,label\n'=a.mp4,b\n", "=a.mp4"),  # by vidlabel 0.1.0
         (b"path,label\n'=a.mp4,-b\n", "'=a.mp4"),
+        (b"path,label\n'=\xff.mp4,b\n", "=\udcff.mp4"),
     ]):  # fmt: skip
         table = tmp_path / f"{number}.csv"
         table.write_bytes(data)

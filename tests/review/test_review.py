@@ -682,6 +682,198 @@ def test_corrections_are_a_table_to_train_on(shown: Page) -> None:
     assert lines[5]["label"] == "class_05"
 
 
+# --- what people stumbled over --------------------------------------------------------------------
+
+
+def marks(shown: Page, i: int) -> list[str]:
+    """The kinds of the marks on card `i`."""
+    return shown.js(
+        "return [...document.querySelectorAll(`.card[data-i='${arguments[0]}'] .mark`)]"
+        ".map(e => e.className.split(' ')[1])", i,
+    )  # fmt: skip
+
+
+@pytest.mark.field
+def test_right_and_wrong_follow_corrections(shown: Page) -> None:
+    """Field 22: a red cross stayed after the right correction. Here class_03 is always right."""
+    assert marks(shown, 1) == ["wrong"]
+    shown.type("j", "3")
+    assert marks(shown, 1) == ["right", "changed"]
+    assert marks(shown, 3) == ["right"]
+    shown.type("j", "2")
+    assert marks(shown, 3) == ["wrong", "changed"], "a wrong correction too"
+    for key, count in (("right", 100), ("wrong", 1899)):
+        shown.set("truth", key)
+        assert shown.text("found") == f"{count} of {COUNT} shown", "filters as well"
+    shown.set("truth", "")
+    shown.type("u", "u")
+    assert [marks(shown, i) for i in (1, 3)] == [["wrong"], ["right"]]
+    shown.click(".card[data-i='9']")  # it failed
+    assert marks(shown, 9) == []
+    shown.type("t")
+    assert marks(shown, 9) == ["right", "changed"]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("open_summary", [False, True])
+def test_the_header_leaves_room(open_summary: bool, shown: Page) -> None:
+    """Field 22: it took 400 of 900 px, and its list of classes was cut within a row."""
+    top = "return document.getElementById('grid').getBoundingClientRect().top"
+    assert shown.js(top) < 200
+    if open_summary:
+        shown.click("#summary summary")
+    rows = (
+        "return [...document.querySelectorAll('#bars li')].filter(e => e.checkVisibility())"
+        ".map(e => e.getBoundingClientRect().bottom)"
+    )
+    assert len(shown.js(rows)) == (8 if open_summary else 0)
+    if open_summary:
+        shown.click("#all-classes")
+        bottoms = shown.js(rows)
+        assert len(bottoms) == 20
+        end = shown.js("return document.getElementById('bars').getBoundingClientRect().bottom")
+        assert max(bottoms) <= end, "none is cut"
+
+
+@pytest.fixture
+def small(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """A page of the rows given."""
+    opened: list[Page] = []
+
+    def make(*rows: Prediction) -> Page:
+        path = tmp_path / "small.html"
+        names = sorted({label for row in rows for label, _ in row.top})
+        path.write_text(page("small.csv", "small", names, page_rows(rows)), encoding="utf-8")
+        opened.append(Page(chromium, path))
+        return opened[-1]
+
+    yield make
+    opened[-1].js("localStorage.clear()")
+    assert chromium.get_log("browser") == []
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (["d/walk/1.mp4", "d/run/1.mp4"], ["walk/1.mp4", "run/1.mp4"]),
+        (["/d/clips/1.mp4", "/d/clips/2.mp4"], ["clips/1.mp4", "clips/2.mp4"]),
+        (["d/train/walk/1.mp4", "d/val/walk/1.mp4"], ["train/walk/1.mp4", "val/walk/1.mp4"]),
+        (["d/walk/1.mp4", "d/walker/1.mp4", "d/1.mp4"], ["walk/1.mp4", "walker/1.mp4", "d/1.mp4"]),
+        (["1.mp4"], ["1.mp4"]),
+    ],
+)
+def test_a_card_names_the_folder(
+    paths: list[str], told: list[str], small: Callable[..., Page]
+) -> None:
+    """Field 22: all clips of a set were `001.mp4`."""
+    shown = small(*(labelled(path, ("walk", 0.5)) for path in paths))
+    files = "return [...document.querySelectorAll('.card .file')].map(e => e.textContent)"
+    assert shown.js(files) == told
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_page_of_few_videos_is_filled(count: int, small: Callable[..., Page]) -> None:
+    """Field 22: a page of one video was mostly empty."""
+    shown = small(*(labelled(f"{i}.mp4", ("walk", 0.5)) for i in range(count)))
+    left, right, width, media = shown.js(
+        "const [a, b] = ['list', 'detail'].map(e => document.querySelector('.' + e)"
+        ".getBoundingClientRect()); const m = document.querySelector('#detail .media');"
+        "return [a.width, b.width, innerWidth, m.offsetWidth]"
+    )
+    assert left + right > 0.93 * width
+    assert left < 0.25 * width, "one column of cards"
+    assert media > 0.4 * width
+
+
+@pytest.mark.field
+def test_names_are_never_cut(small: Callable[..., Page]) -> None:
+    """Field 15: names that differ at their end looked alike on cards and in the summary."""
+    stem = "playing_guitar_on_stage_with_a_very_"
+    rows = [labelled(f"{stem * 2}{n}.mp4", (f"{stem}{n}", 0.9)) for n in ("long", "loud", "low")]
+    shown = small(*rows)
+    shown.click("#summary summary")
+    shown.type("2")
+    cut = shown.js(
+        "return [...document.querySelectorAll('.card *, #bars *, #detail *')].filter(e =>"
+        " e.childElementCount === 0 && e.textContent.includes('very') && !e.closest('svg') &&"
+        " (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflow !== 'visible' ||"
+        " getComputedStyle(e).textOverflow === 'ellipsis')).map(e => e.outerHTML)"
+    )
+    assert cut == []
+
+
+@pytest.mark.field
+def test_a_clip_can_be_excluded(shown: Page, big: Path) -> None:
+    """Field 22: a clip that shows none of the classes could not be left out of the table."""
+    shown.type("d", "2", "j")
+    assert marks(shown, 0) == ["excluded"]
+    assert shown.text("reviewed") == "2 reviewed, 1 changed, 1 excluded"
+    shown.click(".card[data-i='5']")
+    shown.click(".choices li:last-child button")
+    shown.set("review", "excluded")
+    assert shown.names == [EVIL, "video_0005.mp4"]
+    shown.set("review", "")
+    assert [s.path for s in read_table(saved(shown, "done", "given"))] == [
+        str(shown.driver.downloads / NAMES[1])
+    ]
+    with saved(shown, "all", "given").open(encoding="utf-8", errors="replace", newline="") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert len(paths) == COUNT - 3, "one has failed"
+    assert EVIL not in paths
+    time.sleep(0.5)  # as in test_corrections_outlive_a_reload
+    shown.load(big)
+    assert shown.text("reviewed") == "3 reviewed, 1 changed, 2 excluded"
+    shown.type("x")
+    assert marks(shown, 0) == ["wrong"]
+    shown.type("u")
+    assert marks(shown, 0) == ["excluded"]
+
+
+@pytest.mark.field
+def test_several_clips_at_once(shown: Page) -> None:
+    """Field 22: each clip had to be corrected by itself."""
+    from selenium.webdriver import ActionChains, Keys
+
+    def with_key(key: str, *more: str) -> None:
+        ActionChains(shown.driver).key_down(key).send_keys(*more).key_up(key).perform()
+
+    def labels(*numbers: int) -> list[str]:
+        code = "return document.querySelector(`.card[data-i='${arguments[0]}'] b`).textContent"
+        return [shown.js(code, i) for i in numbers]
+
+    with_key(Keys.SHIFT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert "3 videos selected" in shown.text("detail")
+    shown.type("1")
+    assert labels(0, 1, 2, 3) == ["class_02"] * 3 + ["class_03"], "what the last of them is"
+    assert shown.text("reviewed") == "3 reviewed, 2 changed"
+    shown.type("u")
+    assert labels(0, 1, 2) == ["class_00", "class_01", "class_02"], "one step"
+
+    shown.click(".card[data-i='4'] + .pick")
+    shown.click(".card[data-i='6'] + .pick")
+    shown.type(Keys.ENTER)
+    shown.type("s 17")
+    shown.type(Keys.ENTER)
+    assert labels(4, 5, 6) == ["class_17", "class_05", "class_17"]
+
+    card = [shown.driver.find_element("css selector", f".card[data-i='{i}']") for i in (1, 3)]
+    card[0].click()
+    ActionChains(shown.driver).key_down(Keys.CONTROL).click(card[1]).key_up(Keys.CONTROL).perform()
+    shown.type("d")
+    assert [marks(shown, i)[-1] for i in (1, 2, 3)] == ["excluded", "wrong", "excluded"]
+
+    shown.set("search", "class_07", "input")
+    shown.type("a", "c")
+    assert shown.text("reviewed") == "104 reviewed, 2 changed, 2 excluded"
+    shown.set("search", "", "input")
+    shown.type("s", "j")
+    assert "selected" not in shown.text("detail"), "moving on ends a selection"
+    shown.type("s", Keys.ESCAPE)
+    assert "selected" not in shown.text("detail")
+
+
 CONTRAST = """
 const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
 function rgba(colour) {

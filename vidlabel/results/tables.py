@@ -272,9 +272,9 @@ def _from_csv(table: Path) -> tuple[list[Record], Iterable[str]]:
     missing = {"path", "label"} - set(frame.columns)
     if missing:
         raise UsageError(f"{table}: no column {' and '.join(sorted(missing))}")
-    if is_excel_safe(table, [*frame["path"], *frame["label"]]):
-        frame = frame.map(lambda text: text.removeprefix("'"))
     rows = frame.to_dict("records")
+    if is_excel_safe(table, [*frame["path"], *frame["label"]]):
+        rows = [{name: text.removeprefix("'") for name, text in row.items()} for row in rows]
     return [_csv_record(row, f"{table}: row {i}") for i, row in enumerate(rows, 1)], ()
 
 

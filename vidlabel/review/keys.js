@@ -57,31 +57,48 @@ function redraw(numbers) {
 }
 
 function count() {
-  const changed = rows.filter(isChanged).length;
-  $("reviewed").textContent = decisions.size ? `${decisions.size} reviewed, ${changed} changed` : "Nothing reviewed yet";
+  const [changed, excluded] = [isChanged, isExcluded].map((is) => rows.filter(is).length);
+  const told = `${decisions.size} reviewed, ${changed} changed${excluded ? `, ${excluded} excluded` : ""}`;
+  $("reviewed").textContent = decisions.size ? told : "Nothing reviewed yet";
   $("undo").disabled = !history.length;
   fillClasses();
 }
 
+/** Decide about rows: a class for each, null to exclude it, undefined for nothing. */
+function decideAll(steps, words) {
+  if (!steps.length) return;
+  const several = selected.size > 0;
+  decide(steps);
+  const numbers = [...selected, ...steps.map(([i]) => i)];
+  selected.clear();
+  redraw(numbers);
+  const who = steps.length > 1 ? `${steps.length} videos` : rows[steps[0][0]].name;
+  say(kept ? `${who}: ${words}` : `${who}: ${words}. This browser keeps nothing over a reload: save before you leave.`);
+  if (!several && steps[0][1] !== undefined && preferences.advance && !narrow.matches) move(1);
+}
+
 function take(label) {
-  const row = rows[chosen];
-  decide([[row.i, label]]);
-  redraw([row.i]);
-  const what = isChanged(row) ? `${row.name}: ${label}` : `${row.name}: ${label}, confirmed`;
-  say(kept ? what : `${what}. This browser keeps nothing over a reload: save before you leave.`);
-  if (preferences.advance && !narrow.matches) move(1);
+  const found = targets();
+  const same = found.every((row) => row.label === label);
+  decideAll(found.map((row) => [row.i, label]), same ? `${label}, confirmed` : label);
 }
 
 function takeTruth() {
-  if (rows[chosen].truth) take(rows[chosen].truth);
+  const found = targets().filter((row) => row.truth);
+  decideAll(found.map((row) => [row.i, row.truth]), found.length > 1 ? "their known classes" : found[0]?.truth);
+}
+
+function confirmLabels() {
+  const found = targets().filter((row) => isDone(row) ? !isExcluded(row) : isLabelled(row));
+  decideAll(found.map((row) => [row.i, labelOf(row)]), "confirmed");
+}
+
+function exclude() {
+  decideAll(targets().map((row) => [row.i, null]), "excluded");
 }
 
 function takeBack() {
-  const row = rows[chosen];
-  if (!isDone(row)) return;
-  decide([[row.i, undefined]]);
-  redraw([row.i]);
-  say(`${row.name}: as labelled`);
+  decideAll(targets().filter(isDone).map((row) => [row.i, undefined]), "as labelled");
 }
 
 function undo() {
@@ -111,7 +128,7 @@ let offered = []; // names in the list of classes; the last may be new
 let marked = 0; // which of them Enter takes
 
 function openClasses() {
-  if (chosen < 0) return;
+  if (!targets().length) return;
   $("class-search").value = "";
   offerClasses();
   $("classes").showModal();
@@ -193,7 +210,8 @@ const STEPS = {
   PageDown: () => 3 * columns(), PageUp: () => -3 * columns(),
 };
 const ACTIONS = {
-  u: undo, x: takeBack, t: takeTruth, e: openSave,
+  u: undo, x: takeBack, t: takeTruth, c: confirmLabels, d: exclude, e: openSave,
+  a: selectAll, s: () => setSelected([chosen], !selected.has(chosen)),
   "/": () => $("search").focus(), "?": () => $("keys").showModal(),
 };
 
@@ -206,8 +224,8 @@ function key(event) {
   if (plain && !preferences.letters) return;
   const among = at === document.body || at.closest("#grid");
   const row = rows[chosen];
-  if (event.key in STEPS && (among || plain)) move(STEPS[event.key]());
-  else if (Object.hasOwn(ACTIONS, event.key) && (row || !"xt".includes(event.key))) ACTIONS[event.key]();
+  if (Object.hasOwn(STEPS, event.key) && (among || plain)) move(STEPS[event.key](), event.shiftKey);
+  else if (Object.hasOwn(ACTIONS, event.key) && (row || !"s".includes(event.key))) ACTIONS[event.key]();
   else if (/^[1-9]$/.test(event.key) && row?.choices[event.key - 1]) take(row.choices[event.key - 1]);
   else if (event.key === "Enter" && among && row) openClasses();
   else return;
@@ -215,7 +233,8 @@ function key(event) {
 }
 
 function escape(at) {
-  if (at.closest(".bar") || at.closest("#detail")) cards.get(chosen)?.focus();
+  if (selected.size) clearSelection();
+  else if (at.closest(".bar") || at.closest("#detail")) cards.get(chosen)?.focus();
   else if (narrow.matches && chosen >= 0) closeDetail();
 }
 
@@ -234,6 +253,10 @@ $("bars")?.addEventListener("click", ({ target }) => {
   if (!bar) return;
   $("class").value = filter.label === bar.dataset.label ? "" : bar.dataset.label;
   refilter();
+});
+$("all-classes")?.addEventListener("click", () => {
+  $("bars").classList.add("all");
+  $("all-classes").remove();
 });
 $("clear-filters").addEventListener("click", clearFilters);
 $("more").addEventListener("click", () => {
@@ -259,7 +282,14 @@ const grid = $("grid");
 const cardAt = (event) => event.target.closest?.(".card");
 grid.addEventListener("click", (event) => {
   const card = cardAt(event);
-  if (card) choose(Number(card.dataset.i), { scroll: narrow.matches });
+  if (!card) return;
+  const i = Number(card.dataset.i);
+  if (event.shiftKey) selectTo(i);
+  else if (event.ctrlKey || event.metaKey) {
+    if (!selected.size && chosen >= 0) setSelected([chosen], true);
+    setSelected([i], !selected.has(i));
+  } else clearSelection();
+  choose(i, { scroll: narrow.matches });
 });
 for (const [name, on] of [["pointerover", true], ["pointerout", false], ["focusin", true], ["focusout", false]]) {
   grid.addEventListener(name, (event) => {
@@ -282,6 +312,9 @@ addEventListener("beforeunload", (event) => {
 
 restore();
 for (const name of ["advance", "letters"]) $(name).checked = preferences[name];
+$("summary").open = preferences.summary;
+$("summary").addEventListener("toggle", () => prefer("summary", $("summary").open));
+document.body.classList.toggle("few", rows.length <= 3);
 count();
 refilter();
 if (decisions.size) say(`${decisions.size} corrections of an earlier visit are here`);

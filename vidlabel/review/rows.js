@@ -5,9 +5,9 @@ const rows = data.rows;
 const KEPT = `vidlabel-review:${data.digest}`;
 const PREFERRED = "vidlabel-review:preferences";
 
-const decisions = new Map(); // row number -> class, as a person says
+const decisions = new Map(); // row number -> class, as a person says; null excludes the row
 const history = []; // of steps, each a list of [row number, class before or undefined]
-const preferences = { advance: true, letters: true };
+const preferences = { advance: true, letters: true, summary: false };
 
 /** For searching: `jumping jack` finds jumping_jack. */
 const folded = (text) => text.toLowerCase().replaceAll("_", " ");
@@ -24,16 +24,25 @@ rows.forEach((row, i) => {
   row.folder = row.shown.slice(0, slash + 1);
   row.text = folded([row.shown, row.label, row.truth ?? ""].join("\n"));
 });
+const common = rows.reduce((shared, { folder }) => {
+  let same = 0;
+  while (same < shared.length && shared[same] === folder[same]) same += 1;
+  return shared.slice(0, shared.lastIndexOf("/", same - 1) + 1);
+}, rows[0]?.folder ?? "");
+for (const row of rows) row.place = row.folder.slice(common.length) || row.folder.replace(/^.*\/(?=[^/]+\/$)/, "");
 
 // --- decisions -------------------------------------------------------------------------------
 
 const labelOf = (row) => decisions.get(row.i) ?? row.label;
 const isDone = (row) => decisions.has(row.i);
-const isChanged = (row) => isDone(row) && decisions.get(row.i) !== row.label;
+const isExcluded = (row) => decisions.get(row.i) === null;
+const isChanged = (row) => isDone(row) && !isExcluded(row) && decisions.get(row.i) !== row.label;
+const isLabelled = (row) => row.label && row.status !== "uncertain" && row.status !== "failed";
 
+/** Whether the label, as it is now, is the known class. */
 function verdictOf(row) {
-  if (!row.truth || row.status === "failed" || row.status === "uncertain") return "unknown";
-  return row.truth === row.label ? "right" : "wrong";
+  if (!row.truth || isExcluded(row) || !(isDone(row) || isLabelled(row))) return "unknown";
+  return row.truth === labelOf(row) ? "right" : "wrong";
 }
 
 /** Note steps [row number, class or undefined for none] so that they can be undone as one. */
@@ -74,7 +83,7 @@ function restore() {
   decisions.clear();
   try {
     for (const [i, label] of JSON.parse(localStorage.getItem(KEPT) ?? "[]")) {
-      if (rows[i] && typeof label === "string" && label) decisions.set(i, label);
+      if (rows[i] && (label === null || (typeof label === "string" && label))) decisions.set(i, label);
     }
     const wished = JSON.parse(localStorage.getItem(PREFERRED) ?? "{}");
     for (const key of Object.keys(preferences)) {
@@ -99,7 +108,7 @@ function classCounts() {
   const counts = new Map(data.classes.map((name) => [name, 0]));
   for (const row of rows) {
     const label = labelOf(row);
-    if (label && !(row.status === "uncertain" && !isDone(row))) {
+    if (label && !isExcluded(row) && !(row.status === "uncertain" && !isDone(row))) {
       counts.set(label, (counts.get(label) ?? 0) + 1);
     }
   }
@@ -127,7 +136,7 @@ function select(filter) {
   const all = filter.low <= 0 && filter.high >= 100;
   const fits = (row) =>
     words.every((word) => row.text.includes(word) || folded(labelOf(row)).includes(word)) &&
-    (!filter.label || labelOf(row) === filter.label) &&
+    (!filter.label || (labelOf(row) === filter.label && !isExcluded(row))) &&
     (!filter.status || row.status === filter.status) &&
     (!filter.truth || verdictOf(row) === filter.truth) &&
     (!filter.review || REVIEWS[filter.review](row)) &&
@@ -140,15 +149,16 @@ const REVIEWS = {
   open: (row) => !isDone(row),
   done: isDone,
   changed: isChanged,
-  confirmed: (row) => isDone(row) && !isChanged(row),
+  confirmed: (row) => isDone(row) && !isChanged(row) && !isExcluded(row),
+  excluded: isExcluded,
 };
 
 // --- the table to save -----------------------------------------------------------------------
 
 const SAVED = {
-  done: isDone,
+  done: (row) => isDone(row) && !isExcluded(row),
   changed: isChanged,
-  all: (row) => isDone(row) || (row.label && row.status !== "uncertain" && row.status !== "failed"),
+  all: (row) => !isExcluded(row) && (isDone(row) || isLabelled(row)),
 };
 
 /** A CSV of `path,label` as parts of a Blob. */

@@ -9,6 +9,7 @@ let list = []; // the rows shown, in order
 let made = 0; // how many of them have a card
 let chosen = -1; // number of the chosen row
 const cards = new Map(); // row number -> its card
+const selected = new Set(); // numbers of the rows that the next choice is for; if none, the chosen one
 
 function element(tag, properties = {}, ...children) {
   const { dataset, ...plain } = properties;
@@ -100,30 +101,43 @@ function cardOf(row) {
     media,
     element("span", { className: "words" }),
   );
-  fill(card, row);
+  const pick = element("input", { type: "checkbox", className: "pick", tabIndex: -1, ariaLabel: `Select ${row.name}` });
+  pick.addEventListener("click", (event) => {
+    if (event.shiftKey) selectTo(row.i);
+    else setSelected([row.i], pick.checked);
+    if (!narrow.matches) choose(row.i, { scroll: false }); // keys are for cards, not for boxes
+  });
   cards.set(row.i, card);
-  return element("li", {}, card);
+  const item = element("li", {}, card, pick);
+  fill(card, row);
+  return item;
 }
 
 /** Write what may change on a card: label, marks. */
 function fill(card, row) {
   const label = labelOf(row);
   const title = element("span", { className: "title" });
-  if (isChanged(row)) {
+  if (isExcluded(row)) {
+    title.append(element("s", { textContent: label }), element("b", { textContent: "excluded" }));
+  } else if (isChanged(row)) {
     if (row.label) title.append(element("s", { textContent: row.label }), hidden(" changed to "));
     title.append(element("b", { textContent: label }));
   } else {
     title.append(element("b", { textContent: label ? label : "no label" }));
   }
   const sure = element("span", { className: "sure", textContent: percent(row.confidence) });
-  const name = element("span", { className: "name", textContent: row.name, title: row.shown });
+  const name = element("span", { className: "name", textContent: row.name });
+  const file = element("span", { className: "file", title: row.shown }, element("span", { className: "folder", textContent: row.place }), name);
   card.querySelector(".words").replaceChildren(
     element("span", { className: "line" }, title, " ", sure),
-    meter(row.confidence), " ", name,
+    meter(row.confidence), " ", file,
     row.part ? element("span", { className: "part", textContent: partOf(row) }) : "",
   );
   card.querySelectorAll(".mark").forEach((mark) => mark.remove());
   card.querySelector(".media").prepend(...marks(row));
+  card.classList.toggle("excluded", isExcluded(row));
+  card.classList.toggle("picked", selected.has(row.i));
+  card.nextSibling.checked = selected.has(row.i);
   card.classList.toggle("chosen", row.i === chosen);
   if (row.i === chosen) card.setAttribute("aria-current", "true");
   else card.removeAttribute("aria-current");
@@ -141,7 +155,8 @@ function marks(row) {
   const verdict = verdictOf(row);
   if (verdict === "right") found.push(mark("right", "check", "right"));
   if (verdict === "wrong") found.push(mark("wrong", "cross", `wrong; it is ${row.truth}`, row.truth));
-  if (isChanged(row)) found.push(mark("changed end", "pen", "changed", "changed"));
+  if (isExcluded(row)) found.push(mark("excluded end", "cross", "excluded", "excluded"));
+  else if (isChanged(row)) found.push(mark("changed end", "pen", "changed", "changed"));
   else if (isDone(row)) found.push(mark("confirmed end", "check", "confirmed", "confirmed"));
   return found;
 }
@@ -154,6 +169,7 @@ function show(found) {
   made = 0;
   chosen = -1;
   cards.clear();
+  selected.clear();
   $("grid").replaceChildren();
   $("nothing").hidden = list.length > 0;
   $("found").textContent = `${list.length} of ${rows.length} shown`;
@@ -192,14 +208,50 @@ function choose(i, { focus = true, scroll = true } = {}) {
   drawDetail();
 }
 
-/** Choose the row so many places on; true if there was one to go to. */
-function move(by) {
+/** Choose the row so many places on; true if there was one to go to. With `extend`, select all
+    between. */
+function move(by, extend = false) {
   if (!list.length) return false;
   const at = list.findIndex((row) => row.i === chosen);
   const to = at < 0 ? 0 : Math.min(Math.max(at + by, 0), list.length - 1);
   while (made <= to) more();
+  if (extend) selectTo(list[to].i);
+  else clearSelection();
   if (to !== at) choose(list[to].i);
   return to !== at;
+}
+
+// --- several at once -------------------------------------------------------------------------
+
+/** Select rows, or take them out of the selection. */
+function setSelected(numbers, on) {
+  for (const i of numbers) {
+    if (on) selected.add(i);
+    else selected.delete(i);
+    if (cards.has(i)) fill(cards.get(i), rows[i]);
+  }
+  drawDetail();
+}
+
+function clearSelection() {
+  if (selected.size) setSelected([...selected], false);
+}
+
+/** Select all from the chosen row to this one. */
+function selectTo(i) {
+  const ends = [chosen, i].map((number) => list.findIndex((row) => row.i === number)).sort((a, b) => a - b);
+  setSelected(list.slice(Math.max(0, ends[0]), ends[1] + 1).map((row) => row.i), true);
+}
+
+/** Select all rows that are shown; if they are, none. */
+function selectAll() {
+  setSelected(list.map((row) => row.i), selected.size < list.length);
+}
+
+/** The rows that the next choice is for. */
+function targets() {
+  if (selected.size) return [...selected].map((i) => rows[i]);
+  return chosen < 0 ? [] : [rows[chosen]];
 }
 
 /** Cards beside each other. */
@@ -210,7 +262,7 @@ function columns() {
 // --- the chosen video ------------------------------------------------------------------------
 
 function drawDetail() {
-  const row = rows[chosen];
+  const row = rows[chosen] ?? rows[[...selected][0]];
   $("detail").hidden = !row;
   document.body.classList.toggle("sheet", Boolean(row));
   if (!row) return $("detail").replaceChildren();
@@ -225,8 +277,20 @@ function drawDetail() {
       element("span", { className: "push" }),
       button("×", "Close", closeDetail, "close"),
     ),
-    media, ...verdict(row), choiceList(row), facts(row),
+    media,
+    element("div", { className: "told" },
+      ...(selected.size ? selection() : verdict(row)), choiceList(row), ...(selected.size ? [] : [facts(row)])),
   );
+}
+
+/** What is said of the rows selected. */
+function selection() {
+  const count = selected.size;
+  return [
+    element("h2", { className: "label", textContent: count === 1 ? "1 video selected" : `${count} videos selected` }),
+    element("p", { className: "state" }, "A choice is for all of them.", button("Clear selection", "Clear the selection", clearSelection, "link")),
+    element("p", { className: "row" }, button("Confirm each label", "Confirm each label as it is", confirmLabels)),
+  ];
 }
 
 /** Without motion until it is asked for. */
@@ -246,6 +310,7 @@ function button(text, label, action, className = "") {
 }
 
 function closeDetail() {
+  clearSelection();
   const card = cards.get(chosen);
   chosen = -1;
   if (card) {
@@ -258,16 +323,17 @@ function closeDetail() {
 /** What is said of the video so far. */
 function verdict(row) {
   const label = labelOf(row);
-  const state = isChanged(row) ? "changed" : isDone(row) ? "confirmed" : "";
+  const state = isExcluded(row) ? "excluded" : isChanged(row) ? "changed" : isDone(row) ? "confirmed" : "";
   const told = {
     changed: row.label ? `changed from ${row.label}` : "labelled by you",
     confirmed: "confirmed",
+    excluded: "excluded: not in the table that is saved",
   }[state] ?? { failed: "failed", partial: "as labelled; the file is damaged", uncertain: "nothing likely enough" }[row.status] ?? "as labelled";
   const heading = element("h2", { className: "label" }, element("bdi", { textContent: label ? label : "No label" }));
   const line = element("p", { className: `state ${state}` }, told);
   if (state) line.append(button("Take back", "Take back what was chosen for this video", takeBack, "link"));
   const known = [];
-  if (row.truth) {
+  if (row.truth && !isExcluded(row)) {
     const right = row.truth === label;
     const judged = isDone(row) || verdictOf(row) !== "unknown" ? (right ? "right" : "wrong") : "";
     known.push(element("p", { className: `truth ${judged}` },
@@ -281,17 +347,22 @@ function verdict(row) {
 
 function choiceList(row) {
   const items = row.choices.slice(0, 9).map((label, k) => {
-    const share = row.top[k]?.[1];
+    const share = selected.size ? null : row.top[k]?.[1]; // of this video alone
     const choice = element("button", { type: "button", className: "choice", title: label },
       element("kbd", { textContent: k + 1 }), element("bdi", { className: "name", textContent: label }),
-      element("span", { className: "sure", textContent: percent(share) }), meter(share));
-    choice.setAttribute("aria-pressed", String(isDone(row) && labelOf(row) === label));
+      element("span", { className: "sure", textContent: percent(share) }), selected.size ? "" : meter(share));
+    choice.setAttribute("aria-pressed", String(decisions.get(row.i) === label && !selected.size));
     choice.addEventListener("click", () => take(label));
     return element("li", {}, choice);
   });
   const other = element("button", { type: "button", className: "choice other" }, element("kbd", { textContent: "↵" }), "Another class…");
   other.addEventListener("click", openClasses);
-  return element("ul", { className: "choices", ariaLabel: "Classes to choose from" }, ...items, element("li", {}, other));
+  const words = selected.size > 1 ? "Exclude these videos" : "Exclude this video";
+  const none = element("button", { type: "button", className: "choice other", title: "Leave it out of the table that is saved" }, element("kbd", { textContent: "d" }), words);
+  none.setAttribute("aria-pressed", String(isExcluded(row) && !selected.size));
+  none.addEventListener("click", exclude);
+  const all = [...items, element("li", {}, other), element("li", {}, none)];
+  return element("ul", { className: "choices", ariaLabel: "Classes to choose from" }, ...all);
 }
 
 function facts(row) {
