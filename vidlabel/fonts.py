@@ -44,12 +44,12 @@ def _name_for(text: str) -> str:
     return next((name for name in ("", *OTHERS) if not _missing(text, name)), "")
 
 
-def distinct(texts: Sequence[str], width_em: float, bidi: bool | None = None) -> list[str]:
+def distinct(texts: Sequence[str], most_em: float, bidi: bool | None = None) -> list[str]:
     """Texts to be drawn, `drawable` and `fitted` to a width in sizes of the font; of different ones
     that would look alike, as much as is needed to tell them apart."""
     whole = [drawable(text, bidi) for text in texts]
     widths = [load_font(text, _TRIED_PX).getlength for text in whole]
-    room = [width_em * _TRIED_PX] * len(whole)
+    room = [most_em * _TRIED_PX] * len(whole)
     while True:
         shown = [fitted(*each) for each in zip(whole, room, widths, strict=True)]
         of = dict(zip(shown, whole, strict=True))

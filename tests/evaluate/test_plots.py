@@ -59,13 +59,8 @@ def font_file(path: Path, text: str) -> Path:
         ("\N{WAVING HAND SIGN}", "\N{CLAPPING HANDS SIGN}"),
     ],
 )
-@pytest.mark.parametrize("with_fonts", [True, False])
-def test_class_names_differ_on_the_matrix(
-    one: str, other: str, with_fonts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_class_names_differ_on_the_matrix(one: str, other: str, tmp_path: Path) -> None:
     """Field 15: names were cut at the end, so that three classes were one, or were boxes."""
-    if not with_fonts:
-        monkeypatch.setattr(fonts, "OTHERS", ())
     first = picture(tmp_path / "a.png", [one, other])
     assert first != picture(tmp_path / "b.png", [other, one])
 
