@@ -151,6 +151,18 @@ def test_tables_as_spreadsheets_save_them(tmp_path: Path) -> None:
         read_table(table)
 
 
+@pytest.mark.field
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-32-le"])
+def test_a_table_in_another_utf_encoding(tmp_path: Path, encoding: str) -> None:
+    """Field 1: a table of true classes in any UTF encoding with a mark; one line without one."""
+    table = tmp_path / "data.csv"
+    table.write_text("\ufeffpath,label\nä.mp4,gehen\n", encoding)
+    assert read_table(table) == [Sample(str(tmp_path / "ä.mp4"), "gehen", "ä")]
+    table.write_text("path,label\nä.mp4,gehen\n", encoding)
+    with pytest.raises(UsageError, match=r"data\.csv: holds NUL .*save it as UTF-8"):
+        read_table(table)
+
+
 def test_values_that_look_like_none_or_numbers_stay_text(tmp_path: Path) -> None:
     table = tmp_path / "data.csv"
     names = ["NA", "nan", "null", "None", "007", "1e5", "True", "N/A"]

@@ -111,6 +111,19 @@ def test_hmdb51_lies_in_many_ways(hmdb51: Path, tmp_path: Path, places: tuple[st
     assert found.official == was.official
 
 
+@pytest.mark.field
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32-be"])
+def test_split_lists_in_another_utf_encoding(hmdb51: Path, tmp_path: Path, encoding: str) -> None:
+    """Field 1: official lists that were edited and saved in UTF-16."""
+    was = HMDB51.read(hmdb51)
+    for path in (tmp_path / "lists").iterdir():
+        path.write_text("\ufeff" + path.read_text(), encoding)
+    assert HMDB51.read(hmdb51) == was
+    path.write_text(path.read_text(encoding).removeprefix("\ufeff"), encoding)
+    with pytest.raises(UsageError, match="save it as UTF-8"):
+        HMDB51.read(hmdb51)
+
+
 def test_lists_can_be_elsewhere_and_hold_all_that_is_needed(hmdb51: Path, tmp_path: Path) -> None:
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "lists").rename(tmp_path / "far" / "away" / "x")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from vidlabel.errors import OutputError, Reason, UsageError, VideoError
-from vidlabel.files.find import check_video_file, find_videos, read_list
+from vidlabel.files.find import check_video_file, find_videos
+from vidlabel.files.text_file import read_list
 from vidlabel.files.write import check_output, replacing, write_bytes
 from vidlabel.text import text_path
 
@@ -175,6 +176,39 @@ def test_read_list() -> None:
     assert read_list(b"a\nb.mp4\0c.mp4\0") == ["a\nb.mp4", "c.mp4"]
     assert [os.fsencode(p) for p in read_list(b"\xff.mp4\n")] == [b"\xff.mp4"]
     assert read_list(b"") == []
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    "data",
+    [
+        "é.mp4\r\nd/b.mp4\r\n".encode("utf-16"),  # as PowerShell's > writes
+        "\ufeffé.mp4\nd/b.mp4\n".encode("utf-16-be"),
+        "\ufeffé.mp4\nd/b.mp4\n".encode("utf-32-le"),
+        "é.mp4\r\nd/b.mp4\r\n".encode("utf-8-sig"),
+        "é.mp4\0d/b.mp4\0".encode("utf-8-sig"),
+        "é.mp4\0d/b.mp4\0".encode(),
+    ],
+)
+def test_a_list_may_have_any_utf_encoding(data: bytes) -> None:
+    """Field 1: UTF-16 was split at its NULs, and a mark lost the first file."""
+    assert read_list(data) == ["é.mp4", "d/b.mp4"]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    "data",
+    [
+        "./\n/\n".encode("utf-16-le"),
+        "./".encode("utf-16-be"),
+        "Видео.mp4\n".encode("utf-16-le"),
+        b"\xff\xfe\x00\xd8",  # half of a surrogate pair
+    ],
+)
+def test_what_may_be_utf16_is_never_split_at_its_nuls(data: bytes) -> None:
+    """Field 1: `.` walked the folder, and `/` the whole disk."""
+    with pytest.raises(UsageError, match=r"^my\.txt: .*save it as UTF-8"):
+        read_list(data, "my.txt")
 
 
 def test_text_path() -> None:

@@ -494,3 +494,18 @@ def test_only_a_table_for_excel_loses_apostrophes(tmp_path: Path) -> None:
         table = tmp_path / f"{number}.csv"
         table.write_bytes(data)
         assert read_labels(table).rows[0]["path"] == path, data
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("name", ["csv", "json", "jsonl"])
+def test_tables_may_have_any_utf_encoding(tmp_path: Path, name: str, encoding: str) -> None:
+    """Field 1: a table that an editor has saved in UTF-16."""
+    table = tmp_path / f"labels.{name}"
+    write_table([replace(OK, path="clips/é.mp4")], table, name, RUN)
+    before = read_labels(table).rows
+    table.write_text(table.read_text(encoding="utf-8"), encoding=encoding)
+    assert read_labels(table).rows == before
+    table.write_bytes(table.read_bytes()[4:].decode("utf-8", "replace").encode("utf-16-le"))
+    with pytest.raises(UsageError, match="save it as UTF-8"):
+        read_labels(table)

@@ -204,6 +204,18 @@ def test_a_file_may_begin_with_the_mark_of_some_editors(toml: Callable[[str], Pa
     assert read_config(toml("\ufeffepochs = 7\n")) == {"epochs": 7}
 
 
+@pytest.mark.field
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32-be"])
+def test_settings_may_have_any_utf_encoding(tmp_path: Path, encoding: str) -> None:
+    """Field 1: Windows' editors save TOML in UTF-16."""
+    path = tmp_path / "mine.toml"
+    path.write_text("\ufeffepochs = 7\n", encoding)
+    assert read_config(path) == {"epochs": 7}
+    path.write_text("epochs = 7\n", encoding)
+    with pytest.raises(UsageError, match=r"^--config .*mine\.toml: holds NUL"):
+        read_config(path)
+
+
 def test_kinetics_weights_are_for_video_networks(toml: Callable[[str], Path]) -> None:
     with pytest.raises(UsageError, match="none for mnasnet0_5; use imagenet"):
         gather({"trunk_weights": "kinetics"})

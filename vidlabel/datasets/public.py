@@ -12,6 +12,7 @@ from pathlib import Path
 from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.errors import UsageError
 from vidlabel.files.find import find_videos
+from vidlabel.files.text_file import as_utf8
 from vidlabel.text import first_few
 
 _DEPTH = 2
@@ -183,7 +184,7 @@ def read_lines(path: Path) -> list[tuple[str, str]]:
     """The lines of a list that are not blank, stripped, each with `path:number` for messages.
     Raises UsageError."""
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = as_utf8(path.read_bytes(), str(path)).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     lines = [(f"{path}:{number}", line.strip()) for number, line in enumerate(text.split("\n"), 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +12,9 @@ from typing import cast
 from vidlabel.datasets.folder import guess_group
 from vidlabel.datasets.samples import Sample, Split
 from vidlabel.errors import UsageError
+from vidlabel.files.text_file import as_utf8, encoding_of
 from vidlabel.text import safe
 
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _SPARE = 16
 """Values beyond the last column that a line may have; they must be empty."""
@@ -83,17 +83,18 @@ def _read_values(table: Path) -> tuple[list[list[str]], int]:
     import pandas
 
     try:
-        with table.open("rb") as file:
-            encoding = "utf-16" if file.read(2) in _UTF16 else "utf-8-sig"
-        with table.open(encoding=encoding, errors="surrogateescape") as text:
-            header = text.readline()
-        mark = "\t" if encoding == "utf-16" and "\t" in header else ","
-        columns = header.count(mark) + 1
+        data = table.read_bytes()
+        text = as_utf8(data, str(table))
+        header = text.splitlines()[0] if text else b""
+        mark = "\t" if encoding_of(data) == "utf-16" and b"\t" in header else ","
+        columns = header.count(mark.encode()) + 1
         frame = pandas.read_csv(
-            table, sep=mark, header=None, names=range(columns + _SPARE), index_col=False,
+            io.BytesIO(text), sep=mark, header=None, names=range(columns + _SPARE), index_col=False,
             dtype=object, keep_default_na=False, skip_blank_lines=False,
-            encoding=encoding, encoding_errors="surrogateescape",
+            encoding_errors="surrogateescape",
         )  # fmt: skip
+    except UsageError:
+        raise
     except (OSError, ValueError) as error:  # pandas' own are ValueErrors
         if row := re.search(r"EOF inside string starting at row (\d+)", str(error)):
             raise UsageError(

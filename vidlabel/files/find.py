@@ -149,12 +149,6 @@ class _Chosen:
         return any(fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(below, p) for p in patterns)
 
 
-def read_list(data: bytes) -> list[str]:
-    """Paths from a list: one a line, or separated by NUL as `find -print0` writes them."""
-    parts = data.split(b"\0") if b"\0" in data else data.splitlines()
-    return [os.fsdecode(part) for part in parts if part.strip()]
-
-
 def check_video_file(path: str) -> os.stat_result:
     """Check that a path can be a video, without opening it: opening a FIFO would block forever.
 

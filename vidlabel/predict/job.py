@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from vidlabel import console
 from vidlabel.clips.sample import view_count
 from vidlabel.errors import ExitCode, OutputError, RunError, UsageError
-from vidlabel.files.find import VIDEO_SUFFIXES, find_videos, read_list
+from vidlabel.files.find import VIDEO_SUFFIXES, find_videos
 from vidlabel.files.lock import holding
+from vidlabel.files.text_file import read_list
 from vidlabel.files.write import check_output, remove_leftovers
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.embeddings import check_embeddings, write_embeddings

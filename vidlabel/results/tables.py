@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vidlabel.errors import Reason, UsageError
+from vidlabel.files.text_file import as_utf8
 from vidlabel.files.write import replacing
 from vidlabel.results.ledger import SUFFIX, Ledger
 from vidlabel.results.record import Record, TableInfo, check_record, record
@@ -263,12 +265,12 @@ def _from_csv(table: Path) -> tuple[list[Record], Iterable[str]]:
     how: dict[str, Any] = {
         "dtype": object,
         "keep_default_na": False,  # a class or a file may be called NA
-        "encoding": "utf-8-sig",
         "encoding_errors": "surrogateescape",
     }
-    names = pd.read_csv(table, nrows=0, **how).columns
+    text = as_utf8(table.read_bytes(), str(table))
+    names = pd.read_csv(io.BytesIO(text), nrows=0, **how).columns
     # With `usecols`, cells beyond the last column are left out.
-    frame = pd.read_csv(table, usecols=range(len(names)), **how)
+    frame = pd.read_csv(io.BytesIO(text), usecols=range(len(names)), **how)
     missing = {"path", "label"} - set(frame.columns)
     if missing:
         raise UsageError(f"{table}: no column {' and '.join(sorted(missing))}")
@@ -318,7 +320,7 @@ def _csv_record(cells: Mapping[Any, str], where: str) -> Record:
 
 
 def _from_json(table: Path) -> tuple[list[Record], Iterable[str]]:
-    value = _parsed(table.read_text(encoding="utf-8"), str(table))
+    value = _parsed(_text_of(table), str(table))
     videos = value.get("videos") if isinstance(value, dict) else None
     if not isinstance(videos, list):
         raise UsageError(f"{table}: no list `videos`; was it written by vidlabel predict?")
@@ -326,9 +328,13 @@ def _from_json(table: Path) -> tuple[list[Record], Iterable[str]]:
 
 
 def _from_jsonl(table: Path) -> tuple[list[Record], Iterable[str]]:
-    with table.open(encoding="utf-8") as file:
-        places = ((f"{table}:{number}", line) for number, line in enumerate(file, 1))
-        return [check_record(_parsed(line, at), at) for at, line in places if line.strip()], ()
+    lines = enumerate(_text_of(table).split("\n"), 1)
+    places = ((f"{table}:{number}", line) for number, line in lines)
+    return [check_record(_parsed(line, at), at) for at, line in places if line.strip()], ()
+
+
+def _text_of(table: Path) -> str:
+    return as_utf8(table.read_bytes(), str(table)).decode()
 
 
 def _parsed(text: str, where: str) -> Any:

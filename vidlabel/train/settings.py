@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from vidlabel.errors import UsageError
+from vidlabel.files.text_file import as_utf8
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.text import safe
 from vidlabel.train.recipes import DEFAULT_RECIPE, RECIPES, TrainSpec
@@ -221,9 +222,9 @@ def read_config(path: Path) -> dict[str, Value]:
     if not path.is_file():  # a pipe would block
         raise UsageError(f"--config {safe(str(path))}: there is no such file")
     try:
-        values = tomllib.loads(
-            path.read_text(encoding="utf-8-sig")
-        )  # some editors begin files with a mark
+        values = tomllib.loads(as_utf8(path.read_bytes(), f"--config {safe(str(path))}").decode())
+    except UsageError:  # a ValueError too
+        raise
     except (OSError, ValueError, RecursionError) as error:
         why = safe(str(getattr(error, "strerror", None) or error))
         raise UsageError(f"--config {safe(str(path))}: cannot be read: {why}") from error
