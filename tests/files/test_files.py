@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vidlabel.errors import OutputError, Reason, UsageError, VideoError
-from vidlabel.files.find import check_video_file, find_videos
+from vidlabel.files.find import LeftOut, check_found, check_video_file, find_videos
+from vidlabel.files.metadata_tag import write_tag
 from vidlabel.files.text_file import read_list
 from vidlabel.files.write import check_output, replacing, write_bytes
 from vidlabel.text import text_path
@@ -166,6 +169,115 @@ def test_names_of_any_bytes_are_found(here: Path) -> None:
         Path(os.fsdecode(b"d/" + name)).parent.mkdir(exist_ok=True)
         Path(os.fsdecode(b"d/" + name)).write_bytes(b"x")
     assert [os.fsencode(p) for p in found("d")] == sorted(b"d/" + name for name in names)
+
+
+@pytest.mark.field
+def test_previews_are_left_out_and_counted(here: Path) -> None:
+    """Field 6: previews beside the clips became inputs of the next run."""
+    touch("d/a.mp4", "d/a.mp4.mp4", "d/failed.mp4.mp4", "d/all.gif", "d/b.mp4", "d/x.txt")
+    for name, key in (("a.mp4.mp4", "key"), ("failed.mp4.mp4", ""), ("all.gif", "key")):
+        write_tag(Path("d") / name, key)
+    for inputs in (["d"], ["d/*.mp4", "d/*.gif"], ["d", "./d"]):
+        left_out = LeftOut()
+        items = find_videos(inputs, suffixes={".mp4", ".gif"}, left_out=left_out)
+        assert [item.path for item in items] == ["d/a.mp4", "d/b.mp4"]
+        assert left_out.lines()[0] == "left out: 3 previews that vidlabel has made"
+    assert found("d", include=["a*"]) == ["d/a.mp4"]
+    assert found("d/a.mp4.mp4") == ["d/a.mp4.mp4"]  # named
+
+
+@pytest.mark.field
+def test_what_is_left_out_by_its_suffix_is_counted(here: Path) -> None:
+    """Field 4: readable videos with rare suffixes were left out without a word."""
+    names = ["MOD", "f4v", "qt", "3gpp", "m2t", "LRV", "insv", "mp4v", "TOD"]
+    touch(*(f"d/a.{name}" for name in names))
+    touch("d/1.foo", "d/2.FOO", "d/notes.txt", "d/README", "d/.hidden.bar", "d/no/3.foo")
+    left_out = LeftOut()
+    items = find_videos(["d", "d/no"], exclude=["*.txt"], left_out=left_out)
+    assert len(items) == len(names)
+    assert left_out.lines() == [
+        "left out, as their suffix is no video's: 3 .foo, 1 without a suffix"
+    ]
+    assert find_videos(["d"], include=["*.foo"], left_out=(by_choice := LeftOut()))
+    assert not by_choice.lines()
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("inputs", "near"),
+    [
+        (["clps"], "clips"),
+        (["clps/a.mp4"], "clips/a.mp4"),
+        (["clips/A.MP4"], "clips/a.mp4"),
+        (["clps/*.mp4", "x"], "clips"),
+        (["zzz", "clips/?.mov"], ""),
+    ],
+)
+def test_where_no_input_exists_the_nearest_name_is_offered(
+    here: Path, inputs: list[str], near: str
+) -> None:
+    """Field 8: a typing error is not a run of one failed video."""
+    touch("clips/a.mp4", "clips/b.mp4")
+    with pytest.raises(UsageError) as raised:
+        check_found(find_videos(inputs))
+    line = str(raised.value)
+    assert line.startswith(f"{inputs[0]}: ")
+    assert line.endswith(f"; did you mean {near}?") is bool(near)
+    check_found(find_videos([*inputs, "clips/b.mp4"]))
+
+
+# --- spellings --------------------------------------------------------------------------------
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("there", "text", "what"),
+    [
+        ("d/sub/a.mp4", r"d\sub\a.mp4", "/ in place of \\"),
+        ("d/sub/a.mp4", r".\d\sub/a.mp4", "/ in place of \\"),
+        ("d/e\u0301.mp4", "d/\xe9.mp4", "another Unicode form"),
+        ("\xe4/e\u0301.mp4", "a\u0308\\\xe9.mp4", "another Unicode form"),
+        (os.fsdecode(b"d/\xe9t\xe9.mp4"), "d/été.mp4", "another encoding"),
+        ("d/été.mp4", os.fsdecode("d/été.mp4".encode("latin-1")), "another encoding"),
+        (os.fsdecode("d/走る.mp4".encode("shift_jis")), "d/走る.mp4", "another encoding"),
+        (os.fsdecode(b"d/\xff.mp4"), r"d/\xff.mp4", ""),  # as in a table of ours
+        (os.fsdecode(b"d/\xff.mp4"), r"d\\xff.mp4", "/ in place of \\"),
+    ],
+)
+def test_a_file_is_found_under_another_spelling(
+    here: Path, there: str, text: str, what: str
+) -> None:
+    """Field 14: lists from Windows, macOS, or a machine with another locale."""
+    touch(there)
+    left_out = LeftOut()
+    (item,) = find_videos([text], left_out=left_out)
+    assert (os.path.normpath(item.path), item.problem) == (there, None)
+    told = "".join(left_out.lines())
+    assert told.startswith(f"inputs: 1 found under another spelling: {what}" if what else "")
+    assert bool(told) is bool(what)
+
+
+@pytest.mark.field
+def test_the_exact_spelling_comes_first(here: Path) -> None:
+    """Field 14: two files whose names differ only in their Unicode form stay two."""
+    both = ["\xe9.mp4", "e\u0301.mp4", r"d\a.mp4", "d/a.mp4"]
+    touch(*both)
+    assert found(*both) == both
+    assert find_videos(["d/\xe8.mp4"])[0].problem is Reason.NOT_FOUND
+
+
+@pytest.mark.field
+def test_a_path_of_a_table_is_found_in_any_locale(here: Path) -> None:
+    """Field 14: a table is UTF-8, also where names of files are taken for ASCII."""
+    touch("é.mp4", os.fsdecode(b"\xff.mp4"))
+    code = (
+        "import sys; from vidlabel.files.spelling import Spellings, path_from_text\n"
+        "assert sys.getfilesystemencoding() == 'ascii', sys.getfilesystemencoding()\n"
+        "for text in ('\\xe9.mp4', 'e\\u0301.mp4', r'\\xff.mp4'):\n"
+        "    open(Spellings().find(path_from_text(text)))"
+    )
+    settings = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code], env=os.environ | settings, check=True)
 
 
 # --- lists and text ---------------------------------------------------------------------------

@@ -6,19 +6,53 @@ import fnmatch
 import glob
 import os
 import stat
+from collections import Counter
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from vidlabel.errors import Reason, UsageError, VideoError
+from vidlabel.files.metadata_tag import has_tag
+from vidlabel.files.spelling import Spellings
 from vidlabel.specs import VideoItem
+from vidlabel.text import first_few
 
 _SUFFIXES = (
-    ".3g2 .3gp .asf .avi .divx .dv .flv .h264 .h265 .hevc .ivf .m2ts .m2v .m4v .mkv .mov .mp4 "
-    ".mpe .mpeg .mpg .mts .mxf .nut .obu .ogm .ogv .rm .rmvb .ts .vob .webm .wmv .wtv .xvid"
+    ".3g2 .3gp .3gpp .3gpp2 .asf .avi .divx .dv .f4v .flv .h264 .h265 .hevc .insv .ivf .lrv .m1v "
+    ".m2p .m2t .m2ts .m2v .m4v .mk3d .mkv .mod .mov .mp4 .mp4v .mpe .mpeg .mpg .mpv .mts .mxf .nut "
+    ".obu .ogm .ogv .qt .rm .rmvb .tod .tp .trp .ts .vob .vro .webm .wmv .wtv .xvid"
 )
 
 VIDEO_SUFFIXES = frozenset(_SUFFIXES.split())
 """Suffixes, in lower case, of videos in folders. A file that is named itself is always taken."""
+
+
+class LeftOut:
+    """What is in the folders that were searched, and is not taken for a video to label."""
+
+    def __init__(self) -> None:
+        self.spellings = Spellings()
+        self._suffixes: dict[str, str] = {}
+        self._previews: set[str] = set()
+
+    def add_other(self, key: str) -> None:
+        """A file whose suffix is no video's; `key` is the same for all spellings of its path."""
+        self._suffixes[key] = Path(key).suffix.lower() or "without a suffix"
+
+    def add_preview(self, key: str) -> None:
+        """A preview that vidlabel has made."""
+        self._previews.add(key)
+
+    def lines(self) -> list[str]:
+        """What to tell the user, a line each; none if nothing was left out."""
+        told = [f"inputs: {line}" for line in filter(None, [self.spellings.told()])]
+        if count := len(self._previews):
+            told.append(f"left out: {count} preview{'s' * (count > 1)} that vidlabel has made")
+        if self._suffixes:
+            kinds = Counter(self._suffixes.values()).most_common()
+            few = first_few([f"{number:,} {suffix}" for suffix, number in kinds], 8)
+            told.append(f"left out, as their suffix is no video's: {few}")
+        return told
 
 
 def find_videos(
@@ -26,12 +60,15 @@ def find_videos(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     suffixes: Collection[str] = VIDEO_SUFFIXES,
+    left_out: LeftOut | None = None,
 ) -> list[VideoItem]:
     """Every video that the inputs name, once each, in a stable order.
 
     Folders are walked recursively in the byte order of their names; hidden files and folders are
-    skipped and symbolic links followed, each folder once. Inputs that do not exist, and folders
-    that cannot be read, are in the list too, with the problem, so that they get a row.
+    skipped and symbolic links followed, each folder once. Previews that vidlabel has made are
+    left out, unless they are named. Inputs that do not exist, and folders that cannot be read, are
+    in the list too, with the problem, so that they get a row. An input that exists only under
+    another spelling (see `spelling`) is taken so.
 
     Args:
         inputs: folders, files, and globs (`**` is recursive); a name that exists is not a glob.
@@ -39,16 +76,18 @@ def find_videos(
             in folders and of globs, only those that match one are taken, whatever their suffix.
         exclude: globs; files and folders that match one are left out, except files named as input.
         suffixes: of videos in folders, in lower case with the dot.
+        left_out: is told what was left out.
 
     Raises:
         UsageError: a glob is empty.
     """
     if any(not pattern for pattern in (*include, *exclude)):
         raise UsageError("--include and --exclude need a pattern, such as '*.mp4'")
-    chosen = _Chosen(include, exclude, suffixes)
+    left_out = left_out or LeftOut()
+    chosen = _Chosen(include, exclude, suffixes, left_out)
     for text in inputs:
-        if os.path.lexists(text):
-            chosen.add_input(text, named=True)
+        if there := left_out.spellings.find(text):
+            chosen.add_input(there, named=True)
         elif glob.has_magic(text):
             found = glob.iglob(text, recursive=True)  # noqa: PTH207  (Path.glob drops a leading ./)
             matches = sorted(found, key=os.fsencode)
@@ -64,16 +103,53 @@ def find_videos(
     ]
 
 
+def check_found(items: Sequence[VideoItem]) -> None:
+    """Check that at least one input exists: else a typing error would replace a good output.
+
+    Raises:
+        UsageError: none does, with the nearest name that there is.
+    """
+    if not items or any(item.problem is not Reason.NOT_FOUND for item in items):
+        return
+    first = items[0]
+    near = similar_path(first.path)
+    hint = f"; did you mean {near}?" if near else ""
+    more = f" (nor any of {len(items) - 1:,} other inputs)" if len(items) > 1 else ""
+    raise UsageError(f"{first.detail}{more}{hint}")
+
+
+def similar_path(path: str) -> str:
+    """The path that exists and is most like one that does not; empty if none is like it."""
+    place, steps = Path(), Path(path).parts
+    for number, step in enumerate(steps):
+        if os.path.lexists(place / step):
+            place /= step
+            continue
+        try:
+            there = os.listdir(place)[:10_000]  # noqa: PTH208  (more would take seconds)
+        except OSError:
+            return ""
+        names = {name.casefold(): name for name in there}
+        close = get_close_matches(step.casefold(), names, 1)
+        if not close or glob.has_magic(step):
+            return ""
+        whole = (place / names[close[0]]).joinpath(*steps[number + 1 :])
+        return str(whole if os.path.lexists(whole) else place / names[close[0]])
+    return ""
+
+
 class _Chosen:
     """Collects paths in order, each once, under the include and exclude rules."""
 
     def __init__(
-        self, include: Sequence[str], exclude: Sequence[str], suffixes: Collection[str]
-    ) -> None:
+        self, include: Sequence[str], exclude: Sequence[str], suffixes: Collection[str],
+        left_out: LeftOut,
+    ) -> None:  # fmt: skip
         self.found: dict[str, tuple[Reason | None, str]] = {}
         self._include = include
         self._exclude = exclude
         self._suffixes = suffixes
+        self._left_out = left_out
         self._keys: set[str] = set()
         self._folders: dict[str, str] = {}
 
@@ -94,7 +170,7 @@ class _Chosen:
         """A file or folder that the user named, or that a glob matched."""
         if Path(path).is_dir():
             self._walk(path)
-        elif named or self._takes(Path(path).name, path):
+        elif named or self._takes(path, path):
             self.add(path)
 
     def _walk(self, root: str) -> None:
@@ -118,11 +194,11 @@ class _Chosen:
                 os.path.join(folder, n)  # noqa: PTH118  (keeps ./ and .. as the user wrote them)
                 for n in names
                 if Path(n).suffix.lower() in self._suffixes
-                and self._takes(n, os.path.relpath(os.path.join(folder, n), root))  # noqa: PTH118
+                and self._takes(os.path.join(folder, n), self._below(folder, n, root))  # noqa: PTH118
             ]
             for name in sorted(files, key=os.fsencode):
                 path = os.path.join(folder, name)  # noqa: PTH118
-                if self._takes(name, os.path.relpath(path, root)):
+                if self._takes(path, self._below(folder, name, root)):
                     self.add(path)
         for path in hollow:  # a folder called x.mp4 is a mistake, unless it holds videos
             inside = self._key(path) + os.sep
@@ -134,15 +210,26 @@ class _Chosen:
         self.add(str(error.filename), reason, f"this folder cannot be read: {error.strerror}")
 
     def _enters(self, folder: str, name: str, root: str) -> bool:
-        below = os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118
+        below = self._below(folder, name, root)
         return not name.startswith(".") and not self._matches(self._exclude, name, below)
 
-    def _takes(self, name: str, below: str) -> bool:
+    @staticmethod
+    def _below(folder: str, name: str, root: str) -> str:
+        return os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118
+
+    def _takes(self, path: str, below: str) -> bool:
+        name = Path(path).name
         if name.startswith(".") or self._matches(self._exclude, name, below):
             return False
-        if self._include:
-            return self._matches(self._include, name, below)
-        return Path(name).suffix.lower() in self._suffixes
+        if self._include and not self._matches(self._include, name, below):
+            return False
+        if has_tag(path):
+            self._left_out.add_preview(self._key(path))
+        elif not self._include and Path(name).suffix.lower() not in self._suffixes:
+            self._left_out.add_other(self._key(path))
+        else:
+            return True
+        return False
 
     @staticmethod
     def _matches(patterns: Sequence[str], name: str, below: str) -> bool:

@@ -1,4 +1,5 @@
-"""A short text inside a preview, where every player ignores it.
+"""A short text inside a preview, where every player ignores it: the stamp by which previews are not
+taken for videos to label.
 
 It is in the file and not beside it, so that it is copied, replaced and deleted with the file.
 """
@@ -45,13 +46,25 @@ def write_tag(path: Path, text: str) -> None:
 
 def read_tag(path: Path) -> str:
     """The text in a file; "" if there is no file or no text."""
+    return _tag_of(path) or ""
+
+
+def has_tag(path: str | Path) -> bool:
+    """Whether a file, if it is one, is a video or GIF that vidlabel has made as a preview."""
+    moving = Path(path).suffix.lower() in (".mp4", ".gif")
+    return moving and _tag_of(Path(path)) is not None
+
+
+def _tag_of(path: Path) -> str | None:
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return None
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - _TAIL_BYTES))
             tail = file.read()
     except OSError:
-        return ""
+        return None
     _, found, rest = tail.rpartition(_TAG)
     text, ended, _ = rest.partition(b";")
-    return text.decode("ascii", "replace") if found and ended else ""
+    return text.decode("ascii", "replace") if found and ended else None

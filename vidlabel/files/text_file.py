@@ -40,7 +40,7 @@ def as_utf8(data: bytes, where: str) -> bytes:
     """
     encoding = encoding_of(data)
     try:
-        text = data.decode(encoding).encode() if encoding else data
+        text = data.decode(encoding).encode() if encoding in ("utf-16", "utf-32") else data
     except UnicodeDecodeError as error:
         name = encoding.upper()
         raise UsageError(f"{where}: damaged {name}; save it as UTF-8 ({error.reason})") from error

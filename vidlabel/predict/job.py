@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vidlabel import console
 from vidlabel.clips.sample import view_count
 from vidlabel.errors import ExitCode, OutputError, RunError, UsageError
-from vidlabel.files.find import VIDEO_SUFFIXES, find_videos
+from vidlabel.files.find import VIDEO_SUFFIXES, LeftOut, check_found, find_videos
 from vidlabel.files.lock import holding
 from vidlabel.files.text_file import read_list
 from vidlabel.files.write import check_output, remove_leftovers
@@ -93,7 +93,9 @@ def predict_videos(
 
     Args and Raises: as `choose_videos`, `labeller.load_labeller` and `label_videos`.
     """
-    items = choose_videos(inputs, listed, include, exclude, spec.limits.formats)
+    items, told = choose_videos(inputs, listed, include, exclude, spec.limits.formats)
+    for line in () if options.quiet else told:
+        console.note(line)
     if options.dry_run:
         return list_videos(items)
     output.check()
@@ -109,14 +111,15 @@ def choose_videos(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     formats: Sequence[str] = (),
-) -> list[VideoItem]:
-    """The videos that the inputs and a list (as in `read_list`) name; see `find_videos`.
+) -> tuple[list[VideoItem], list[str]]:
+    """The videos that the inputs and a list (as in `read_list`) name, see `find_videos`; and lines
+    on what was left out.
 
     The input `-` reads a list from stdin. The suffixes of the `formats` of `EXTRA_CONTAINERS` are
     videos too.
 
     Raises:
-        UsageError: nothing is named, a glob is empty, or a format is unknown.
+        UsageError: nothing is named, no input exists, a glob is empty, or a format is unknown.
         RunError: there are no videos.
     """
     check_formats(formats)
@@ -127,10 +130,13 @@ def choose_videos(
     for text in inputs:
         named += read_list(sys.stdin.buffer.read()) if text == "-" else [text]
     named += read_list(listed or b"")
-    items = find_videos(named, include, exclude, VIDEO_SUFFIXES | suffixes)
+    left_out = LeftOut()
+    items = find_videos(named, include, exclude, VIDEO_SUFFIXES | suffixes, left_out)
+    check_found(items)
     if not items:
-        raise RunError(f"no videos in {', '.join(named) or 'the list'}; see --include")
-    return items
+        why = "; ".join([*left_out.lines(), "see --include"])
+        raise RunError(f"no videos in {', '.join(named) or 'the list'}; {why}")
+    return items, left_out.lines()
 
 
 def list_videos(items: Sequence[VideoItem]) -> ExitCode:

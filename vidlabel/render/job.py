@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
+from vidlabel import console
 from vidlabel.device import pick_device
 from vidlabel.errors import ExitCode, RunError, UsageError
-from vidlabel.files.find import find_videos
+from vidlabel.files.find import LeftOut, check_found, find_videos
 from vidlabel.predict.labeller import Labeller, load_labeller
 from vidlabel.render.album import render_album, target_of, without_albums
 from vidlabel.render.attention import Attention
@@ -26,16 +27,22 @@ def render(options: RenderOptions) -> ExitCode:
         VidlabelError: the options are wrong, or nothing can be rendered (any more).
     """
     spec, album = options.spec(), options.album
-    items = find_videos(options.inputs)
+    left_out = LeftOut()
+    items = find_videos(options.inputs, left_out=left_out)
+    check_found(items)
     if album is not None:
         target = target_of(album, options)
         items = without_albums(items, target)
     else:
         files = plan(items, options)
         items = [*files]
+    told = left_out.lines()
     if not items:
         named = ", ".join(options.inputs)
-        raise RunError(f"no videos in {named}, other than in --out {options.out}")
+        why = "; ".join([f"no videos in {named}, other than in --out {options.out}", *told])
+        raise RunError(why)
+    for line in () if options.quiet else told:
+        console.note(line)
     captions, labeller = _captions(items, options) if options.captioned else (None, None)
     if album is not None:
         assert captions is not None  # albums always have them

@@ -11,6 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from vidlabel.errors import Reason, VideoError
+from vidlabel.files.metadata_tag import write_tag
 from vidlabel.video.reader import EARLY_S, open_video
 from vidlabel.video.write import write_preview
 
@@ -66,6 +67,7 @@ def make_preview(
         with tempfile.TemporaryDirectory(prefix="vidlabel-") as folder:
             file = Path(folder) / "clip.mp4"
             write_preview(file, frames.pixels, fps, [])
+            write_tag(file, "")  # so that it is never taken for a video to label
             files[".mp4"] = file.read_bytes()
     poster = frames.pixels[np.abs(moments_s - middle_s).argmin()]
     files[".jpg"] = iio.imwrite(
