@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 from fakes import COLOURS, colour_video, random_checkpoint
 from program import Invoke as Run
+
+from vidlabel.files.metadata_tag import write_tag
 
 MODULE = [sys.executable, "-m", "vidlabel"]
 
@@ -129,6 +132,55 @@ def test_dry_run_lists_and_needs_no_model(vidlabel: Run, clips: Path) -> None:
     assert code == 0
     assert stdout == f"{clips / 'b' / 'c.MP4'}\n"
     assert "1 video" in stderr
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("inputs", "near"),
+    [
+        (["clps"], "clips"),
+        (["clips/one.mp4", "-"], ""),
+        (["--from-file", "old.txt"], "clips/a.mp4"),
+    ],
+)
+def test_a_typing_error_does_not_replace_a_good_table(
+    vidlabel: Run, clips: Path, tmp_path: Path, inputs: list[str], near: str
+) -> None:
+    """Field 8: one failed row took the place of all good ones."""
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    (tmp_path / "old.txt").write_text("clips/A.mp4\nclips/x.mp4\n")
+    (tmp_path / "labels.csv").write_text("precious")
+    code, stdout, stderr = vidlabel(
+        "predict", *inputs, "--out", "labels.csv", stdin=b"x.mp4\ny.mp4\n", cwd=tmp_path
+    )
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1)
+    assert "there is no such file or folder" in stderr
+    assert stderr.endswith(f"; did you mean {near}?\n") or not near
+    assert (tmp_path / "labels.csv").read_text() == "precious"
+    assert not (tmp_path / "labels.ledger").exists()
+    code, _, stderr = vidlabel("render", "clps", "--out", "out", cwd=tmp_path)
+    assert (code, (tmp_path / "out").exists()) == (2, False)
+    code, _, stderr = vidlabel("train", "clps", "--out", "out", cwd=tmp_path)
+    assert (code, "did you mean clips?" in stderr) == (2, True)
+
+
+@pytest.mark.field
+def test_predict_says_what_it_leaves_out(vidlabel: Run, clips: Path, tmp_path: Path) -> None:
+    """Field 6: 8 rows for 2 clips and their previews. Field 4: a suffix that is no video's."""
+    shutil.copy(clips / "a.mp4", tmp_path / "a.mp4")
+    shutil.copy(clips / "a.mp4", tmp_path / "a.mp4.mp4")
+    write_tag(tmp_path / "a.mp4.mp4", "")
+    (tmp_path / "notes.txt").touch()
+    code, stdout, stderr = vidlabel("predict", tmp_path, "--dry-run")
+    assert (code, stdout) == (0, f"{tmp_path / 'a.mp4'}\n")
+    assert stderr.splitlines()[:2] == [
+        "left out: 1 preview that vidlabel has made",
+        "left out, as their suffix is no video's: 1 .txt",
+    ]
+    (tmp_path / "a.mp4").unlink()
+    code, _, stderr = vidlabel("predict", tmp_path)
+    assert (code, "left out: 1 preview" in stderr) == (3, True)
 
 
 def test_embeddings_file(vidlabel: Run, clips: Path, model: Path, tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def done(
 
 def test_without_a_terminal_there_is_a_line_per_epoch(done: tuple[Done, Path]) -> None:
     result, out = done
-    summary, *lines = result.err.splitlines()
+    summary, classes, *lines = result.err.splitlines()
+    assert classes == "videos of each class: blue 4, red 4"  # field 4
     assert summary.startswith("8 videos of 2 classes: 6 for training, 2 for validation")
     number = r"[0-9]+\.[0-9]+"
     figures = rf"loss {number}  validation: loss {number}, top-1 {number}%  [0-9]+ s"
@@ -312,7 +313,7 @@ def test_the_folds_of_a_protocol_share_one_description(
     folds = [path.parent.name for path in sorted(out.glob("*/best.safetensors"))]
     assert len(folds) == 2
     for fold in folds:
-        begun = f"^{fold}: training\n(4 videos of .*\n)?epoch 1/1  loss"
+        begun = f"^{fold}: training\n(4 videos of .*\nvideos of each .*\n)?epoch 1/1  loss"
         assert re.search(begun, result.err, re.MULTILINE)
         training = read_header(out / fold / "best.safetensors").training
         assert (training["fold"], training["recipe"]) == (fold, "best")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vidlabel.datasets.folder import guess_group, read_folder
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import doubt_classes
-from vidlabel.datasets.samples import Sample, Split, class_names, hold_out
+from vidlabel.datasets.samples import Sample, Split, class_counts, class_names, hold_out
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
 
@@ -85,6 +85,66 @@ def test_folder_errors_name_the_flag(tmp_path: Path) -> None:
         read_folder(root, "zzz")
     with pytest.raises(UsageError, match="no videos"):
         read_folder(_tree(tmp_path / "empty", ["loose.mp4"]))
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["train/walk/1.mp4", "train/run/1.mp4", "val/walk/1.mp4", "val/run/2.mp4"],
+         ["run train", "walk train", "walk val", "run val"]),
+        (["Training/walk/a/1.mp4", "Testing/walk/b/1.mp4", "training/run/1.mp4"],
+         ["walk test", "walk ", "run "]),
+        (["walk/train/1.mp4", "walk/valid/1.mp4", "run/train/1.mp4", "run/test/1.mp4"],
+         ["run test", "run train", "walk train", "walk val"]),
+        (["train/1.mp4", "bus/train/2.mp4"], ["bus ", "train "]),  # the vehicle
+    ],
+)  # fmt: skip
+def test_folders_of_parts_are_the_split_and_no_classes(
+    tmp_path: Path, files: list[str], expected: list[str]
+) -> None:
+    """Field 4: the layout of most downloaded sets trained the classes `train` and `val`."""
+    root = _tree(tmp_path / "set", files)
+    samples = read_folder(root)
+    assert sorted(f"{s.label} {s.split}" for s in samples) == sorted(expected)
+    given = {s.split for s in samples}
+    if "val" in given:  # the running numbers of the files are no sources
+        hold_out([s for s in samples if s.split != "test"], 0.5, 0)
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["train/1.mp4", "val/2.mp4"], "train/1.mp4: has a part and no class"),
+        (["train/a/1.mp4", "val/a/2.mp4", "more/b/3.mp4"],
+         "more/b/3.mp4: is in none of the parts train and val of the data; move it away"),
+        (["a/train/1.mp4", "a/val/2.mp4", "b/3.mp4"], "b/3.mp4: is in none of the parts"),
+    ],
+)  # fmt: skip
+def test_a_mixture_of_parts_and_classes_is_refused(
+    tmp_path: Path, files: list[str], message: str
+) -> None:
+    """Field 4: what cannot be understood is refused in one line."""
+    with pytest.raises(UsageError, match=message):
+        read_folder(_tree(tmp_path / "set", files))
+
+
+@pytest.mark.field
+def test_what_a_folder_of_classes_leaves_out_is_told(tmp_path: Path) -> None:
+    """Field 4: rare suffixes, empty classes and nested classes were passed over in silence."""
+    files = ["sport/run/1.mp4", "sport/jump/1.mp4", "home/eat/1.mp4", "sit/2.mp4",
+             "ada/1.foo", "sit/notes.txt", "sit/more.txt", "loose.mp4"]  # fmt: skip
+    data = open_dataset(str(_tree(tmp_path / "set", files)), tmp_path)
+    assert data.remarks == (
+        "left out, as their suffix is no video's: 2 .txt, 1 .foo",
+        "left out, folders without videos: ada",
+        "left out, videos in no class folder: loose.mp4",
+        "sub-folders of a class are no classes: sport has jump, run",
+    )
+    assert class_counts(data.samples) == "videos of each class: home 1, sit 1, sport 2"
+    persons = _tree(tmp_path / "p", ["walk/ada/1.mp4", "walk/bo/1.mp4", "run/ada/1.mp4"])
+    assert not open_dataset(str(persons), tmp_path).remarks
 
 
 def test_table(tmp_path: Path) -> None:

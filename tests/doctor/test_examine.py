@@ -203,10 +203,23 @@ def test_the_shipped_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_for_each_class(tmp_path: Path) -> None:
     make(tmp_path, "wave/a.mp4", "wave/deep/b.AVI", "wave/readme.txt", "run/c.mkv", ".git/x.mp4")
     found = of_data(tmp_path)
-    assert set(found) == {"classes", "layout"}
+    assert set(found) == {"classes", "layout", "remark"}
+    assert found["remark"].value == "left out, as their suffix is no video's: 1 .txt"
     assert found["classes"].value == "2, with 3 videos, 1 to 2 each"
     assert found["classes"].ok is True
     assert found["layout"].ok is None
+
+
+@pytest.mark.field
+def test_parts_are_no_classes(tmp_path: Path) -> None:
+    """Field 4: doctor called the classes train and val ok."""
+    make(tmp_path, "train/walk/a.mp4", "train/run/b.mp4", "val/walk/c.mp4", "val/run/d.mov")
+    found = of_data(tmp_path)
+    assert found["classes"].value == "2, with 4 videos, 2 to 2 each"
+    assert (found["parts"].value, found["parts"].ok) == ("train 2, val 2", True)
+    make(tmp_path, "extra/e.mp4")
+    mixed = of_data(tmp_path)["classes"]
+    assert (mixed.ok, "extra/e.mp4: is in none of the parts" in mixed.advice) == (False, True)
 
 
 def test_empty_classes_and_stray_videos_are_problems(tmp_path: Path) -> None:

@@ -151,6 +151,20 @@ def test_right_and_wrong_have_their_colours(
         assert not has(seen, COLOURS[other])
 
 
+@pytest.mark.field
+def test_a_table_with_other_spellings_of_the_paths(
+    run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """Field 14: labels and truth of a table from another system find their videos."""
+    path = shutil.copy(make_video(), tmp_path / "e\u0301.mp4")
+    labels = table(tmp_path / "labels.csv", labelled(tmp_path / "\xe9.mp4", "walk", 0.9))
+    (tmp_path / "truth.csv").write_text("path,label\n.\\\xe9.mp4,walk\n")
+    arguments = (path, "--labels", labels, "--truth", tmp_path / "truth.csv")
+    code, told = run(*arguments, "--out", tmp_path / "out.gif")
+    assert code == 0
+    assert told.count("1 found under another spelling: another Unicode form") == 2
+
+
 def test_truth_from_a_folder_of_classes(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
     data = make_video(draw=plain, frames=2, size=(320, 240)).read_bytes()
     paths = [tmp_path / "in" / name / "a.mp4" for name in ("hug", "kick")]

@@ -27,6 +27,7 @@ from PIL import Image
 from vidlabel.cli.main import main
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
+from vidlabel.files.find import LeftOut, find_videos
 from vidlabel.results.record import TableInfo, record
 from vidlabel.results.tables import pick_format, read_labels, write_table
 from vidlabel.review.job import ReviewSpec
@@ -292,6 +293,25 @@ def test_paths_are_found(
     run(table, "--root", tmp_path / "root")
     told = data_of((tmp_path / "table" / "a b.html").read_text())["rows"]
     assert told[1]["href"] == "../root/a.mp4"
+
+
+@pytest.mark.field
+def test_paths_are_found_under_another_spelling(
+    run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """Field 14: a table from Windows or macOS. Field 6: the page's clips are no videos to label."""
+    for name in ("d/e\u0301.mp4", "d/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(make_video(), tmp_path / name)
+    rows = [labelled(name, ("walk", 0.5)) for name in ("d/\xe9.mp4", r"d\a.mp4")]
+    code, err = run(write(tmp_path / "a.csv", rows))
+    assert code == 0
+    assert "2 found under another spelling" in err
+    told = data_of((tmp_path / "a.html").read_text())["rows"]
+    assert [row["given"] for row in told] == ["d/e\u0301.mp4", "d/a.mp4"]
+    left_out = LeftOut()
+    assert len(find_videos([str(tmp_path)], left_out=left_out)) == 2
+    assert "left out: 2 previews that vidlabel has made" in left_out.lines()
 
 
 def test_right_and_wrong(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:

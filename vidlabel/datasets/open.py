@@ -11,6 +11,7 @@ from vidlabel.datasets.leaks import tell_apart
 from vidlabel.datasets.samples import Dataset
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
+from vidlabel.files.find import did_you_mean
 from vidlabel.machine import worker_count
 
 
@@ -46,7 +47,7 @@ def open_dataset(
         return PUBLIC[name].read(Path(root).expanduser(), splits)
     if splits:
         raise UsageError(f"--splits works only with {' and '.join(f'{n}:ROOT' for n in PUBLIC)}")
-    path = Path(data)
+    path, remarks = Path(data), list[str]()
     table = path.suffix.lower() == ".csv"
     if group_pattern and (data == "synthetic" or table):
         raise UsageError("--group-pattern works only with a folder; a table has a column group")
@@ -58,14 +59,15 @@ def open_dataset(
         kind, processes = data, worker_count(None)
         found = generate_clips(out / data, per_class, seed, processes=processes, on_clip=on_clip)
     elif table:
-        kind, found = "table", read_table(path)
+        kind, found = "table", read_table(path, remarks)
     elif path.is_dir():
-        kind, found = "folder", read_folder(path, group_pattern)
+        kind, found = "folder", read_folder(path, group_pattern, remarks)
     else:
         raise UsageError(
-            f"{data}: no such folder; DATA is a folder with one sub-folder per class, a .csv table "
+            f"{data}: no such folder{did_you_mean(data)}; "
+            "DATA is a folder with one sub-folder per class, a .csv table "
             f"path,label[,group][,split], {', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
         )
     samples = tell_apart(found)
     labels = tuple(sorted({sample.label for sample in samples}))
-    return Dataset(kind, tuple(samples), {}, (), (), labels)
+    return Dataset(kind, tuple(samples), {}, (), (), labels, tuple(remarks))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.errors import UsageError
-from vidlabel.files.find import find_videos
+from vidlabel.files.find import VIDEO_SUFFIXES, LeftOut, find_videos
 from vidlabel.files.text_file import as_utf8
 from vidlabel.text import first_few
 
@@ -168,9 +168,16 @@ class PublicDataset:
         return Dataset(self.name, samples, lists.splits, (), (), lists.classes)
 
 
-def videos_below(folder: Path) -> list[Path]:
-    """All videos in a folder, at any depth."""
-    return [Path(item.path) for item in find_videos([str(folder)]) if item.problem is None]
+def videos_below(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+    """All videos in a folder, at any depth; `left_out` is told what else is there."""
+    items = find_videos([str(folder)], left_out=left_out)
+    return [Path(item.path) for item in items if item.problem is None]
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """The videos in a folder itself, not in its sub-folders; sorted."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+    return sorted(path for path in files if path.is_file() and not path.name.startswith("."))
 
 
 def check_present(folder: Path, names: Iterable[str]) -> None:

@@ -11,6 +11,10 @@ from typing import Literal
 import numpy as np
 
 from vidlabel.errors import UsageError
+from vidlabel.text import first_few
+
+_MOST_TOLD = 60
+"""Classes that are told of; the largest data sets have hundreds."""
 
 Split = Literal["train", "val", "test", ""]
 
@@ -51,6 +55,15 @@ class Dataset:
     """Ids that were found and are in no list, sorted. They are in `samples`, not in `official`."""
     classes: tuple[str, ...]
     """Class names, sorted; with official lists, all classes in the lists."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know about how it was read, a line each."""
+
+
+def class_counts(samples: Sequence[Sample]) -> str:
+    """One line: how many videos each class has."""
+    counts = Counter(label for _, label in {(s.path, s.label) for s in samples})
+    each = [f"{label} {counts[label]:,}" for label in sorted(counts)]
+    return f"videos of each class: {first_few(each, _MOST_TOLD)}"
 
 
 def class_names(samples: Sequence[Sample]) -> tuple[str, ...]:

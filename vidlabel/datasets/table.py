@@ -12,6 +12,7 @@ from typing import cast
 from vidlabel.datasets.folder import guess_group
 from vidlabel.datasets.samples import Sample, Split
 from vidlabel.errors import UsageError
+from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.files.text_file import as_utf8, encoding_of
 from vidlabel.text import safe
 
@@ -20,13 +21,14 @@ _SPARE = 16
 """Values beyond the last column that a line may have; they must be empty."""
 
 
-def read_table(table: Path) -> list[Sample]:
+def read_table(table: Path, remarks: list[str] | None = None) -> list[Sample]:
     """The samples of a CSV file with a header line, in UTF-8 or, as Excel's Unicode text, UTF-16.
 
     Spaces around values other than paths, empty lines, and upper case in the header and in `split`
     are ignored; no value means "not available". Relative paths are relative to the table's folder.
     `split` is `train`, `val`, `test` or empty. A row that is repeated is seen as many times as
-    often in training.
+    often in training. A video that lies there only under another spelling of its path is taken so;
+    a line in `remarks` then says what differs.
 
     Raises:
         UsageError: the file cannot be read, a column or value is missing or wrong, or a video's
@@ -34,8 +36,9 @@ def read_table(table: Path) -> list[Sample]:
     """
     found: dict[str, tuple[int, Sample]] = {}
     samples = []
+    spellings = Spellings()
     for line, row in _rows(table):
-        sample = _sample(table, line, row)
+        sample = _sample(table, line, row, spellings)
         earlier, first = found.setdefault(os.path.normpath(sample.path), (line, sample))
         for what in ("label", "group", "split"):
             here, there = getattr(sample, what), getattr(first, what)
@@ -47,6 +50,8 @@ def read_table(table: Path) -> list[Sample]:
         samples.append(sample)
     if not samples:
         raise UsageError(f"{table}: has no rows")
+    if remarks is not None and (told := spellings.told()):
+        remarks.append(f"{table}: {told}")
     return samples
 
 
@@ -120,7 +125,7 @@ def _check_columns(table: Path, names: Sequence[str]) -> None:
     )
 
 
-def _sample(table: Path, line: int, row: Mapping[str, str]) -> Sample:
+def _sample(table: Path, line: int, row: Mapping[str, str], spellings: Spellings) -> Sample:
     path, label, split = row["path"], row["label"], row.get("split", "").lower()
     if not path or not label:
         raise UsageError(f"{table}:{line}: path or label is empty")
@@ -136,4 +141,5 @@ def _sample(table: Path, line: int, row: Mapping[str, str]) -> Sample:
             f"{table}:{line}: split is {split!r}; it must be train, val, test or empty"
         )
     group = row.get("group") or guess_group(path, label)
-    return Sample(str(table.parent / path), label, group, cast(Split, split))
+    place = str(table.parent / path_from_text(path))
+    return Sample(spellings.find(place) or place, label, group, cast(Split, split))

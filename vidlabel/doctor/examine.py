@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -15,8 +16,10 @@ from pathlib import Path
 
 import vidlabel
 from vidlabel.datasets.complete import PUBLIC, check_complete, recognise
-from vidlabel.errors import CheckpointError
-from vidlabel.files.find import VIDEO_SUFFIXES, find_videos
+from vidlabel.datasets.folder import NO_CLASS, NO_VIDEOS, read_folder
+from vidlabel.datasets.public import videos_in
+from vidlabel.errors import CheckpointError, UsageError
+from vidlabel.files.find import find_videos
 from vidlabel.machine import SHARED_MEMORY, usable_cores
 from vidlabel.text import first_few
 
@@ -186,21 +189,39 @@ def _findings(root: Path) -> Iterator[Finding]:
         )
         yield Finding("data set", f"{root}: no class folder with videos", False, advice)
         return
-    videos = [counts[name] for name in full]
-    size = f"{len(full)}, with {sum(videos)} videos, {min(videos)} to {max(videos)} each"
-    if len(full) < 2:
-        yield Finding("classes", size, False, "a model needs at least 2")
-    else:
-        yield Finding("classes", size, True, "" if top == root else f"give {top} to vidlabel train")
+    yield from _class_findings(root, top)
     empty = [name for name, count in counts.items() if not count]
     if empty:
         advice = "add their videos or remove the folders"
         yield Finding("classes without videos", f"{len(empty)}: {first_few(empty)}", False, advice)
-    stray = [path.name for place in dict.fromkeys((root, top)) for path in _videos_in(place)]
+    stray = [path.name for place in dict.fromkeys((root, top)) for path in videos_in(place)]
     if stray:
         advice = "move them into class folders"
         yield Finding("videos without class", f"{len(stray)}: {first_few(stray)}", False, advice)
     yield _layout(root, full)
+
+
+def _class_findings(root: Path, top: Path) -> Iterator[Finding]:
+    """The classes and parts that training would see, and what it would leave out."""
+    remarks: list[str] = []
+    try:
+        samples = read_folder(top, remarks=remarks)
+    except UsageError as error:
+        yield Finding("classes", "unclear", False, str(error))
+        return
+    videos = Counter(sample.label for sample in samples).values()
+    size = f"{len(videos)}, with {len(samples)} videos, {min(videos)} to {max(videos)} each"
+    if len(videos) < 2:
+        yield Finding("classes", size, False, "a model needs at least 2")
+    else:
+        yield Finding("classes", size, True, "" if top == root else f"give {top} to vidlabel train")
+    parts = Counter(sample.split for sample in samples)
+    if set(parts) != {""}:
+        told = ", ".join(f"{name or 'train'} {count}" for name, count in sorted(parts.items()))
+        yield Finding("parts", told, True, "folders of these names are the split of the videos")
+    for remark in remarks:
+        if not remark.startswith((NO_CLASS, NO_VIDEOS)):  # findings of their own
+            yield Finding("remark", remark)
 
 
 def _classes(root: Path) -> tuple[Path, dict[str, int]]:
@@ -210,7 +231,7 @@ def _classes(root: Path) -> tuple[Path, dict[str, int]]:
     """
     counts = _count_videos(root)
     full = [name for name, count in counts.items() if count]
-    if len(full) == 1 and not _videos_in(root / full[0]):
+    if len(full) == 1 and not videos_in(root / full[0]):
         return root / full[0], _count_videos(root / full[0])
     return root, counts
 
@@ -221,10 +242,6 @@ def _count_videos(top: Path) -> dict[str, int]:
     found = {folder.name: find_videos([str(folder)]) for folder in folders}
     counts = {name: sum(item.problem is None for item in items) for name, items in found.items()}
     return {n: count for n, count in counts.items() if count or not any((top / n).glob("*.txt"))}
-
-
-def _videos_in(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def _layout(root: Path, classes: list[str]) -> Finding:

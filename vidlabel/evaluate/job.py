@@ -127,8 +127,10 @@ def choose_folds(
 
 
 def warn_of_doubts(dataset: Dataset) -> None:
-    """Warn of groups and classes that look wrong, and of clips that are on the disk or in the
-    official lists, but not in both."""
+    """Warn of groups and classes that look wrong, of what was left out, and of clips that are on
+    the disk or in the official lists, but not in both."""
+    for remark in dataset.remarks:
+        console.warn(remark)
     for doubt in filter(None, (doubt_groups(dataset), doubt_classes(dataset))):
         console.warn(doubt)
     astray = {

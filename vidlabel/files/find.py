@@ -112,14 +112,13 @@ def check_found(items: Sequence[VideoItem]) -> None:
     if not items or any(item.problem is not Reason.NOT_FOUND for item in items):
         return
     first = items[0]
-    near = similar_path(first.path)
-    hint = f"; did you mean {near}?" if near else ""
     more = f" (nor any of {len(items) - 1:,} other inputs)" if len(items) > 1 else ""
-    raise UsageError(f"{first.detail}{more}{hint}")
+    raise UsageError(f"{first.detail}{more}{did_you_mean(first.path)}")
 
 
-def similar_path(path: str) -> str:
-    """The path that exists and is most like one that does not; empty if none is like it."""
+def did_you_mean(path: str) -> str:
+    """`; did you mean X?` with the path that exists and is most like one that does not; empty if
+    none is like it."""
     place, steps = Path(), Path(path).parts
     for number, step in enumerate(steps):
         if os.path.lexists(place / step):
@@ -134,7 +133,7 @@ def similar_path(path: str) -> str:
         if not close or glob.has_magic(step):
             return ""
         whole = (place / names[close[0]]).joinpath(*steps[number + 1 :])
-        return str(whole if os.path.lexists(whole) else place / names[close[0]])
+        return f"; did you mean {whole if os.path.lexists(whole) else place / names[close[0]]}?"
     return ""
 
 

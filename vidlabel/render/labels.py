@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from vidlabel import console
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
+from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.predict.labeller import Labeller, PredictSpec
 from vidlabel.render.captions import Caption, caption_of
 from vidlabel.results.record import Record
@@ -28,9 +30,13 @@ class TableLabels:
 
     def __init__(self, path: Path) -> None:
         self._rows: dict[str, Prediction] = {}
+        spellings = Spellings()
         for row in map(_prediction, read_labels(path).rows):
-            for key in _names(row.path):
+            there = spellings.find(path_from_text(row.path))
+            for key in (*_names(row.path), *(_names(text_path(there)) if there else ())):
                 self._rows.setdefault(key, row)  # the first of several is for the whole video
+        if told := spellings.told():
+            console.warn(f"{path}: {told}")
 
     def key(self, item: VideoItem) -> str:
         """Text that stays the same as long as the video's label does."""
@@ -101,7 +107,10 @@ def read_truth(path: Path, items: Iterable[VideoItem]) -> dict[str, str]:
     Raises:
         UsageError: it is neither, or has none of the videos.
     """
-    samples = read_folder(path) if path.is_dir() else read_table(path)
+    remarks: list[str] = []
+    samples = read_folder(path) if path.is_dir() else read_table(path, remarks)
+    for remark in remarks:
+        console.warn(remark)
     truth = {_absolute(sample.path): sample.label for sample in samples}
     if not any(_absolute(item.path) in truth for item in items):
         raise UsageError(f"--truth {path}: has none of these videos")

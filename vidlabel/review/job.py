@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from vidlabel import console
 from vidlabel.datasets.open import open_dataset
 from vidlabel.errors import ExitCode, Reason, UsageError, VideoError
 from vidlabel.files.lock import holding
+from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.files.write import check_output, make_folder, remove_leftovers, write_bytes
 from vidlabel.machine import worker_count
 from vidlabel.results.record import Record
@@ -26,8 +26,6 @@ from vidlabel.text import text_path
 
 NOT_AGAIN = (Reason.CRASHED, Reason.TIMEOUT, Reason.TOO_LARGE)
 """Videos that failed like this in a separate decoder process are not decoded in this one."""
-
-_ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")  # a byte that is not UTF-8, by `text.text_path`
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,10 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     samples = open_dataset(spec.truth, Path()).samples if spec.truth else []
     truths = {os.path.realpath(sample.path): sample.label for sample in samples}
     roots = [spec.root] if spec.root else [Path(), spec.table.parent]
-    rows = [_page_row(record, roots, truths, spec) for record in labels.rows]
+    spellings = Spellings()
+    rows = [_page_row(record, roots, truths, spec, spellings) for record in labels.rows]
+    if told := spellings.told():
+        console.warn(f"{spec.table}: {told}")
     make_folder(spec.previews)
     with holding(spec.page):
         failed, kept = _make_previews(rows, spec, quiet)
@@ -103,22 +104,22 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
 # --- which videos ---------------------------------------------------------------------------------
 
 
-def _find(given: str, roots: Sequence[Path]) -> tuple[str, str]:
-    """The absolute path of a video in a table, and its name there with its original bytes; the name
+def _find(given: str, roots: Sequence[Path], spellings: Spellings) -> tuple[str, str]:
+    """The absolute path of a video in a table, and its name there as the disk spells it; the name
     as it is written if there is no such file."""
-    raw = _ESCAPED.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), given)  # as os.fsdecode does
-    for text in dict.fromkeys((given, raw)):
-        for root in roots:
-            place = os.path.abspath(root / text)  # noqa: PTH100  (links are not followed)
-            if os.path.lexists(place):
-                return place, text
+    for root in roots:
+        before = "" if root == Path() else f"{root}/"
+        text = path_from_text(given)
+        if there := spellings.find(text if Path(text).is_absolute() else f"{before}{text}"):
+            return os.path.abspath(there), there.removeprefix(before)  # noqa: PTH100
     return os.path.abspath(roots[0] / given), given  # noqa: PTH100
 
 
 def _page_row(
-    record: Record, roots: Sequence[Path], truths: Mapping[str, str], spec: ReviewSpec
-) -> PageRow:
-    path, given = _find(record["path"], roots)
+    record: Record, roots: Sequence[Path], truths: Mapping[str, str], spec: ReviewSpec,
+    spellings: Spellings,
+) -> PageRow:  # fmt: skip
+    path, given = _find(record["path"], roots, spellings)
     # The name depends only on what is shown, so that the page and its videos may move together.
     below = os.path.relpath(path, spec.page.parent)
     shown = f"{below}\0{record['start_s']}\0{record['end_s']}\0{SIDE_PX}\0{CLIP_S}"

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidlabel.datasets.samples import Sample, class_names, hold_out
+from vidlabel.datasets.samples import Sample, class_counts, class_names, hold_out
 from vidlabel.device import out_of_memory, pick_device
 from vidlabel.errors import RunError
 from vidlabel.evaluate.metrics import calibration_error, fit_temperature, top1
@@ -87,6 +87,7 @@ def train(
         (run or RunFolder(out, team)).begin(out, restart=restart)
         folder.begin(samples)
         observer.note(summary)
+        observer.note(class_counts(samples))
         unreadable = _decode(frame_cache, samples, spec.max_bad, workers, team, observer)
         samples = [sample for sample in samples if sample.path not in unreadable]
         header = _with_training(header, start, spec, samples)
