@@ -35,6 +35,7 @@ class Reason(StrEnum):
     EMPTY = "empty"
     PERMISSION = "permission"
     NOT_VIDEO = "not_video"  # no supported container, or its header is missing
+    ENCRYPTED = "encrypted"  # by DRM, or the file as a whole
     NO_VIDEO_STREAM = "no_video_stream"  # audio only, or only cover art
     NO_FRAMES = "no_frames"  # the file opens, but no frame can be decoded
     NO_DECODER = "no_decoder"

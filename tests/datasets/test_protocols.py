@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import SHARED, TESTS
 
+from vidlabel.datasets.complete import check_complete
 from vidlabel.datasets.hmdb51 import HMDB51, film_of
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import PROTOCOLS, doubt_groups, make_folds
@@ -268,6 +269,33 @@ def test_ucf101_in_class_folders_or_flat(ucf101: Path, flat: bool) -> None:
     alone = UCF101.from_lists(ucf101.parent / "ucfTrainTestlist")
     assert [s.id for s in alone.samples] == [s.id for s in found.samples]
     assert UCF101.source_of("YoYo", "holiday.avi") == "YoYo/holiday"
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".AVI"])
+@pytest.mark.parametrize("name", ["hmdb51", "ucf101", "flat"])
+def test_converted_clips_are_those_of_the_lists(
+    hmdb51: Path, ucf101: Path, name: str, suffix: str
+) -> None:
+    """Field 16: the lists say .avi, and all clips were missing."""
+    data, root = (HMDB51, hmdb51) if name == "hmdb51" else (UCF101, ucf101)
+    before = data.read(root)
+    for path in list(root.rglob("*.avi")):
+        place = root / path.name if name == "flat" else path
+        path.rename(place.with_suffix(suffix))
+    found = data.read(root)
+    assert [s.id for s in found.samples] == [s.id for s in before.samples]
+    assert (found.missing, found.extra, found.official) == ((), (), before.official)
+    assert [s.group for s in found.samples] == [s.group for s in before.samples]
+    assert Path(found.samples[0].path).is_file()
+    (remark,) = found.remarks
+    assert remark.startswith(f"{data.name}: 12 clips have the names in the official lists but for")
+    assert (before.remarks, check_complete(data, root).missing) == ((), ())
+    official = Path(found.samples[0].path).with_suffix(".avi")
+    _write(official)  # with both, the official one is taken
+    both = data.read(root)
+    assert len(both.remarks) == len(both.extra) == 1
+    assert str(official) in {s.path for s in both.samples if s.id in before.official[1]}
 
 
 def test_a_new_clip_in_a_flat_folder_is_extra(ucf101: Path) -> None:

@@ -77,9 +77,9 @@ def train(
 ) -> int:  # fmt: skip
     """Train a model on DATA and keep its best checkpoint.
 
-    DATA is `hmdb51:ROOT`, `ucf101:ROOT`, a folder with one sub-folder per class, a CSV file
-    `path,label[,group][,split]` with split train, val, test or empty, or `synthetic` for generated
-    clips. Videos of one group are never divided between the training part and the validation set
+    DATA is `hmdb51:ROOT`, `ucf101:ROOT`, a folder with one sub-folder per class (or train/CLASS,
+    val/CLASS and test/CLASS), a CSV file `path,label[,group][,split]` with split train, val, test
+    or empty, or `synthetic` for generated clips. Videos of one group are never divided between the training part and the validation set
     that chooses the epoch. With a --protocol or --split, each of its folds is trained and then
     tested on its test clips; run the same command to resume with the folds that are not done.
 

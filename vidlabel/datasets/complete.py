@@ -77,6 +77,8 @@ def check_complete(data: PublicDataset, root: Path, splits: Path | None = None) 
         problem = str(error)
     known = lists or OfficialLists({}, frozenset(), tuple(sorted(named)))
     there = {f"{label}/{path.name}" for label, path in _clips(data, root, known) if _is_full(path)}
+    renamed = known.renamed(there)
+    there = {renamed.get(clip, clip) for clip in there}
     right = there & known.clips if lists else there
     return Completeness(
         clips=len(right),

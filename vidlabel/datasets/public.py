@@ -36,6 +36,15 @@ class OfficialLists:
     classes: tuple[str, ...]
     """Sorted."""
 
+    def renamed(self, there: Iterable[str]) -> dict[str, str]:
+        """The ids of clips on disk that differ from one in the lists only in the suffix, as those
+        of clips that were converted do; each with that id. A clip with the official name goes
+        first."""
+        ids = set(there)
+        stems = {Path(clip).with_suffix(""): clip for clip in self.clips - ids}
+        others = ((clip, Path(clip).with_suffix("")) for clip in ids - self.clips)
+        return {clip: stems[stem] for clip, stem in others if stem in stems}
+
 
 @dataclass(frozen=True)
 class PublicDataset:
@@ -128,14 +137,18 @@ class PublicDataset:
         """
         lists = self.parse_lists(self.find_lists(root, splits))
         found: dict[str, Sample] = {}
-        for label, path in self.find_clips(root, lists):
+        clips = self.find_clips(root, lists)
+        renamed = lists.renamed(f"{label}/{path.name}" for label, path in clips)
+        for label, path in clips:
             if label not in lists.classes:
                 raise UsageError(
                     f"{next(p for p in path.parents if p.name == label)}: {label} is not one of "
                     f"the {len(lists.classes)} classes of the split lists; move it away, or rename "
                     "it"
                 )
-            sample = Sample(str(path), label, self.source_of(label, path.name))
+            own = f"{label}/{path.name}"
+            name = renamed[own].partition("/")[2] if own in renamed else ""
+            sample = Sample(str(path), label, self.source_of(label, path.name), name=name)
             if sample.id in found:
                 raise UsageError(
                     f"two clips are called {sample.id}: {found[sample.id].path} and {path}; "
@@ -150,9 +163,17 @@ class PublicDataset:
             )
         samples = sorted(found.values(), key=lambda s: (s.label, Path(s.path).name))
         missing, extra = sorted(lists.clips - found.keys()), sorted(found.keys() - lists.clips)
+        remarks: tuple[str, ...] = ()
+        if renamed:
+            own, official = min(renamed.items())
+            remarks = (
+                f"{self.name}: {len(renamed):,} clips have the names in the official lists but for "
+                f"the suffix: {own} is {official}",
+            )
         return Dataset(
-            self.name, tuple(samples), lists.splits, tuple(missing), tuple(extra), lists.classes
-        )
+            self.name, tuple(samples), lists.splits, tuple(missing), tuple(extra), lists.classes,
+            remarks,
+        )  # fmt: skip
 
     def from_lists(self, splits: Path) -> Dataset:
         """The data set as its lists alone describe it: leaks can be counted without any clip.

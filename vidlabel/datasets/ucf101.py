@@ -19,6 +19,7 @@ from vidlabel.datasets.public import (
     read_lines,
 )
 from vidlabel.errors import UsageError
+from vidlabel.files.find import VIDEO_SUFFIXES
 
 SPLITS = (1, 2, 3)
 
@@ -35,12 +36,15 @@ def group_of(label: str, name: str) -> str | None:
 
 def _label_of(lists: OfficialLists) -> LabelOf:
     # Handstand clips are v_HandStandPushups_* in a class HandstandPushups: the lists know better.
-    labels = {clip.split("/", 1)[1]: clip.split("/", 1)[0] for clip in lists.clips}
+    labels = {Path(clip).stem: clip.split("/", 1)[0] for clip in lists.clips}
     folded = {label.casefold(): label for label in lists.classes}
 
     def label_of(name: str) -> str | None:
-        match = _CLIP.fullmatch(Path(name).stem)
-        return labels.get(name) or (folded.get(match["label"].casefold()) if match else None)
+        stem = Path(name).stem
+        if Path(name).suffix.lower() not in VIDEO_SUFFIXES:
+            return None
+        match = _CLIP.fullmatch(stem)
+        return labels.get(stem) or (folded.get(match["label"].casefold()) if match else None)
 
     return label_of
 
@@ -106,7 +110,7 @@ UCF101 = PublicDataset(
     title="UCF-101",
     clips=13320,
     classes=101,
-    clip_name=re.compile(r"v_\w+_g\d+_c\d+\.avi"),
+    clip_name=re.compile(r"v_\w+_g\d+_c\d+\.(avi|mkv|mov|mp4|webm)"),
     list_name=re.compile(r"(train|test)list0[123]\.txt|classInd\.txt"),
     split_list_name=re.compile(r"(train|test)list0[123]\.txt"),
     example_list="trainlist01.txt",

@@ -39,6 +39,7 @@ from vidlabel.video.container import (
     mapped_errors,
     open_container,
 )
+from vidlabel.video.disguise import recognise
 from vidlabel.video.index import Clock, Index, Stamps, make_index, ticks_of
 from vidlabel.video.scale import DecodedFrames, FrameScaler
 from vidlabel.video.stream import Stream, VideoPacket, run_until
@@ -58,6 +59,9 @@ EARLY_S = 0.005
 some files round times to 1/100 s."""
 
 
+_UNREADABLE = (Reason.NOT_VIDEO, Reason.NO_VIDEO_STREAM, Reason.NO_DECODER, Reason.NO_FRAMES)
+
+
 @contextmanager
 def open_video(
     path: str, limits: Limits | None = None, on_packet: OnPacket = None
@@ -75,8 +79,13 @@ def open_video(
     """
     limits = limits or Limits()
     check_video_file(path)
-    with mapped_errors(path), open_container(path, limits) as container:
-        yield Video(path, container, limits, on_packet)
+    try:
+        with mapped_errors(path), open_container(path, limits) as container:
+            yield Video(path, container, limits, on_packet)
+    except VideoError as error:
+        if error.reason in _UNREADABLE and (known := recognise(path)):
+            raise VideoError(known[0], f"{path}: {known[1]}") from error
+        raise
 
 
 def probe(path: str, limits: Limits | None = None) -> VideoInfo:

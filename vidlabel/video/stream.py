@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vidlabel.errors import Reason, VideoError
 from vidlabel.specs import Limits, OnPacket
 from vidlabel.video.container import open_container, pick_stream
+from vidlabel.video.disguise import ENCRYPTED
 from vidlabel.video.scale import FrameScaler
 
 MAX_FAILURES = 8
@@ -188,6 +189,9 @@ class Stream:
     def _decode(self, packet: VideoPacket | None) -> list[VideoFrame] | None:
         """The frames that a packet completes; None if it is damaged, which is counted."""
         self._on_packet()
+        if packet is not None and packet.has_sidedata("encryption_info"):
+            # Its headers may be clear, so that it would decode to noise.
+            raise VideoError(Reason.ENCRYPTED, f"{self._path}: {ENCRYPTED}")
         try:
             frames = self.context.decode(packet)
         except av.error.InterruptedError:
