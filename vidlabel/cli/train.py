@@ -79,9 +79,10 @@ def train(
 
     DATA is `hmdb51:ROOT`, `ucf101:ROOT`, a folder with one sub-folder per class (or train/CLASS,
     val/CLASS and test/CLASS), a CSV file `path,label[,group][,split]` with split train, val, test
-    or empty, or `synthetic` for generated clips. Videos of one group are never divided between the training part and the validation set
-    that chooses the epoch. With a --protocol or --split, each of its folds is trained and then
-    tested on its test clips; run the same command to resume with the folds that are not done.
+    or empty, or `synthetic` for generated clips. Videos of one group are never divided between the
+    training part and the validation set that chooses the epoch. With a --protocol or --split, each
+    of its folds is trained and then tested on its test clips; run the same command to resume with
+    the folds that are not done.
 
     Every setting under a heading of its own is also a key of a --config file. A setting that is
     given in neither place is taken from the checkpoint of --init (clips and network), then from
