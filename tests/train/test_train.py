@@ -161,7 +161,7 @@ def test_auto_begins_with_imagenets_weights_where_they_can_be_had(
     observer = _Each()
     notes = observer.notes
     result = train(samples, tmp_path / "had", spec, CLIP, MODEL, device="cpu", observer=observer)
-    assert notes[:-1] == ["the CNN starts from ImageNet weights"]
+    assert notes[:-2] == ["the CNN starts from ImageNet weights"]
     assert result.header.training["start"] == "imagenet"
     learned = load_checkpoint(str(result.checkpoint)).network.trunk.state_dict()
     torch.testing.assert_close(learned[first.removeprefix("layers.")], whole[first])
@@ -172,7 +172,7 @@ def test_auto_begins_with_imagenets_weights_where_they_can_be_had(
     monkeypatch.setattr(trunks, "_fetched", missing)
     notes.clear()
     result = train(samples, tmp_path / "none", spec, CLIP, MODEL, device="cpu", observer=observer)
-    assert len(notes) == 2
+    assert len(notes) == 3
     assert notes[0].endswith("more clips to learn from: no network")
     assert result.header.training["start"] == "none"
     for strict in (replace(spec, trunk_weights="imagenet"), replace(spec, freeze_trunk=True)):
@@ -539,8 +539,9 @@ def test_what_is_trained_is_said_before_it_is(samples: list[Sample], tmp_path: P
         observer = _Each(_stop)
         with pytest.raises(KeyboardInterrupt):
             train(samples, tmp_path / out, SPEC, CLIP, model, device="cpu", observer=observer)
-        assert len(observer.notes) == 1
-        return observer.notes[0]
+        summary, classes = observer.notes
+        assert classes == "videos of each class: blue 8, red 8"  # field 4
+        return summary
 
     assert said(samples, "plain") == (
         "16 videos of 2 classes: 12 for training, 4 for validation (2 of 8 groups); cnn-birnn on "
