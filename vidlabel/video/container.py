@@ -115,6 +115,16 @@ def longest_gap_s(container: InputContainer) -> float:
     return GAP_S if Flags.ts_discont in Flags(container.format.flags) else JUMP_S
 
 
+def promised_s(container: InputContainer, stream: VideoStream, start_s: float) -> float:
+    """How long a stream is after its first frame by the header of the file, seconds; 0 if it gives
+    no length."""
+    length_s = (container.duration or 0) / av.time_base
+    if stream.duration and stream.time_base:
+        length_s = float(stream.duration * stream.time_base)
+    # Most containers count from 0; a length before the first frame can only count from there.
+    return length_s - start_s if 0 < start_s < length_s else length_s
+
+
 def frame_rate(stream: VideoStream, timed: bool) -> float:
     """Frames per second, 25 if unknown."""
     # For a raw stream the average rate is FFmpeg's default; the other one is read from the stream.
