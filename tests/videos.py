@@ -114,6 +114,8 @@ def write(path: Path, spec: VideoSpec) -> Path:
             out.metadata["title"] = spec.title
         others = [_add_video(out, spec, size) for size in spec.other_sizes]
         stream = _add_video(out, spec, spec.size)
+        if others:  # FFmpeg's MP4 writer would make the first stream the default
+            stream.disposition = Disposition.default
         if any(spec.rotation):
             degrees, hflip, vflip = spec.rotation
             stream.set_display_rotation(degrees, hflip=hflip, vflip=vflip)

@@ -86,23 +86,6 @@ def open_container(path: str, limits: Limits) -> InputContainer:
     )
 
 
-def pick_stream(path: str, container: InputContainer) -> VideoStream:
-    """The largest video stream that is not cover art, the first one if several are equal.
-
-    Raises:
-        VideoError: `no_video_stream`, or `no_decoder` if FFmpeg has none for its codec.
-    """
-    cover = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & cover]
-    if not streams:
-        kind = "only cover art" if container.streams.video else "no video stream"
-        raise VideoError(Reason.NO_VIDEO_STREAM, f"{path}: {kind} in this file")
-    usable = [s for s in streams if s.codec_context is not None]
-    if not usable:
-        raise VideoError(Reason.NO_DECODER, f"{path}: no decoder for its video codec")
-    return max(usable, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
-
-
 def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
     """True if the container holds presentation times for its frames."""
     # AVI stores none; FFmpeg guesses them, wrongly once B-frames reorder.

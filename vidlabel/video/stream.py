@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from vidlabel.errors import Reason, VideoError
 from vidlabel.specs import Limits, OnPacket
-from vidlabel.video.container import open_container, pick_stream
+from vidlabel.video.choice import pick_stream
+from vidlabel.video.container import open_container
 from vidlabel.video.scale import FrameScaler
 
 MAX_FAILURES = 8
@@ -49,7 +50,7 @@ class Stream:
         self._path = path
         self._limits = limits
         self._on_packet = on_packet or (lambda: None)
-        self.stream = pick_stream(path, container)
+        self.stream = pick_stream(path, container, limits, on_packet)
         self.context = self.stream.codec_context
         self.check_size(self.context.width, self.context.height)
         # Decoders honour max_pixels only as an option of their own; the container ignores it.
