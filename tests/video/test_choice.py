@@ -17,7 +17,7 @@ from vidlabel.video.reader import open_video
 
 pytestmark = pytest.mark.field
 
-DEFAULT, COVER = Disposition.default, Disposition.attached_pic
+NO_FLAG, DEFAULT, COVER = Disposition(0), Disposition.default, Disposition.attached_pic
 CONTAINERS = (".mkv", ".mov", ".mp4", ".ts")
 FPS = 10
 
@@ -31,7 +31,7 @@ class Track:
     frames: int = 24
     every: int = 1
     """Each frame lasts so many tenths of a second."""
-    disposition: Disposition = Disposition(0)
+    disposition: Disposition = NO_FLAG
     codec: str = "libx264"
 
 
@@ -96,7 +96,7 @@ def test_the_default_stream_is_the_video(suffix: str, tmp_path: Path, size: None
 @pytest.mark.parametrize("suffix", CONTAINERS)
 def test_a_short_insert_is_not_the_video(suffix: str, tmp_path: Path, size: None) -> None:
     """field 3: of streams that are equal otherwise, the one that lasts is the video."""
-    flag = Disposition(0) if suffix == ".ts" else DEFAULT
+    flag = NO_FLAG if suffix == ".ts" else DEFAULT
     insert = Track(700, (128, 96), frames=8, disposition=flag)
     path = write(tmp_path / f"x{suffix}", insert, Track(0, (64, 48), 30, disposition=flag))
     assert shown(path) == 5
@@ -105,7 +105,7 @@ def test_a_short_insert_is_not_the_video(suffix: str, tmp_path: Path, size: None
 @pytest.mark.parametrize("suffix", CONTAINERS)
 def test_the_larger_of_equal_streams(suffix: str, tmp_path: Path, size: None) -> None:
     """field 3: area still decides between two views, though one is a frame longer."""
-    flag = Disposition(0) if suffix == ".ts" else DEFAULT
+    flag = NO_FLAG if suffix == ".ts" else DEFAULT
     proxy = Track(700, (32, 32), frames=31, disposition=flag)
     path = write(tmp_path / f"x{suffix}", proxy, Track(0, (64, 48), 30, disposition=flag))
     assert shown(path) == 5

@@ -39,8 +39,12 @@ EXTRA_CONTAINERS = {
     "roq": ".roq",
     "flic": ".fli .flc",
 }
-"""Demuxers that --allow-formats may add, and their suffixes: rare, or not always video, but each of
-one self-contained file. Demuxers that open other files cannot be allowed."""
+"""Demuxers of files with their suffixes, and under any name with --allow-formats, which also takes
+them from folders: rare, or not always video, but each of one self-contained file. Demuxers that
+open other files cannot be allowed."""
+
+MAYBE_STILL = ("gif", "apng")
+"""Formats of which a file with one picture is a still picture, not a video."""
 
 MAX_STREAMS = 256
 """Most streams of one file: FFmpeg opens a decoder for each to identify it, which may take 1 MB. A
@@ -72,12 +76,14 @@ def open_container(path: str, limits: Limits) -> InputContainer:
         UsageError: `limits.formats` has a name that is not in EXTRA_CONTAINERS.
     """
     check_formats(limits.formats)
+    suffix = Path(path).suffix.lower()
+    own = [name for name, suffixes in EXTRA_CONTAINERS.items() if suffix in suffixes.split()]
     # The absolute path behind `file:` keeps a name such as `concat:x` or `http:x` a name, the
     # format list keeps scripts and playlists out, the protocol list keeps the network out.
     return av.open(
         "file:" + str(Path(path).absolute()),
         options={
-            "format_whitelist": ",".join([CONTAINERS, *limits.formats]),
+            "format_whitelist": ",".join([CONTAINERS, *limits.formats, *own]),
             "protocol_whitelist": "file",
             "max_pixels": str(limits.pixels),  # FFmpeg decodes frames to identify the stream
             "max_streams": str(MAX_STREAMS),

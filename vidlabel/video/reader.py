@@ -37,6 +37,7 @@ from vidlabel.files.find import check_video_file
 from vidlabel.specs import Limits, OnPacket, PixelKind, VideoInfo
 from vidlabel.video.container import (
     GAP_S,
+    MAYBE_STILL,
     frame_rate,
     has_timestamps,
     longest_gap_s,
@@ -359,6 +360,8 @@ class Video:
                 keep, kept = False, []
         if not stamps.pts:
             raise VideoError(Reason.NO_FRAMES, f"{self._path}: opens, but holds no video data")
+        if len(stamps.pts) == 1 and self._container.format.name in MAYBE_STILL:
+            raise VideoError(Reason.NOT_VIDEO, f"{self._path}: a still picture, not a video")
         self._source.kept = kept
         rules = Rules(self._gap_s / self._time_base, RESET_S / self._time_base, self._edited)
         index = make_index(stamps, rules, self._frame_ticks) if self._timed else None
