@@ -201,8 +201,7 @@ class Clock:
     """Times for frames without presentation timestamps, in the order in which they are shown.
 
     They follow the decoding timestamps from the first one on, and the frame rate where there are
-    none or they do not increase. Where they jump back, or by more than `gap_s` ahead, the times
-    continue. No two frames have the same time.
+    none or they step back. Where they jump back, or by more than `gap_s` ahead, the times continue.
     """
 
     def __init__(self, time_base: float, fps: float, gap_s: float = math.inf) -> None:
@@ -224,5 +223,6 @@ class Clock:
         ahead_s = stamp_s - self._offset_s - self._now_s
         if not -RESET_S <= ahead_s <= self._gap_s:
             self._offset_s = stamp_s - following_s
-        self._now_s = stamp_s - self._offset_s if ahead_s > 0 else following_s
+        behind = ahead_s < -1e-6  # else a frame would appear at once with one before, and be lost
+        self._now_s = following_s if behind else max(self._now_s, stamp_s - self._offset_s)
         return self._now_s

@@ -10,9 +10,8 @@ Decoding takes most of the time, so this module decodes as little as possible:
   frame, and the packets that the wanted frames depend on; groups of pictures without a wanted frame
   are not decoded at all, and within a group non-reference frames (most B-frames) are skipped.
 * A larger file is not read as a whole: for each wanted time the demuxer seeks to the keyframe
-  before it, so that the work does not grow with the length of the video. MPEG-TS, MPEG-PS and Ogg,
-  in which recordings may be joined, and edit lists of several parts are read once all the same, to
-  know when frames are shown.
+  before it, so that the work does not grow with the length of the video. Only MPEG-TS, -PS and Ogg,
+  which may hold joined recordings, and edit lists of several parts are read as a whole, once.
 * Without usable timestamps (raw streams, AVI with B-frames) frames are decoded in order.
 
 All three give the same frames as decoding everything (tests/video/test_reader.py).
@@ -56,8 +55,8 @@ KEEP_PACKETS = 400_000
 """Most packets kept in memory, however small they are; four hours of video."""
 
 MAX_HIDDEN = 20_000
-"""Files with more frames hidden by an edit list are not read by seeking: FFmpeg takes time that is
-quadratic in their number, minutes for a million."""
+"""Files with more frames hidden by an edit list are not read by seeking, which takes FFmpeg time
+that is quadratic in their number, minutes for a million."""
 
 EARLY_S = 0.005
 """For pictures at regular times, a frame counts as on screen so much before its own time, since
@@ -249,17 +248,15 @@ class Video:
             members = [index.wanted(int(t)) for t in group]
             wanted += members
 
-            def further(index: Index = index, last: int = int(group[-1])) -> list[VideoPacket]:
-                found = None
+            def further(near: _Near = found, last: int = int(group[-1])) -> list[VideoPacket]:
                 for _ in range(2):
-                    found = self._local_index(int(index.pts[0]) - 1, last) or found
-                    index = found[0] if found else index
-                return found[1] if found else []
+                    near = self._local_index(int(near[0].pts[0]) - 1, last) or near
+                return near[1]
 
             got |= self._source.decode_run(self._scaler, packets, set(members), further)
         return self._assign(wanted, got)
 
-    def _local_index(self, first: int, last: int | None) -> tuple[Index, list[VideoPacket]] | None:
+    def _local_index(self, first: int, last: int | None) -> _Near | None:
         """The packets from a keyframe at or before `first` until `last` is certainly included.
 
         A seek may land late (in MPEG-TS most do), so the result is checked, and the seek repeated
@@ -399,3 +396,4 @@ class Video:
 
 
 _Found = tuple[float, NDArray[np.uint8]]
+_Near = tuple[Index, list[VideoPacket]]
