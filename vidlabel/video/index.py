@@ -186,6 +186,8 @@ def make_index(stamps: Stamps, rules: Rules, frame: int) -> Index | None:
             times.append(np.maximum(pts[own] + part.offset, part.earliest))
             positions.append(own)
             end = int(times[-1][-1]) + (stamps.ticks[own[-1]] or stamps.last_ticks or frame)
+            if end > LARGEST_STAMP:
+                return None
     return Index(pts, keyframe, parts, np.concatenate(times), np.concatenate(positions), end)
 
 
