@@ -8,6 +8,7 @@ and flips apart.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -114,6 +115,8 @@ def write(path: Path, spec: VideoSpec) -> Path:
             out.metadata["title"] = spec.title
         others = [_add_video(out, spec, size) for size in spec.other_sizes]
         stream = _add_video(out, spec, spec.size)
+        if others:  # FFmpeg's MP4 writer would make the first stream the default
+            stream.disposition = Disposition.default
         if any(spec.rotation):
             degrees, hflip, vflip = spec.rotation
             stream.set_display_rotation(degrees, hflip=hflip, vflip=vflip)
@@ -226,3 +229,45 @@ def join(sources: Sequence[Path], target: Path) -> Path:
     """Files one after the other, as `cat` joins recordings."""
     target.write_bytes(b"".join(source.read_bytes() for source in sources))
     return target
+
+
+def with_edits(source: Path, target: Path, edits: Sequence[tuple[float, float | None]]) -> Path:
+    """An mp4 (index last) whose edit list presents these parts of the source, one after another:
+    length and start in seconds of each; a start of None shows nothing for so long."""
+    data = source.read_bytes()
+    with av.open(str(source)) as container:
+        ticks_a_second = 1 / container.streams.video[0].time_base
+    place = data.index(b"elst") + 4
+    lead = int.from_bytes(data[place + 12 : place + 16], "big")  # B-frames move the first frame
+    entries = b"".join(
+        struct.pack(
+            ">Iihh", round(length * 1000),
+            -1 if start is None else lead + round(start * ticks_a_second), 1, 0,
+        )
+        for length, start in edits
+    )  # fmt: skip
+    elst = _box(b"elst", struct.pack(">II", 0, len(edits)) + entries)
+    edts_start, edts_end = _find(data, b"moov", b"trak", b"edts")
+    old_size, edts = edts_end - edts_start, _box(b"edts", elst)
+    data = data[:edts_start] + edts + data[edts_end:]
+    for path in ((b"moov",), (b"moov", b"trak")):
+        start, _ = _find(data, *path)
+        size = int.from_bytes(data[start : start + 4], "big") + len(edts) - old_size
+        data = data[:start] + struct.pack(">I", size) + data[start + 4 :]
+    target.write_bytes(data)
+    return target
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def _find(data: bytes, *kinds: bytes) -> tuple[int, int]:
+    """Where a box starts and ends: the first of each kind inside of the one before."""
+    start = 0
+    for kind in kinds:
+        while data[start + 4 : start + 8] != kind:
+            start += int.from_bytes(data[start : start + 4], "big")
+        end = start + int.from_bytes(data[start : start + 4], "big")
+        start += 8
+    return start - 8, end

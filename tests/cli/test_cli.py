@@ -199,7 +199,7 @@ def test_embeddings_file(vidlabel: Run, clips: Path, model: Path, tmp_path: Path
         (["predict", ".", "--top-k", "0"], 2, "--top-k"),
         (["predict", ".", "--nonsense"], 2, "--nonsense"),
         (["predict", ".", "-o", "x.docx"], 2, "x.docx"),
-        (["predict", ".", "-o", "no/such/folder/x.csv"], 3, "no folder"),
+        (["predict", ".", "-o", "text.mp4/no/x.csv"], 3, "cannot be created"),
         (["predict", ".", "-m", "no-such-model"], 3, "no-such-model"),
         (["predict", ".", "--embeddings", "x.txt"], 2, "x.txt"),
         (["predict", "empty", "-m", "starter"], 3, "no videos"),

@@ -262,6 +262,9 @@ def test_b2_09_formats_that_may_be_allowed(make_video: MakeVideo, tmp_path: Path
         "apng": make_video(suffix=".apng", codec="apng", pix_fmt="rgb24", frames=8),
     }
     for name, path in made.items():
+        with open_video(str(path)) as video:  # its own suffix says what it is
+            assert video.duration_s > 0
+        path = path.rename(tmp_path / f"{name}.mp4")
         assert refused(path).reason is Reason.NOT_VIDEO
         with open_video(str(path), Limits(formats=(name,))) as video:
             shown = videos.read_barcodes(video.frames_at([0.0, video.duration_s], 48).pixels)

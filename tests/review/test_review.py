@@ -178,7 +178,7 @@ def test_wrong_usage(run: Run, tmp_path: Path) -> None:
     assert run(table, "--out", tmp_path / "a.csv")[0] == 2
     assert run(table, "--truth", tmp_path / "none")[0] == 2
     assert run(table, "--truth", "synthetic")[0] == 2
-    assert run(table, "--out", tmp_path / "none" / "a.html")[0] == 3
+    assert run(table, "--out", tmp_path / "a.csv" / "a.html")[0] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 

@@ -23,10 +23,12 @@ from vidlabel.errors import ExitCode
 def fuse(spatial: str, temporal: str, out: Path, flow_weight: float) -> int:
     """Join a SPATIAL and a TEMPORAL checkpoint to a two-stream model."""
     from vidlabel import console
+    from vidlabel.files.write import make_folder
     from vidlabel.models.checkpoint import load_checkpoint, save_checkpoint
     from vidlabel.models.fusion import fuse as fuse_streams
 
     header, network = fuse_streams(load_checkpoint(spatial), load_checkpoint(temporal), flow_weight)
+    make_folder(out.parent)
     save_checkpoint(out, header, network)
     console.note(f"two-stream model of {len(header.classes)} classes written to {out}")
     return ExitCode.OK

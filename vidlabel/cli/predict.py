@@ -83,7 +83,8 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--allow-formats",
     multiple=True,
     metavar="NAME",
-    help="Also read this rarer format, such as gif. May be repeated.",
+    help="Also take files of this rarer format, such as gif, from folders, and read it under any "
+    "name. May be repeated.",
 )
 @click.option("--restart", is_flag=True, help="Delete the ledger and label everything again.")
 @click.option(

@@ -21,6 +21,7 @@ from vidlabel.evaluate.evaluate import Evaluation, across, check_classes, evalua
 from vidlabel.evaluate.leak_check import check_leak, leak_lines
 from vidlabel.evaluate.plan import PLAN, read_description
 from vidlabel.evaluate.report import mistakes, summarise, write_report
+from vidlabel.files.write import check_folder_name
 from vidlabel.models.checkpoint import BEST, describe_model, read_header
 from vidlabel.predict.labeller import PredictSpec, load_labeller
 from vidlabel.specs import Precision, Strategy, StreamName
@@ -77,6 +78,8 @@ def run_evaluation(request: EvalRequest) -> bool:
         RunError: no clip of a fold can be read.
         OutputError: the report cannot be written.
     """
+    if request.out is not None:
+        check_folder_name(request.out)
     request = request.as_in_run()
     run = Path(request.model)
     dataset = open_dataset(

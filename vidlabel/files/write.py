@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mimetypes
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from vidlabel.errors import OutputError
+from vidlabel.errors import OutputError, UsageError
+
+FILE_SUFFIXES = (".jsonl", ".ledger", ".npz", ".parquet", ".pt", ".pth", ".safetensors", ".toml")
+"""Suffixes of files that `mimetypes` may not know."""
 
 
 def check_output(path: Path) -> None:
@@ -42,6 +46,21 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be created: {error.strerror}") from error
+
+
+def check_folder_name(folder: Path, wanted: str = "a folder") -> None:
+    """Refuse an output folder with the suffix of a file, such as one.png, unless it exists.
+
+    Args:
+        wanted: what --out can be.
+
+    Raises:
+        UsageError: the suffix is that of a known kind of file.
+    """
+    suffix = folder.suffix.lower()
+    kind, _ = mimetypes.MimeTypes().guess_type(f"x{suffix}")
+    if (kind or suffix in FILE_SUFFIXES) and not folder.is_dir():
+        raise UsageError(f"--out {folder}: must be {wanted}, not a {suffix} file")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from vidlabel.errors import ExitCode, OutputError, RunError, UsageError
 from vidlabel.files.find import VIDEO_SUFFIXES, LeftOut, check_found, find_videos
 from vidlabel.files.lock import holding
 from vidlabel.files.text_file import read_list
-from vidlabel.files.write import check_output, remove_leftovers
+from vidlabel.files.write import check_output, make_folder, remove_leftovers
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.embeddings import check_embeddings, write_embeddings
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings, discard, ledger_of
@@ -52,15 +52,20 @@ class TableOutput:
         return pick_format(self.out, self.format_name)
 
     def check(self) -> None:
-        """Refuse, before any work, what cannot be written. Raises OutputError, UsageError."""
+        """Refuse, before any work, what cannot be written; make the folders of the files.
+
+        Raises OutputError, UsageError.
+        """
         if self.path is not None:
             if ledger_of(self.path) == self.path:
                 raise UsageError(
                     f"--out {self.path}: this is the name of the ledger; use another suffix"
                 )
+            make_folder(self.path.parent)
             check_output(self.path)
         if self.embeddings is not None:
             check_embeddings(self.embeddings)
+            make_folder(self.embeddings.parent)
             check_output(self.embeddings)
 
 

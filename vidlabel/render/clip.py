@@ -20,7 +20,7 @@ from vidlabel.errors import ExitCode, UsageError, VideoError
 from vidlabel.files.find import VIDEO_SUFFIXES, identity
 from vidlabel.files.lock import holding
 from vidlabel.files.metadata_tag import read_tag, write_tag
-from vidlabel.files.write import make_folder, remove_leftovers, replacing
+from vidlabel.files.write import check_folder_name, make_folder, remove_leftovers, replacing
 from vidlabel.machine import worker_count
 from vidlabel.render.attention import Attention
 from vidlabel.render.captions import Caption, draw_caption
@@ -60,6 +60,7 @@ def plan(items: Sequence[VideoItem], options: RenderOptions) -> dict[VideoItem, 
         if out.exists() and Path(items[0].path).exists() and out.samefile(items[0].path):
             raise UsageError(f"--out {out}: this is the video itself; name another file")
         return {items[0]: out}
+    check_folder_name(out, "a .gif, a .mp4 or a folder")
     own = out.resolve()
     places = {
         item: Path(os.path.abspath(item.path))  # noqa: PTH100

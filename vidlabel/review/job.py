@@ -73,6 +73,7 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
         UsageError: the table or the truth cannot be read.
         OutputError: a file cannot be written, or another process writes there.
     """
+    make_folder(spec.page.parent)
     check_output(spec.page)
     labels = read_labels(spec.table)
     samples = open_dataset(spec.truth, Path()).samples if spec.truth else []

@@ -37,7 +37,7 @@ OVERSAMPLE = 2
 LEAST_KEPT = 8
 """Fewest time steps cached per video, for clips of few time steps."""
 
-FORMAT = 4
+FORMAT = 5
 """Version of an entry's content: changes with everything that changes its pixels."""
 
 

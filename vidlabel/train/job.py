@@ -21,6 +21,7 @@ from vidlabel.evaluate.job import (
 )
 from vidlabel.evaluate.leak_check import check_tests, leak_lines
 from vidlabel.evaluate.report import summarise, write_report
+from vidlabel.files.write import check_folder_name
 from vidlabel.synthetic.clips import ACTIONS
 from vidlabel.text import text_path
 from vidlabel.train.distributed import join_team, speaks_first
@@ -65,6 +66,7 @@ def run_training(request: TrainRequest) -> bool:
         RunError, CheckpointError, OutputError: as `train.loop.train`.
         KeyboardInterrupt: it was stopped; a warning has said how to resume.
     """
+    check_folder_name(request.out)
     job = _TrainJob(request)
     try:
         return job.run()

@@ -39,8 +39,12 @@ EXTRA_CONTAINERS = {
     "roq": ".roq",
     "flic": ".fli .flc",
 }
-"""Demuxers that --allow-formats may add, and their suffixes: rare, or not always video, but each of
-one self-contained file. Demuxers that open other files cannot be allowed."""
+"""Demuxers of files with their suffixes, and under any name with --allow-formats, which also takes
+them from folders: rare, or not always video, but each of one self-contained file. Demuxers that
+open other files cannot be allowed."""
+
+MAYBE_STILL = ("gif", "apng")
+"""Formats of which a file with one picture is a still picture, not a video."""
 
 MAX_STREAMS = 256
 """Most streams of one file: FFmpeg opens a decoder for each to identify it, which may take 1 MB. A
@@ -72,35 +76,20 @@ def open_container(path: str, limits: Limits) -> InputContainer:
         UsageError: `limits.formats` has a name that is not in EXTRA_CONTAINERS.
     """
     check_formats(limits.formats)
+    suffix = Path(path).suffix.lower()
+    own = [name for name, suffixes in EXTRA_CONTAINERS.items() if suffix in suffixes.split()]
     # The absolute path behind `file:` keeps a name such as `concat:x` or `http:x` a name, the
     # format list keeps scripts and playlists out, the protocol list keeps the network out.
     return av.open(
         "file:" + str(Path(path).absolute()),
         options={
-            "format_whitelist": ",".join([CONTAINERS, *limits.formats]),
+            "format_whitelist": ",".join([CONTAINERS, *limits.formats, *own]),
             "protocol_whitelist": "file",
             "max_pixels": str(limits.pixels),  # FFmpeg decodes frames to identify the stream
             "max_streams": str(MAX_STREAMS),
         },
         metadata_errors="replace",
     )
-
-
-def pick_stream(path: str, container: InputContainer) -> VideoStream:
-    """The largest video stream that is not cover art, the first one if several are equal.
-
-    Raises:
-        VideoError: `no_video_stream`, or `no_decoder` if FFmpeg has none for its codec.
-    """
-    cover = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & cover]
-    if not streams:
-        kind = "only cover art" if container.streams.video else "no video stream"
-        raise VideoError(Reason.NO_VIDEO_STREAM, f"{path}: {kind} in this file")
-    usable = [s for s in streams if s.codec_context is not None]
-    if not usable:
-        raise VideoError(Reason.NO_DECODER, f"{path}: no decoder for its video codec")
-    return max(usable, key=lambda s: (s.codec_context.width * s.codec_context.height, -s.index))
 
 
 def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
@@ -113,6 +102,16 @@ def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
 def longest_gap_s(container: InputContainer) -> float:
     """The longest step in time between two frames that is taken as real."""
     return GAP_S if Flags.ts_discont in Flags(container.format.flags) else JUMP_S
+
+
+def promised_s(container: InputContainer, stream: VideoStream, start_s: float) -> float:
+    """How long a stream is after its first frame by the header of the file, seconds; 0 if it gives
+    no length."""
+    length_s = (container.duration or 0) / av.time_base
+    if stream.duration and stream.time_base:
+        length_s = float(stream.duration * stream.time_base)
+    # Most containers count from 0; a length before the first frame can only count from there.
+    return length_s - start_s if 0 < start_s < length_s else length_s
 
 
 def frame_rate(stream: VideoStream, timed: bool) -> float:

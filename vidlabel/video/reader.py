@@ -10,7 +10,8 @@ Decoding takes most of the time, so this module decodes as little as possible:
   frame, and the packets that the wanted frames depend on; groups of pictures without a wanted frame
   are not decoded at all, and within a group non-reference frames (most B-frames) are skipped.
 * A larger file is not read as a whole: for each wanted time the demuxer seeks to the keyframe
-  before it, so that the work does not grow with the length of the video.
+  before it, so that the work does not grow with the length of the video. Only MPEG-TS, -PS and Ogg,
+  which may hold joined recordings, and edit lists of several parts are read as a whole, once.
 * Without usable timestamps (raw streams, AVI with B-frames) frames are decoded in order.
 
 All three give the same frames as decoding everything (tests/video/test_reader.py).
@@ -19,8 +20,10 @@ All three give the same frames as decoding everything (tests/video/test_reader.p
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +36,16 @@ from vidlabel.files.find import check_video_file
 from vidlabel.specs import Limits, OnPacket, PixelKind, VideoInfo
 from vidlabel.video.container import (
     GAP_S,
+    MAYBE_STILL,
     frame_rate,
     has_timestamps,
     longest_gap_s,
     mapped_errors,
     open_container,
+    promised_s,
 )
 from vidlabel.video.disguise import recognise
-from vidlabel.video.index import Clock, Index, Stamps, make_index, ticks_of
+from vidlabel.video.index import RESET_S, Clock, Index, Part, Rules, Run, Stamps, make_index
 from vidlabel.video.scale import DecodedFrames, FrameScaler
 from vidlabel.video.stream import Stream, VideoPacket, run_until
 
@@ -51,8 +56,8 @@ KEEP_PACKETS = 400_000
 """Most packets kept in memory, however small they are; four hours of video."""
 
 MAX_HIDDEN = 20_000
-"""Files with more frames hidden by an edit list are read in order: FFmpeg's seek takes time that is
-quadratic in their number, minutes for a million."""
+"""Files with more frames hidden by an edit list are not read by seeking, which takes FFmpeg time
+that is quadratic in their number, minutes for a million."""
 
 EARLY_S = 0.005
 """For pictures at regular times, a frame counts as on screen so much before its own time, since
@@ -117,9 +122,13 @@ class Video:
         self._time_base = self._source.time_base
         self._start = stream.start_time or 0  # pts of the first frame shown
         self._timed = has_timestamps(container, stream)
+        self._edited = container.format.name.startswith("mov")
         self._gap_s = longest_gap_s(container)
         self.fps = frame_rate(stream, self._timed)
-        self._index: Index | None = None
+        self._frame_ticks = max(1, round(1.0 / (self.fps * self._time_base)))
+        self._timeline: Index | None = None  # None if not all packets were read, or have no times
+        self._index: Index | None = None  # the same; None: read by seeking, or in order
+        self._parts = [Part(0, None)]
         self.frame_times_s: NDArray[np.float64] | None = None
         self.duration_s = 0.0
         small = Path(path).stat().st_size <= WALK_BYTES
@@ -169,12 +178,7 @@ class Video:
         times = np.maximum(np.asarray(times_s, dtype=np.float64), 0.0)
         order = np.argsort(times, kind="stable")
         targets = times[order]
-        if not self._timed:
-            found = self._by_order(targets)
-        elif self._index is not None:
-            found = self._by_index(self._index, self._to_pts(targets))
-        else:
-            found = self._by_seeking(targets)
+        found = self._reach(targets)
         if not found:
             raise self._source.no_frames()
         frames = [found[i] for i in np.argsort(order)]  # in the order of `times_s` again
@@ -192,33 +196,47 @@ class Video:
         Raises VideoError `no_frames` if nothing could be decoded.
         """
         scaler = FrameScaler(side_px, pixel_aspect=self._pixel_aspect)
-        latest_s = -1e-9  # an edit list hides what is before 0
+        # A frame is on screen until a later one; of those that appear at once, the last one stays.
+        waiting: tuple[float, VideoFrame] | None = None
         for time_s, frame in self._in_order():
             if time_s >= until_s:
                 break
-            if time_s > latest_s:
-                yield time_s, scaler.scale(frame)
-                latest_s = time_s
+            if waiting is not None and time_s > waiting[0]:
+                yield waiting[0], scaler.scale(waiting[1])
+            if time_s >= (waiting[0] if waiting else 0.0):  # an edit list hides what is before 0
+                waiting = time_s, frame
                 self._source.broken += frame.is_corrupt
-        if latest_s < 0:
+        if waiting is None:
             raise self._source.no_frames()
+        yield waiting[0], scaler.scale(waiting[1])
         return self._damage()
 
     # --- how the wanted frames are reached ----------------------------------------------------
+
+    def _reach(self, targets_s: NDArray[np.float64]) -> list[_Found]:
+        """The frames on screen at ascending times; empty if none can be decoded."""
+        if not self._timed:
+            return self._by_order(targets_s)
+        if self._index is not None:
+            return self._by_index(self._index, self._to_pts(targets_s))
+        return self._by_seeking(targets_s)
 
     def _by_index(self, index: Index, targets: NDArray[np.int64]) -> list[_Found]:
         """Decode only the groups of pictures that hold wanted frames, from a full index."""
         wanted = [index.wanted(int(t)) for t in targets]
         got: dict[int, NDArray[np.uint8]] = {}
-        for first, last, members in index.runs(set(wanted)):
+        packets, place = self._source.all_packets(), 0
+        for run in index.runs(wanted):
 
-            def further(first: int = first, last: int = last) -> Sequence[VideoPacket]:
-                starts = np.flatnonzero(index.keyframe[: first + 1])
-                return index.packets[starts[-3:][0] if starts.size else 0 : last + 1]
+            def further(run: Run = run) -> Iterator[VideoPacket]:
+                first = index.run_start(run.first, run.part, back=2)
+                return islice(self._source.all_packets(), first, run.last + 1)
 
-            got |= self._source.decode_run(
-                self._scaler, index.packets[first : last + 1], members, further
-            )
+            own = islice(packets, run.first - place, run.last + 1 - place)
+            found = self._source.decode_run(self._scaler, own, run.pts, further)
+            got |= {run.part.time(pts): pixels for pts, pixels in found.items()}
+            deque(own, maxlen=0)  # what was not needed of them
+            place = run.last + 1
         return self._assign(wanted, got)
 
     def _by_seeking(self, targets_s: NDArray[np.float64]) -> list[_Found]:
@@ -229,25 +247,30 @@ class Video:
         wanted: list[int] = []
         got: dict[int, NDArray[np.uint8]] = {}
         for group in np.split(targets, breaks):
-            index = self._local_index(int(group[0]), int(group[-1]))
-            if index is None:  # seeking does not work here
-                return self._by_order(targets_s)
+            found = self._local_index(int(group[0]), int(group[-1]))
+            if found is None:  # seeking does not work here
+                if self._timeline is None:
+                    self._walk(keep=False)
+                self._index = self._timeline
+                return self._reach(targets_s)
+            index, packets = found
             members = [index.wanted(int(t)) for t in group]
             wanted += members
 
-            def further(index: Index = index, last: int = int(group[-1])) -> Sequence[VideoPacket]:
+            def further(near: _Near = found, last: int = int(group[-1])) -> list[VideoPacket]:
                 for _ in range(2):
-                    index = self._local_index(int(index.pts[0]) - 1, last) or index
-                return index.packets
+                    near = self._local_index(int(near[0].pts[0]) - 1, last) or near
+                return near[1]
 
-            got |= self._source.decode_run(self._scaler, index.packets, set(members), further)
+            got |= self._source.decode_run(self._scaler, packets, set(members), further)
         return self._assign(wanted, got)
 
-    def _local_index(self, first: int, last: int | None) -> Index | None:
+    def _local_index(self, first: int, last: int | None) -> _Near | None:
         """The packets from a keyframe at or before `first` until `last` is certainly included.
 
         A seek may land late (in MPEG-TS most do), so the result is checked, and the seek repeated
-        from further back. `last` None means the end. None if the place cannot be reached.
+        from further back. `last` None means the end. None if the place cannot be reached, or if
+        timestamps step back there.
         """
         for back_s in (0.0, 1.0, 4.0, 16.0, 64.0):
             offset = first - round(back_s / self._time_base)
@@ -257,13 +280,13 @@ class Video:
             # Seeking to the very start can land late as well; opening the file again cannot.
             source = self._source.all_packets() if beginning else self._source.packets()
             packets = run_until(source, last)
-            if packets is None:
+            if not packets:
                 return None
-            index = make_index(packets)
-            if index is not None and (index.pts[0] <= first or beginning):
-                return index
-            if beginning:
+            index = make_index(Stamps.of(packets), Rules(), self._frame_ticks)
+            if index is None or len(index.parts) > 1:
                 return None
+            if index.pts[0] <= first or beginning:
+                return index, packets
         return None
 
     def _by_order(self, targets_s: NDArray[np.float64]) -> list[_Found]:
@@ -289,11 +312,13 @@ class Video:
         """All frames from the start, and their times in seconds: presentation times, or those of a
         `Clock` if there are none."""
         clock = Clock(self._time_base, self.fps, self._gap_s)
-        for frame in self._source.frames(self._source.all_packets()):
-            if not self._timed:
-                yield clock.next(frame.dts), frame
-            elif frame.pts is not None:
-                yield (frame.pts - self._start) * self._time_base, frame
+        packets = self._source.all_packets()
+        for part in self._parts:
+            for frame in self._source.frames(islice(packets, part.count)):
+                if not self._timed:
+                    yield clock.next(frame.dts), frame
+                elif frame.pts is not None:
+                    yield (part.time(frame.pts) - self._start) * self._time_base, frame
 
     def _assign(self, wanted: list[int], got: dict[int, NDArray[np.uint8]]) -> list[_Found]:
         """One frame for every wanted pts; the nearest decoded one if its own is lost."""
@@ -311,82 +336,73 @@ class Video:
     # --- when frames are shown ----------------------------------------------------------------
 
     def _find_end(self) -> bool:
-        """Find the length of a large file from its last packets; False if that is impossible."""
-        promised_s = self._promised_s()
-        index = None
-        if promised_s > 0:
-            end = self._start + round(promised_s / self._time_base)
-            index = self._local_index(end, None)
-        if index is None or self._source.broken or index.shown[-1] < self._start:
+        """Find the length of a large file from its last packets.
+
+        False if that is impossible, or if only all packets tell when frames are shown: recordings
+        may be joined, or an edit list has several parts.
+        """
+        stream = self._source.stream
+        header_s = promised_s(self._container, stream, self._start * self._time_base)
+        entries = stream.index_entries if self._edited else ()
+        back = any(later.timestamp <= entry.timestamp for entry, later in pairwise(entries))
+        if self._gap_s <= GAP_S or header_s <= 0 or back:
+            return False
+        found = self._local_index(self._start + round(header_s / self._time_base), None)
+        if found is None or self._source.broken or found[0].times[-1] < self._start:
             self._source.broken = 0
             return False
-        last_s = float(index.shown[-1] - self._start) * self._time_base
-        ticks = next((t for p in reversed(index.packets) if (t := ticks_of(p))), 0)
-        self.duration_s = last_s + (ticks * self._time_base or 1.0 / self.fps)
-        # A gap that is long in relation to the video covers one of these places.
-        return not any(self._in_gap(last_s * share) for share in (0.25, 0.5, 0.75))
-
-    def _in_gap(self, time_s: float) -> bool:
-        """True if recordings were joined, and neither has a frame at this time."""
-        if self._gap_s > GAP_S:
-            return False
-        target = self._start + round(time_s / self._time_base)
-        index = self._local_index(target, target)
-        return index is None or index.gap_at(target) * self._time_base > self._gap_s
+        self.duration_s = (found[0].end - self._start) * self._time_base
+        return True
 
     def _walk(self, keep: bool) -> None:
         """Read all packets without decoding: exact times, exact length, whether the end is cut."""
-        stamps = Stamps([], [], [])
-        last_ticks = 0
+        stamps = Stamps()
         kept: list[VideoPacket] = []
         for packet in self._source.packets() if keep else self._source.all_packets():
-            stamps.pts.append(packet.pts)
-            stamps.dts.append(packet.dts)
-            stamps.shown.append(not packet.is_discard)
-            last_ticks = ticks_of(packet) or last_ticks
+            stamps.add(packet)
             if keep:
                 kept.append(packet)
             if len(kept) > KEEP_PACKETS:
                 keep, kept = False, []
         if not stamps.pts:
             raise VideoError(Reason.NO_FRAMES, f"{self._path}: opens, but holds no video data")
+        if len(stamps.pts) == 1 and self._container.format.name in MAYBE_STILL:
+            raise VideoError(Reason.NOT_VIDEO, f"{self._path}: a still picture, not a video")
         self._source.kept = kept
-        self._source.seekable = stamps.shown.count(False) <= MAX_HIDDEN
-        self._timed = self._timed and stamps.timed(self._gap_s / self._time_base)
-        if self._timed:
-            shown = stamps.shown_pts()
-            self._start = int(shown[0])
-            times_s = np.asarray((shown - self._start) * self._time_base, dtype=np.float64)
-            self._index = make_index(kept) if keep else None
+        rules = Rules(self._gap_s / self._time_base, RESET_S / self._time_base, self._edited)
+        index = make_index(stamps, rules, self._frame_ticks) if self._timed else None
+        if index is not None:
+            seekable = len(index.parts) == 1 and stamps.shown.count(0) <= MAX_HIDDEN
+            self._index = None if seekable and not keep else index
+            self._timeline, self._parts = index, index.parts
+            self._start = int(index.times[0])
+            self.frame_times_s = (index.times - self._start).astype(np.float64) * self._time_base
+            self.duration_s = (index.end - self._start) * self._time_base
         else:
+            self._timed = False
             clock = Clock(self._time_base, self.fps, self._gap_s)
-            times_s = np.array([clock.next(dts) for dts in stamps.dts])
-        self.frame_times_s = times_s
-        self.duration_s = float(times_s[-1]) + (last_ticks * self._time_base or 1.0 / self.fps)
+            self.frame_times_s = np.array([clock.next(dts) for dts in stamps.dts])
+            last_s = stamps.last_ticks * self._time_base or 1.0 / self.fps
+            self.duration_s = float(self.frame_times_s[-1]) + last_s
 
     # --- small things -------------------------------------------------------------------------
-
-    def _promised_s(self) -> float:
-        """The length according to the header; 0 if it gives none."""
-        if self._source.stream.duration:
-            return float(self._source.stream.duration) * self._time_base
-        return (self._container.duration or 0) / 1_000_000  # AV_TIME_BASE: microseconds
 
     def _to_pts(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
         # The small addend keeps the exact time of a frame from being rounded to just before it.
         return (np.floor(seconds / self._time_base + 1e-3)).astype(np.int64) + self._start
 
     def _damage(self) -> str:
-        parts = []
+        parts, stream = [], self._source.stream
         if self._source.broken:
             plural = "s" * (self._source.broken > 1)
             parts.append(f"{self._source.broken} frame{plural} could not be decoded")
+        header_s = promised_s(self._container, stream, self._start * self._time_base)
         # The container's length may be that of a longer stream, or an estimate if times jump.
-        own = self._source.stream.duration or len(self._container.streams) == 1
-        promised_s = self._promised_s() if own and self._gap_s > GAP_S else 0.0
-        if promised_s - self.duration_s > max(0.5, 0.05 * promised_s):
-            parts.append(f"the file ends after {self.duration_s:.2f} s of {promised_s:.2f} s")
+        own = (stream.duration or len(self._container.streams) == 1) and self._gap_s > GAP_S
+        if own and header_s - self.duration_s > max(0.5, 0.05 * header_s):
+            parts.append(f"the file ends after {self.duration_s:.2f} s of {header_s:.2f} s")
         return "; ".join(parts)
 
 
 _Found = tuple[float, NDArray[np.uint8]]
+_Near = tuple[Index, list[VideoPacket]]

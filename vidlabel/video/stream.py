@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import av
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from vidlabel.errors import Reason, VideoError
 from vidlabel.specs import Limits, OnPacket
-from vidlabel.video.container import open_container, pick_stream
+from vidlabel.video.choice import pick_stream
+from vidlabel.video.container import open_container
 from vidlabel.video.disguise import ENCRYPTED
 from vidlabel.video.scale import FrameScaler
 
@@ -38,7 +39,6 @@ class Stream:
     Attributes:
         broken: packets that could not be read or decoded so far.
         kept: all packets, if the file is small enough to hold them.
-        seekable: False if seeking is known to take longer than reading from the start.
     """
 
     def __init__(
@@ -47,12 +47,11 @@ class Stream:
         self.container = container
         self.broken = 0
         self.kept: list[VideoPacket] = []
-        self.seekable = True
         self._first_error: Exception | None = None
         self._path = path
         self._limits = limits
         self._on_packet = on_packet or (lambda: None)
-        self.stream = pick_stream(path, container)
+        self.stream = pick_stream(path, container, limits, on_packet)
         self.context = self.stream.codec_context
         self.check_size(self.context.width, self.context.height)
         # Decoders honour max_pixels only as an option of their own; the container ignores it.
@@ -65,8 +64,6 @@ class Stream:
 
     def seek(self, pts: int) -> bool:
         """Seek to a keyframe at about `pts` or before; False if the file does not allow it."""
-        if not self.seekable:
-            return False
         try:
             self.container.seek(pts, stream=self.stream, backward=True)
         except av.error.InterruptedError:
@@ -123,8 +120,8 @@ class Stream:
         yield from self._decode(None) or ()
 
     def decode_run(
-        self, scaler: FrameScaler, packets: Sequence[VideoPacket], wanted: set[int],
-        further: Callable[[], Sequence[VideoPacket]],
+        self, scaler: FrameScaler, packets: Iterable[VideoPacket], wanted: set[int],
+        further: Callable[[], Iterable[VideoPacket]],
     ) -> dict[int, NDArray[np.uint8]]:  # fmt: skip
         """Decode packets that start with a keyframe; scaled pixels of the wanted pts.
 
@@ -147,7 +144,7 @@ class Stream:
         return got
 
     def _decode_all(
-        self, scaler: FrameScaler, packets: Sequence[VideoPacket], missing: list[int]
+        self, scaler: FrameScaler, packets: Iterable[VideoPacket], missing: list[int]
     ) -> dict[int, NDArray[np.uint8]]:
         """Pixels of the frame on screen at each pts; the first frame for any pts before it."""
         got: dict[int, NDArray[np.uint8]] = {}
