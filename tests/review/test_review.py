@@ -230,7 +230,9 @@ def test_previews_are_upright(run: Run, make_video: MakeVideo, tmp_path: Path) -
     assert videos.corners(poster) == "BRWG"
 
 
-def test_previews_are_kept_while_newer(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
+def test_previews_are_kept_while_their_video_is_the_same(
+    run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
     path = shutil.copy(make_video(), tmp_path / "x.mp4")
     table = write(tmp_path / "a.csv", [labelled(str(path), ("walk", 0.5))])
     assert run(table, "--no-clips")[0] == 0
@@ -240,14 +242,65 @@ def test_previews_are_kept_while_newer(run: Run, make_video: MakeVideo, tmp_path
     poster.write_bytes(b"mine")
     assert "1 of them kept" in run(table)[1]
     assert poster.read_bytes() == b"mine"
-    os.utime(path, ns=(0, time.time_ns() + 10**9))
-    assert "them kept" not in run(table)[1]
-    assert poster.read_bytes() != b"mine"
     os.utime(path, ns=(0, 0))
+    assert "them kept" not in run(table)[1]
+    (poster,) = (tmp_path / "a_previews").glob("*.jpg")
+    assert poster.read_bytes() != b"mine"
     poster.write_bytes(b"mine")
     run(table, "--restart")
     assert poster.read_bytes() != b"mine"
     assert not list(tmp_path.rglob(".*")), "no lock and no leftovers"
+
+
+@pytest.mark.field
+def test_a_preview_belongs_to_a_video_and_not_to_a_path(
+    run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """Field 5: a clip that was replaced by an older file had the preview of the one before."""
+    (tmp_path / "in").mkdir()
+    path = Path(shutil.copy(make_video(), tmp_path / "in" / "x.mp4"))
+    table = write(tmp_path / "a.csv", [labelled(str(path), ("walk", 0.5))])
+
+    def told() -> tuple[bytes, str, str]:
+        """The poster, the digest that corrections are kept under, and what was said."""
+        code, said = run(table)
+        assert code == 0
+        (poster,) = (tmp_path / "a_previews").glob("*.jpg")
+        digest = data_of((tmp_path / "a.html").read_text())["digest"]
+        return poster.read_bytes(), digest, said
+
+    poster, digest, _ = told()
+    (tmp_path / "in").rename(tmp_path / "moved")
+    path = tmp_path / "moved" / "x.mp4"
+    write(table, [labelled(str(path), ("walk", 0.5))])
+    same = told()
+    assert "1 of them kept" in same[2]
+    assert same[:2] == (poster, digest)
+    path.write_bytes(make_video(draw=videos.corner_frame, frames=3).read_bytes())
+    os.utime(path, (0, 0))
+    changed = told()
+    assert "kept" not in changed[2]
+    assert changed[0] != poster
+    assert changed[1] != digest, "what was decided about another video"
+
+
+@pytest.mark.field
+def test_videos_of_one_name_have_their_own_previews(
+    run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """Field 5: also where a tool has set all times alike; and a correction stays with its row."""
+    rows = []
+    for folder, draw in (("a", videos.corner_frame), ("b", videos.grey_frame)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(make_video(draw=draw, frames=3), tmp_path / folder / "x.mp4")
+        rows.append(labelled(f"{folder}/x.mp4", ("walk", 0.5)))
+    size = max((tmp_path / each / "x.mp4").stat().st_size for each in "ab")
+    for folder in "ab":
+        with (tmp_path / folder / "x.mp4").open("ab") as file:
+            file.write(b"\0" * (size - file.tell()))
+        os.utime(tmp_path / folder / "x.mp4", (0, 0))
+    assert "2 of 2 previews" in run(write(tmp_path / "a.csv", rows))[1]
+    assert len({poster.read_bytes() for poster in (tmp_path / "a_previews").glob("*.jpg")}) == 2
 
 
 def test_a_video_that_cannot_be_read(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
