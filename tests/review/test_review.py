@@ -57,7 +57,8 @@ ROWS = (
     labelled("b/walk 1.mp4", ("walk", 0.75), ("run", 0.125), ("jump", 0.0625)),
     replace(
         labelled("b/run.mp4", ("run", 0.375), ("walk", 0.25), ("jump", 0.125)),
-        label="uncertain", reason="low_confidence", detail="best guess run",
+        status=Status.UNCERTAIN, label="uncertain", reason="low_confidence",
+        detail="best guess run",
     ),
     labelled('=com,ma "quoted"\n.mp4', (EVIL, 0.5), ("run", 0.25), reason="damaged", detail="a: b"),
     failing("b/empty.mp4"),
@@ -379,6 +380,7 @@ def test_right_and_wrong(run: Run, make_video: MakeVideo, tmp_path: Path) -> Non
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(make_video(), place)
         rows.append(labelled(str(place), (label, 0.5)))
+    rows[-1] = replace(rows[-1], status=Status.UNCERTAIN)
     table = write(tmp_path / "a.csv", rows)
     assert run(table, "--no-clips", "--truth", tmp_path / "clips")[0] == 0
     text = (tmp_path / "a.html").read_text()
@@ -392,6 +394,20 @@ def test_right_and_wrong(run: Run, make_video: MakeVideo, tmp_path: Path) -> Non
     assert "hop" in told["classes"]
     (tmp_path / "t.csv").write_text("path,label\nelsewhere.mp4,hop\n")
     assert "has none of the videos" in run(table, "--truth", tmp_path / "t.csv")[1]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("name", ["uncertain", "failed"])
+def test_a_class_called_like_a_state_is_judged(name: str) -> None:
+    """Field 9: a class called `uncertain` dropped out of right and wrong."""
+    unsure = replace(labelled("b", (name, 0.3)), status=Status.UNCERTAIN, label="uncertain")
+    text = page("a.csv", "0", (), page_rows([labelled("a", (name, 0.5)), unsure], name))
+    assert "(1 of 1 with a known class)" in text
+    first, second = data_of(text)["rows"]
+    assert (first["label"], first["status"]) == (name, "ok")
+    assert ("label" in second, second["status"]) == (False, "uncertain")
+    assert f'data-label="{name}"' in text
+    assert text.count('data-status="uncertain"') == 1
 
 
 def page_rows(rows: Sequence[Prediction], truth: str = "") -> list[PageRow]:
@@ -436,7 +452,7 @@ def test_the_summary_counts() -> None:
     assert "right 1 wrong 1" in shown
     assert "median 50 %" in shown
     assert re.findall(r'<rect class="(\w+)" width="(\d+)"', text) == [
-        ("all", "1"), ("none", "1"), ("all", "1"),
+        ("all", "1"), ("all", "1"), ("none", "1"),
     ]  # fmt: skip
 
 
