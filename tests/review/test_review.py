@@ -894,6 +894,30 @@ def test_names_are_never_cut(small: Callable[..., Page]) -> None:
 
 
 @pytest.mark.field
+def test_a_class_called_uncertain_is_not_the_state(chromium: Any, tmp_path: Path) -> None:
+    """Field 9: both were one entry of the list, and choosing the class changed nothing."""
+    unsure = replace(
+        labelled("b.mp4", ("uncertain", 0.3), ("walk", 0.2)),
+        status=Status.UNCERTAIN, label="uncertain",
+    )  # fmt: skip
+    rows = page_rows([labelled("a.mp4", ("uncertain", 0.9)), unsure])
+    path = tmp_path / "x.html"
+    path.write_text(page("x.csv", "states", ("uncertain", "walk"), rows), encoding="utf-8")
+    shown = Page(chromium, path)
+    shown.set("class", "uncertain")
+    assert shown.names == ["a.mp4"]
+    shown.set("class", "")
+    shown.click("[data-status=uncertain]")
+    assert shown.names == ["b.mp4"]
+    shown.click(".choices button")  # its first class
+    assert shown.text("reviewed") == "1 reviewed, 1 changed"
+    shown.set("status", "")
+    shown.set("class", "uncertain")
+    assert shown.names == ["a.mp4", "b.mp4"]
+    shown.js("localStorage.clear()")
+
+
+@pytest.mark.field
 def test_a_clip_can_be_excluded(shown: Page, big: Path) -> None:
     """Field 22: a clip that shows none of the classes could not be left out of the table."""
     shown.type("d", "2", "j")
