@@ -148,6 +148,17 @@ def test_summary_of_nothing_and_of_a_timeline(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.startswith("1 video, 3 segments: 3 ok")
 
 
+@pytest.mark.field
+def test_summary_counts_uncertain_videos_as_a_status(capsys: pytest.CaptureFixture[str]) -> None:
+    """Field 9: they were counted with a class of that name."""
+    sure = Prediction("a", Status.OK, "uncertain", 0.9)
+    unsure = Prediction("b", Status.UNCERTAIN, "uncertain", 0.3)
+    console.summary(tally_of([sure, unsure]), 3.0, "starter", "cpu")
+    told = capsys.readouterr().err
+    assert "2 videos: 1 ok, 0 partial, 0 failed, 1 uncertain" in told
+    assert "labels: uncertain 1 (0.90)" in told
+
+
 def test_summary_lists_ten_labels(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Prediction(f"{i}", Status.OK, f"label{i % 12}", 0.5) for i in range(30)]
     console.summary(tally_of(rows), 1.0, "m", "cpu")

@@ -195,10 +195,10 @@ class Tally:
         self.videos += row.path != self._path  # the rows of a timeline follow each other
         self._path = row.path
         self.states[row.status] += 1
-        if row.ok:
+        if row.ok and row.status is not Status.UNCERTAIN:
             self._labels[row.label] += 1
             self._confidence[row.label] += row.confidence
-        else:
+        elif not row.ok:
             self.reasons[row.reason] += 1
 
 
@@ -229,7 +229,8 @@ def _headline(tally: Tally, elapsed_s: float, model: str, device: str, before: i
     what = _plural(tally.videos, "video")
     if tally.rows > tally.videos:  # a timeline has a row per segment
         what += f", {_plural(tally.rows, 'segment')}"
-    states = ", ".join(f"{tally.states[status]} {status}" for status in Status)
+    shown = [each for each in Status if each is not Status.UNCERTAIN or tally.states[each]]
+    states = ", ".join(f"{tally.states[status]} {status}" for status in shown)
     now = tally.videos - before
     if before and not now:
         return f"{what}: {states}; all done before with {model}"

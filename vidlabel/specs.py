@@ -26,7 +26,8 @@ OnPacket: TypeAlias = Callable[[], None] | None
 """Called for each packet read and each packet decoded, as a sign of progress."""
 
 UNCERTAIN = "uncertain"
-"""The label of a video whose best class is less probable than --min-confidence."""
+"""What a table shows as the label of a video with this status. A class may have the same name, so
+only the status says that a video is uncertain."""
 
 
 SHIPPED = {"starter": "starter.safetensors", "starter-fast": "starter-fast.safetensors"}
@@ -269,6 +270,7 @@ class Status(StrEnum):
     OK = "ok"
     PARTIAL = "partial"  # labelled, but part of the file could not be decoded
     FAILED = "failed"
+    UNCERTAIN = "uncertain"  # the best class is less probable than --min-confidence
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,7 @@ class Prediction:
     """One row of the output: the result for one video.
 
     `top` holds (class name, probability) pairs, most probable first; it is empty if the video
-    failed. `label` is `uncertain` if the highest probability is below --min-confidence.
+    failed. If the highest probability is below --min-confidence, status and label are `uncertain`.
     """
 
     path: str
@@ -295,7 +297,7 @@ class Prediction:
 
     @property
     def ok(self) -> bool:
-        """Whether the video has a label (status `ok` or `partial`)."""
+        """Whether the video could be labelled, if only as `uncertain`."""
         return self.status is not Status.FAILED
 
 

@@ -77,6 +77,46 @@ def test_blocks_are_neighbours_in_number(tmp_path: Path) -> None:
         read_folder(_tree(tmp_path, ["fight/end.mp4"]), "blocks:3")
 
 
+@pytest.mark.field
+def test_rows_of_predict_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    """Field 9: uncertain rows were trained as a class, and a failed one ended the run."""
+    table = tmp_path / "x.csv"
+    table.write_text(
+        "path,status,label,confidence,top1_label,reason\n"
+        "a.mp4,ok,walk,0.9,walk,\n"
+        "b.mp4,uncertain,uncertain,0.4,walk,low_confidence: best guess walk\n"
+        "c.mp4,ok,uncertain,0.4,walk,padded\n"  # by an older version
+        "d.mp4,failed,,,,empty\n"
+        "e.mp4,uncertain,run,0.4,walk,low_confidence\n"  # a person gave it a label
+        "f.mp4,ok,uncertain,0.9,uncertain,\n"  # a class of the model
+    )
+    dataset = open_dataset(str(table), tmp_path)
+    assert [(Path(s.path).stem, s.label) for s in dataset.samples] == [
+        ("a", "walk"), ("e", "run"), ("f", "uncertain"),
+    ]  # fmt: skip
+    assert (
+        dataset.remarks[0] == f"{table}: rows without a label are left out: 2 uncertain, 1 failed"
+    )
+    assert dataset.remarks[1].startswith(f"{table}: 1 row has the label uncertain, which is taken")
+    table.write_text("path,status,label\nd.mp4,failed,\n")
+    with pytest.raises(UsageError, match="has no rows with a label; all have failed or are uncer"):
+        read_table(table)
+    table.write_text("path,status,label\nd.mp4,done,\n")
+    with pytest.raises(UsageError, match="label is empty"):
+        read_table(table)
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("name", ["uncertain", "other", "Failed"])
+def test_a_label_that_may_be_a_state_is_told(name: str, tmp_path: Path) -> None:
+    """Field 9: a table of paths and labels cannot say which it is; the name of a folder can."""
+    (tmp_path / "x.csv").write_text(f"path,label\na.mp4,walk\nb.mp4,{name}\n")
+    (told,) = open_dataset(str(tmp_path / "x.csv"), tmp_path).remarks
+    assert f"x.csv: 1 row has the label {name}, which is taken as a class; if" in told
+    root = _tree(tmp_path / "in", [f"{name}/a.mp4", "walk/a.mp4"])
+    assert open_dataset(str(root), tmp_path).remarks == ()
+
+
 def test_folder_errors_name_the_flag(tmp_path: Path) -> None:
     root = _tree(tmp_path, ["walk/a.mp4"])
     with pytest.raises(UsageError, match="--group-pattern"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,10 +66,20 @@ def test_right_and_wrong() -> None:
 
 
 def test_uncertain_is_neither() -> None:
-    unsure = Prediction("x", Status.OK, "uncertain", 0.2, (("hug", 0.2), ("kick", 0.1)))
+    unsure = Prediction("x", Status.UNCERTAIN, "uncertain", 0.2, (("hug", 0.2), ("kick", 0.1)))
     said = caption_of(unsure, "hug", 2)
     assert said.verdict == ""
     assert [line.text for line in said.lines] == ["uncertain", "hug", "truth: hug"]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("name", ["uncertain", "other", "failed"])
+def test_a_class_called_like_a_state_is_right_or_wrong(name: str) -> None:
+    """Field 9: a class called `uncertain` was neither right nor wrong."""
+    assert caption_of(row(name, 0.9), name).verdict == "right"
+    assert caption_of(row(name, 0.9), "hug").verdict == "wrong"
+    unsure = replace(row(name, 0.2), status=Status.UNCERTAIN, label="uncertain")
+    assert (caption_of(unsure, name).verdict, caption_of(unsure, name).label) == ("", "")
 
 
 def test_no_label_says_why() -> None:

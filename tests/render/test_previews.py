@@ -527,6 +527,33 @@ def test_a_grid_is_made_again_when_a_label_has_changed(
     assert out.read_bytes() != before
 
 
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("album", "name"),
+    [(("--grid", "2x3"), "x.gif"), (("--sheet", 2), "x.png"), ((), "folder")],
+    ids=["grid", "sheet", "each"],
+)
+def test_what_was_made_of_moved_videos_is_kept_and_of_changed_ones_is_not(
+    album: tuple[object, ...], name: str, run: Run, many: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Field 5: a preview belongs to videos of a name, size and time, wherever they are."""
+    root, labels = many
+    (root / "d.mp4").unlink()
+    out = tmp_path / name
+    arguments = ("--labels", labels, *album, "--width", 32, "--out", out)
+    assert run(root, *arguments)[0] == 0
+    place = tmp_path / "elsewhere" / "deeper"
+    place.parent.mkdir()
+    root.rename(place)
+    table(labels, *(labelled(place / f"{each}.mp4", each * 3, 0.5) for each in "abcef"))
+    assert "kept unchanged (--restart" in run(place, *arguments)[1]
+    older = (place / "b.mp4").stat().st_mtime_ns - 10**12  # older than what was made of it
+    (place / "a.mp4").write_bytes((place / "b.mp4").read_bytes())
+    os.utime(place / "a.mp4", ns=(older, older))
+    told = run(place, *arguments)[1]
+    assert told.startswith(f"{5 if album else 1} of 5 videos ")
+
+
 def test_a_sheet_has_a_row_for_each_video(
     run: Run, many: tuple[Path, Path], tmp_path: Path
 ) -> None:

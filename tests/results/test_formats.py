@@ -437,6 +437,34 @@ def test_the_best_class_of_an_uncertain_row_is_read_back(name: str, tmp_path: Pa
     assert [top["label"] for top in row["top"]] == ["wave", "run"]
 
 
+@pytest.mark.field
+@pytest.mark.parametrize("name", FORMATS)
+def test_uncertain_is_a_status_that_no_class_can_be_taken_for(name: str, tmp_path: Path) -> None:
+    """Field 9: only a label said that a video is uncertain, and a class may have the same name."""
+    top = (("uncertain", 0.6), ("run", 0.4))
+    rows = [replace(OK, label="uncertain", top=top, confidence=0.6)]
+    rows = [*(shown(rows[0], 2, least) for least in (0.5, 0.7)), shown(OK, 2, 0.95)]
+    out = tmp_path / f"x.{name}"
+    write_table(rows, out, name, RUN)
+    found = read_labels(out).rows
+    assert [row["status"] for row in found] == ["ok", "uncertain", "uncertain"]
+    assert [row["label"] for row in found] == ["uncertain"] * 3
+    assert [row["top"][0]["label"] for row in found] == ["uncertain", "uncertain", "wave"]
+
+
+@pytest.mark.field
+def test_uncertain_rows_of_older_tables_get_the_status(tmp_path: Path) -> None:
+    """Field 9: they have status `ok`, and another class in `top1_label`."""
+    head = "path,status,label,confidence,top1_label,reason\n"
+    lines = ["a,partial,uncertain,0.4,wave,damaged: x", "b,ok,uncertain,0.4,uncertain,",
+             "c,ok,uncertain,0.4,uncertain,low_confidence: best guess uncertain"]  # fmt: skip
+    (tmp_path / "x.csv").write_text(head + "\n".join(lines))
+    found = [row["status"] for row in read_labels(tmp_path / "x.csv").rows]
+    assert found == ["uncertain", "ok", "uncertain"]
+    (tmp_path / "y.csv").write_text("path,label\na,uncertain\n")
+    assert read_labels(tmp_path / "y.csv").rows[0]["status"] == "ok", "a class of that name"
+
+
 def test_a_csv_table_of_the_first_version_is_read(tmp_path: Path) -> None:
     (tmp_path / "old.csv").write_text(
         "path,status,label,confidence,top2_label,top2_confidence,start_s,end_s,duration_s,"

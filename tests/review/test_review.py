@@ -57,7 +57,8 @@ ROWS = (
     labelled("b/walk 1.mp4", ("walk", 0.75), ("run", 0.125), ("jump", 0.0625)),
     replace(
         labelled("b/run.mp4", ("run", 0.375), ("walk", 0.25), ("jump", 0.125)),
-        label="uncertain", reason="low_confidence", detail="best guess run",
+        status=Status.UNCERTAIN, label="uncertain", reason="low_confidence",
+        detail="best guess run",
     ),
     labelled('=com,ma "quoted"\n.mp4', (EVIL, 0.5), ("run", 0.25), reason="damaged", detail="a: b"),
     failing("b/empty.mp4"),
@@ -230,7 +231,9 @@ def test_previews_are_upright(run: Run, make_video: MakeVideo, tmp_path: Path) -
     assert videos.corners(poster) == "BRWG"
 
 
-def test_previews_are_kept_while_newer(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
+def test_previews_are_kept_while_their_video_is_the_same(
+    run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
     path = shutil.copy(make_video(), tmp_path / "x.mp4")
     table = write(tmp_path / "a.csv", [labelled(str(path), ("walk", 0.5))])
     assert run(table, "--no-clips")[0] == 0
@@ -240,14 +243,65 @@ def test_previews_are_kept_while_newer(run: Run, make_video: MakeVideo, tmp_path
     poster.write_bytes(b"mine")
     assert "1 of them kept" in run(table)[1]
     assert poster.read_bytes() == b"mine"
-    os.utime(path, ns=(0, time.time_ns() + 10**9))
-    assert "them kept" not in run(table)[1]
-    assert poster.read_bytes() != b"mine"
     os.utime(path, ns=(0, 0))
+    assert "them kept" not in run(table)[1]
+    (poster,) = (tmp_path / "a_previews").glob("*.jpg")
+    assert poster.read_bytes() != b"mine"
     poster.write_bytes(b"mine")
     run(table, "--restart")
     assert poster.read_bytes() != b"mine"
     assert not list(tmp_path.rglob(".*")), "no lock and no leftovers"
+
+
+@pytest.mark.field
+def test_a_preview_belongs_to_a_video_and_not_to_a_path(
+    run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """Field 5: a clip that was replaced by an older file had the preview of the one before."""
+    (tmp_path / "in").mkdir()
+    path = Path(shutil.copy(make_video(), tmp_path / "in" / "x.mp4"))
+    table = write(tmp_path / "a.csv", [labelled(str(path), ("walk", 0.5))])
+
+    def told() -> tuple[bytes, str, str]:
+        """The poster, the digest that corrections are kept under, and what was said."""
+        code, said = run(table)
+        assert code == 0
+        (poster,) = (tmp_path / "a_previews").glob("*.jpg")
+        digest = data_of((tmp_path / "a.html").read_text())["digest"]
+        return poster.read_bytes(), digest, said
+
+    poster, digest, _ = told()
+    (tmp_path / "in").rename(tmp_path / "moved")
+    path = tmp_path / "moved" / "x.mp4"
+    write(table, [labelled(str(path), ("walk", 0.5))])
+    same = told()
+    assert "1 of them kept" in same[2]
+    assert same[:2] == (poster, digest)
+    path.write_bytes(make_video(draw=videos.corner_frame, frames=3).read_bytes())
+    os.utime(path, (0, 0))
+    changed = told()
+    assert "kept" not in changed[2]
+    assert changed[0] != poster
+    assert changed[1] != digest, "what was decided about another video"
+
+
+@pytest.mark.field
+def test_videos_of_one_name_have_their_own_previews(
+    run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """Field 5: also where a tool has set all times alike; and a correction stays with its row."""
+    rows = []
+    for folder, draw in (("a", videos.corner_frame), ("b", videos.grey_frame)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(make_video(draw=draw, frames=3), tmp_path / folder / "x.mp4")
+        rows.append(labelled(f"{folder}/x.mp4", ("walk", 0.5)))
+    size = max((tmp_path / each / "x.mp4").stat().st_size for each in "ab")
+    for folder in "ab":
+        with (tmp_path / folder / "x.mp4").open("ab") as file:
+            file.write(b"\0" * (size - file.tell()))
+        os.utime(tmp_path / folder / "x.mp4", (0, 0))
+    assert "2 of 2 previews" in run(write(tmp_path / "a.csv", rows))[1]
+    assert len({poster.read_bytes() for poster in (tmp_path / "a_previews").glob("*.jpg")}) == 2
 
 
 def test_a_video_that_cannot_be_read(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
@@ -326,6 +380,7 @@ def test_right_and_wrong(run: Run, make_video: MakeVideo, tmp_path: Path) -> Non
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(make_video(), place)
         rows.append(labelled(str(place), (label, 0.5)))
+    rows[-1] = replace(rows[-1], status=Status.UNCERTAIN)
     table = write(tmp_path / "a.csv", rows)
     assert run(table, "--no-clips", "--truth", tmp_path / "clips")[0] == 0
     text = (tmp_path / "a.html").read_text()
@@ -339,6 +394,20 @@ def test_right_and_wrong(run: Run, make_video: MakeVideo, tmp_path: Path) -> Non
     assert "hop" in told["classes"]
     (tmp_path / "t.csv").write_text("path,label\nelsewhere.mp4,hop\n")
     assert "has none of the videos" in run(table, "--truth", tmp_path / "t.csv")[1]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("name", ["uncertain", "failed"])
+def test_a_class_called_like_a_state_is_judged(name: str) -> None:
+    """Field 9: a class called `uncertain` dropped out of right and wrong."""
+    unsure = replace(labelled("b", (name, 0.3)), status=Status.UNCERTAIN, label="uncertain")
+    text = page("a.csv", "0", (), page_rows([labelled("a", (name, 0.5)), unsure], name))
+    assert "(1 of 1 with a known class)" in text
+    first, second = data_of(text)["rows"]
+    assert (first["label"], first["status"]) == (name, "ok")
+    assert ("label" in second, second["status"]) == (False, "uncertain")
+    assert f'data-label="{name}"' in text
+    assert text.count('data-status="uncertain"') == 1
 
 
 def page_rows(rows: Sequence[Prediction], truth: str = "") -> list[PageRow]:
@@ -383,7 +452,7 @@ def test_the_summary_counts() -> None:
     assert "right 1 wrong 1" in shown
     assert "median 50 %" in shown
     assert re.findall(r'<rect class="(\w+)" width="(\d+)"', text) == [
-        ("all", "1"), ("none", "1"), ("all", "1"),
+        ("all", "1"), ("all", "1"), ("none", "1"),
     ]  # fmt: skip
 
 
@@ -822,6 +891,30 @@ def test_names_are_never_cut(small: Callable[..., Page]) -> None:
         " getComputedStyle(e).textOverflow === 'ellipsis')).map(e => e.outerHTML)"
     )
     assert cut == []
+
+
+@pytest.mark.field
+def test_a_class_called_uncertain_is_not_the_state(chromium: Any, tmp_path: Path) -> None:
+    """Field 9: both were one entry of the list, and choosing the class changed nothing."""
+    unsure = replace(
+        labelled("b.mp4", ("uncertain", 0.3), ("walk", 0.2)),
+        status=Status.UNCERTAIN, label="uncertain",
+    )  # fmt: skip
+    rows = page_rows([labelled("a.mp4", ("uncertain", 0.9)), unsure])
+    path = tmp_path / "x.html"
+    path.write_text(page("x.csv", "states", ("uncertain", "walk"), rows), encoding="utf-8")
+    shown = Page(chromium, path)
+    shown.set("class", "uncertain")
+    assert shown.names == ["a.mp4"]
+    shown.set("class", "")
+    shown.click("[data-status=uncertain]")
+    assert shown.names == ["b.mp4"]
+    shown.click(".choices button")  # its first class
+    assert shown.text("reviewed") == "1 reviewed, 1 changed"
+    shown.set("status", "")
+    shown.set("class", "uncertain")
+    assert shown.names == ["a.mp4", "b.mp4"]
+    shown.js("localStorage.clear()")
 
 
 @pytest.mark.field

@@ -615,7 +615,7 @@ def test_a_data_set_is_the_same_by_another_path(
     train(near, out, spec, CLIP, MODEL, device="cpu", observer=_Each(log.append))
     assert [line.epoch for line in log] == [2]
     swapped = [replace(s, label={"red": "blue", "blue": "red"}[s.label]) for s in samples]
-    with pytest.raises(UsageError, match=r"settings \(other videos, labels, groups or parts\); "):
+    with pytest.raises(UsageError, match=r"settings \(videos that have changed since: blue/0"):
         train(swapped, out, spec, CLIP, MODEL, device="cpu")
 
 

@@ -150,7 +150,8 @@ def export(
 ) -> int:  # fmt: skip
     """Write the table of a run again from its LEDGER, in any format, without labelling again.
 
-    LEDGER is the file that `vidlabel predict` keeps beside its output, or that output itself.
+    LEDGER is the output of `vidlabel predict`, or the ledger that it keeps beside it: then the
+    latest run is taken, if several outputs share the ledger.
     """
     from vidlabel.predict.job import TableOutput, export_ledger
 

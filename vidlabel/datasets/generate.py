@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -68,4 +69,5 @@ def write_clip(sample: Sample) -> None:
         temporary, render_clip(clip), clip.fps,
         options={"crf": str(quality), "preset": "veryfast", "threads": "1"},
     )  # fmt: skip
+    os.utime(temporary, (0, 0))  # made again, it is the same file
     temporary.replace(path)

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from vidlabel.errors import UsageError
-from vidlabel.text import first_few
+from vidlabel.files.find import identity
+from vidlabel.text import first_few, text_path
 
 _MOST_TOLD = 60
 """Classes that are told of; the largest data sets have hundreds."""
@@ -64,6 +65,15 @@ def class_counts(samples: Sequence[Sample]) -> str:
     counts = Counter(label for _, label in {(s.path, s.label) for s in samples})
     each = [f"{label} {counts[label]:,}" for label in sorted(counts)]
     return f"videos of each class: {first_few(each, _MOST_TOLD)}"
+
+
+def file_identities(samples: Sequence[Sample]) -> dict[str, str]:
+    """Size in bytes and modification time in nanoseconds of the file (or the copies) of each id,
+    as text; "" if there is no file. The same for the same clips, wherever the data set lies."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        found[sample.id].add(" ".join(map(str, identity(sample.path) or ())))
+    return {text_path(clip): ", ".join(sorted(files)) for clip, files in found.items()}
 
 
 def class_names(samples: Sequence[Sample]) -> tuple[str, ...]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from vidlabel.datasets.folder import guess_group
 from vidlabel.datasets.samples import Sample, Split
-from vidlabel.errors import UsageError
+from vidlabel.errors import Reason, UsageError
 from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.files.text_file import as_utf8, encoding_of
+from vidlabel.specs import UNCERTAIN, Status
 from vidlabel.text import safe
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
+_STATES = {"uncertain", "other", "failed", "unknown"}
 _SPARE = 16
 """Values beyond the last column that a line may have; they must be empty."""
 
@@ -27,8 +30,9 @@ def read_table(table: Path, remarks: list[str] | None = None) -> list[Sample]:
     Spaces around values other than paths, empty lines, and upper case in the header and in `split`
     are ignored; no value means "not available". Relative paths are relative to the table's folder.
     `split` is `train`, `val`, `test` or empty. A row that is repeated is seen as many times as
-    often in training. A video that lies there only under another spelling of its path is taken so;
-    a line in `remarks` then says what differs.
+    often in training. A video that lies there only under another spelling of its path is taken so.
+    In a table that predict has written, rows that have failed or are uncertain have no label, and
+    are left out. For both, and for labels that may stand for no class, `remarks` gets a line.
 
     Raises:
         UsageError: the file cannot be read, a column or value is missing or wrong, or a video's
@@ -37,7 +41,11 @@ def read_table(table: Path, remarks: list[str] | None = None) -> list[Sample]:
     found: dict[str, tuple[int, Sample]] = {}
     samples = []
     spellings = Spellings()
+    without: Counter[str] = Counter()
     for line, row in _rows(table):
+        if status := _without_label(row):
+            without[status] += 1
+            continue
         sample = _sample(table, line, row, spellings)
         earlier, first = found.setdefault(os.path.normpath(sample.path), (line, sample))
         for what in ("label", "group", "split"):
@@ -49,10 +57,43 @@ def read_table(table: Path, remarks: list[str] | None = None) -> list[Sample]:
                 )
         samples.append(sample)
     if not samples:
-        raise UsageError(f"{table}: has no rows")
-    if remarks is not None and (told := spellings.told()):
-        remarks.append(f"{table}: {told}")
+        told = " with a label; all have failed or are uncertain" if without else ""
+        raise UsageError(f"{table}: has no rows{told}")
+    if remarks is not None:
+        each = (spellings.told(), _told(without), _doubt(samples))
+        remarks += [f"{table}: {told}" for told in each if told]
     return samples
+
+
+def _told(without: Counter[str]) -> str:
+    """How many rows have no label, by status; "" if all have one."""
+    counts = ", ".join(f"{count} {status}" for status, count in without.items())
+    return f"rows without a label are left out: {counts}" if counts else ""
+
+
+def _doubt(samples: Sequence[Sample]) -> str:
+    """A warning of labels that may say that a video has no class; "" if there is none."""
+    labels = [sample.label for sample in samples if sample.label.lower() in _STATES]
+    names, rows = " or ".join(sorted({*labels})), "row has" if len(labels) == 1 else "rows have"
+    if not labels:
+        return ""
+    return (
+        f"{len(labels)} {rows} the label {names}, which is taken as a class; if it stands for "
+        "videos without a class, remove these rows"
+    )
+
+
+def _without_label(row: Mapping[str, str]) -> Status | None:
+    """The status of a row of predict that has no class to learn; None for all other rows."""
+    status, label, best = row.get("status"), row["label"], row.get("top1_label")
+    if status == Status.FAILED and not label:
+        return Status.FAILED
+    if label != UNCERTAIN or status not in tuple(Status):
+        return None
+    # Before `uncertain` was a status, only the label said so.
+    unsure = status == Status.UNCERTAIN or (best and best != label)
+    low = row.get("reason", "").startswith(Reason.LOW_CONFIDENCE)
+    return Status.UNCERTAIN if unsure or low else None
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:

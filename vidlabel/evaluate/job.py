@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vidlabel import console
 from vidlabel.datasets.leaks import describe_leak
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import PROTOCOLS, Fold, doubt_classes, doubt_groups, make_folds
-from vidlabel.datasets.samples import Dataset
+from vidlabel.datasets.samples import Dataset, file_identities
 from vidlabel.errors import UsageError
 from vidlabel.evaluate.evaluate import Evaluation, across, check_classes, evaluate, merge
 from vidlabel.evaluate.leak_check import check_leak, leak_lines
-from vidlabel.evaluate.plan import PLAN, read_description
+from vidlabel.evaluate.plan import PLAN, SPEC, read_description
 from vidlabel.evaluate.report import mistakes, summarise, write_report
 from vidlabel.files.write import check_folder_name
 from vidlabel.models.checkpoint import BEST, describe_model, read_header
@@ -174,13 +175,10 @@ def report_of(request: EvalRequest, folds: Sequence[Fold], protocol: str) -> Pat
     """
     run, data = Path(request.model), request.data
     plan = read_description(run / PLAN)
-    own = plan.get("data")
-    if not plan and (run / BEST).is_file():
-        own = read_header(run / BEST).training.get("data")
     names = [fold.name for fold in folds]
     tested = plan["protocol"] if plan else "", list(plan.get("folds", names))
     differs = []
-    if own is None or text_path(os.path.abspath(data)) != os.path.abspath(own):  # noqa: PTH100
+    if not _is_own_data(request, plan, folds[0]):
         differs.append(Path(data).stem)
     elif not plan and not protocol and not folds[0].train:  # no test part: all clips
         differs.append("all")
@@ -194,6 +192,22 @@ def report_of(request: EvalRequest, folds: Sequence[Fold], protocol: str) -> Pat
     differs += [request.precision] if request.precision != "auto" else []
     what = re.sub(r"[^\w+.-]+", "-", "-".join(differs))[:100]
     return run / (f"report-{what}" if what else "report")
+
+
+def _is_own_data(request: EvalRequest, plan: Mapping[str, Any], fold: Fold) -> bool:
+    """Whether the data are those that a run folder was trained on: at the same path, and its clips
+    unchanged."""
+    run = Path(request.model)
+    own = plan.get("data")
+    if not plan and (run / BEST).is_file():
+        own = read_header(run / BEST).training.get("data")
+    here = text_path(os.path.abspath(request.data))  # noqa: PTH100
+    if own is None or here != os.path.abspath(own):  # noqa: PTH100
+        return False
+    found = file_identities([*fold.train, *fold.val, *fold.test])
+    places = (run / fold.name, run)
+    files = next(filter(None, (read_description(at / SPEC).get("files") for at in places)), found)
+    return bool(files.items() <= found.items())
 
 
 def evaluate_folds(

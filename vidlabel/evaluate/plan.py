@@ -1,4 +1,4 @@
-"""The plan of a run folder: the data, protocol and folds that it was trained on."""
+"""What a run folder says of itself: the data, protocol, folds and clips that it was trained on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from vidlabel.errors import UsageError
 
 PLAN = "plan.json"
 """In the run folder of a protocol."""
+SPEC = "spec.json"
+"""In the folder of each training: what decides its outcome, the files of its clips among it."""
 
 
 def read_description(path: Path) -> dict[str, Any]:

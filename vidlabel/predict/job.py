@@ -204,13 +204,13 @@ def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> con
 def export_ledger(
     path: Path, output: TableOutput, top_k: int | None = None, min_confidence: float | None = None
 ) -> ExitCode:
-    """Write the table of a ledger's latest run again; `path` is the ledger or a table beside it.
+    """Write the table of a run again: `path` is that table, or a ledger, whose latest run is taken.
 
     `top_k` and `min_confidence` replace those of the run, unless they are None.
 
     Raises:
         UsageError: the output is stdout.
-        OutputError: there is no ledger, or the system refuses to read or write.
+        OutputError: there is no ledger, it has no such run, or the system refuses to read or write.
     """
     if output.path is None:
         raise UsageError("--out -: a table can be exported only to a file")
@@ -219,7 +219,10 @@ def export_ledger(
     if not ledger_path.is_file():
         raise OutputError(f"{ledger_path}: there is no such ledger")
     with Ledger(ledger_path) as ledger:
-        run = ledger.last_run()
+        run = ledger.last_run(None if path == ledger_path else path.name)
+        *others, latest = ledger.outputs()
+        if others and path == ledger_path:
+            console.warn(f"{path}: has the runs of several tables; this is the last, of {latest}")
         run = replace(
             run,
             top_k=min(top_k or run.top_k, len(run.classes)),
@@ -310,6 +313,7 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
         pending = ledger.begin(
             job.items, settings, job.run, spec.limits,
             embeddings=output.embeddings is not None, retry_failed=options.retry_failed,
+            output=path.name,
         )  # fmt: skip
         try:
             for row in job.rows(pending, spec, ordered=False) if pending else ():

@@ -80,7 +80,8 @@ def render_album(
     pages = numbered if count > 1 else [target]
     make_folder(target.parent)
     with holding(target):
-        each = [(item.path, identity(item.path), captions.key(item)) for item in items]
+        named = names_of([item.path for item in items])
+        each = [(named[x.path], identity(x.path), captions.key(x)) for x in items]
         key = hash_of(album, spec, each)
         if not options.restart and all(read_tag(page) == key for page in pages):
             if not options.quiet:
@@ -89,7 +90,6 @@ def render_album(
         tally: Counter[str] = Counter()
         videos = _readable(items, album, captions, options, tally)
         made: list[Path] = []
-        named = names_of([item.path for item in items])
         for page in pages:
             if not (some := list(islice(videos, album.per_page))):
                 break

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from vidlabel.fonts import Font, drawable, fitted, load_font
 from vidlabel.render.layout import STRIP, with_strip
-from vidlabel.specs import UNCERTAIN, Prediction
+from vidlabel.specs import Prediction, Status
 from vidlabel.video.scale import Pixels
 
 Verdict = Literal["", "right", "wrong"]
@@ -67,8 +67,8 @@ class Caption:
     verdict: Verdict = ""
     """Whether the first line is right."""
     label: str | None = None
-    """The video's label as the model names it; None if it has none. Lines are for people only: they
-    write `a_b` and `a b` alike."""
+    """The video's class as the model names it; "" if it is uncertain, None if it has none. Lines
+    are for people only: they write `a_b` and `a b` alike."""
 
 
 def caption_of(row: Prediction | None, truth: str | None = None, top_k: int = 1) -> Caption:
@@ -80,11 +80,12 @@ def caption_of(row: Prediction | None, truth: str | None = None, top_k: int = 1)
     if not row.ok:
         return Caption((Line(f"no label: {name(row.reason)}"), *is_truth))
     first = Line(name(row.label), row.confidence)
-    # Below --min-confidence, the most likely class follows the label `uncertain`.
-    rest = row.top if row.label == UNCERTAIN and top_k > 1 else row.top[1:]
+    # Below --min-confidence, the most likely class follows `uncertain`.
+    uncertain = row.status is Status.UNCERTAIN
+    rest = row.top if uncertain and top_k > 1 else row.top[1:]
     lines = (first, *(Line(name(label), share) for label, share in rest[: top_k - 1]))
-    if truth is None or row.label == UNCERTAIN:
-        return Caption((*lines, *is_truth), label=row.label)
+    if truth is None or uncertain:
+        return Caption((*lines, *is_truth), label="" if uncertain else row.label)
     if row.label == truth:
         return Caption(lines, "right", row.label)
     return Caption((first, *is_truth, *lines[1:]), "wrong", row.label)

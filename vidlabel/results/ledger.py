@@ -1,9 +1,12 @@
 """The ledger: the results so far, in a SQLite file beside the output.
 
-Each result is recorded when it is ready, under the video's absolute path and the settings it was
-made with, together with the size and modification time of the file. A later run reuses the results
-that are still valid and labels the other videos. Results of different settings are kept apart and
-never mixed in one table.
+Each result is recorded when it is ready, under the name, size, modification time and folder of the
+video and the settings it was made with. A later run reuses the results that are still valid, also
+those of files that have moved, and labels the other videos. Results of different settings are kept
+apart and never mixed in one table.
+
+Outputs whose names differ only in the suffix share a ledger and its results. Each has a run of its
+own in it: the videos of its table, in order, and how the table shows them.
 
 SQLite's journal (https://www.sqlite.org/atomiccommit.html) makes a kill at any moment harmless: a
 later run repeats only what was not committed, a second's work at most.
@@ -24,8 +27,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from vidlabel.errors import OutputError, Reason
+from vidlabel.errors import OutputError
 from vidlabel.files.find import identity
+from vidlabel.results.ledger_tables import (
+    APPLICATION,
+    ELSEWHERE,
+    MATCH,
+    VALID,
+    VERSION,
+    create,
+    upgrade,
+)
 from vidlabel.results.record import TableInfo
 from vidlabel.results.topk import ranked, shown
 from vidlabel.specs import Limits, Prediction, Status, VideoItem
@@ -37,37 +49,6 @@ NUMBERS = 1
 COMMIT_S = 1.0
 """Seconds between commits: the work that a kill can cost."""
 
-PASSING = (Reason.NOT_FOUND, Reason.NOT_REGULAR, Reason.PERMISSION, Reason.READ_ERROR)
-"""Failures that may be gone in the next run although the file has not changed."""
-
-_APPLICATION = 0x76696C62  # "vilb", in the file's header
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE settings (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
-CREATE TABLE results (
-    path BLOB NOT NULL, settings INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    limits TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, detail BLOB NOT NULL,
-    duration_s REAL, start_s REAL, end_s REAL, frames_used INTEGER NOT NULL,
-    probabilities BLOB, embedding BLOB,
-    PRIMARY KEY (path, settings)
-) WITHOUT ROWID;
-CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE videos (
-    place INTEGER PRIMARY KEY, path BLOB NOT NULL, name BLOB NOT NULL,
-    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL
-);
-"""
-_MATCH = """
-    results.path = videos.path AND results.settings = :settings
-    AND results.size = videos.size AND results.mtime_ns = videos.mtime_ns
-"""
-_VALID = f"""
-    SELECT place FROM videos JOIN results ON {_MATCH} WHERE videos.size >= 0 AND (
-        results.status != 'failed' AND (results.embedding IS NOT NULL OR NOT :embeddings)
-        OR results.status = 'failed' AND NOT :retry_failed AND results.limits = :limits
-        AND results.reason NOT IN ({", ".join(f"'{r}'" for r in PASSING)})
-    )
-"""
 _NOWHERE = (-1, -1)  # the identity of what is not a regular file
 
 
@@ -85,7 +66,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class LastRun:
-    """The latest run of a ledger: what is needed to write its table again."""
+    """A run of a ledger: what is needed to write its table again."""
 
     model: str
     """Name of the model, as in the `model` column."""
@@ -117,9 +98,10 @@ class Ledger:
         self._embeddings = False
         self._limits = ""
         self._settings = 0
+        self._run: int | None = None
         self._classes: tuple[str, ...] = ()
         self._committed = time.monotonic()
-        self._keys: dict[str, tuple[bytes, int, int]] = {}
+        self._keys: dict[str, tuple[bytes, int, int, bytes]] = {}
         self._reading: sqlite3.Cursor | None = None
         _check_is_ledger(path)
         with self._mapped():
@@ -152,19 +134,22 @@ class Ledger:
         *,
         embeddings: bool = False,
         retry_failed: bool = False,
+        output: str = "",
     ) -> list[VideoItem]:
         """Start a run, and return the videos that have no valid result yet.
 
-        A result is valid while the file has the same size and modification time. A failure is
-        valid only with the same limits, and never if its reason is one of `PASSING`.
+        A result is valid while the file has the same name, size and modification time, also after
+        it was moved to another folder. A failure is valid only with the same limits, and never if
+        its reason is one of `PASSING`.
 
         Args:
             items: all videos of the run, in the order of its table.
             settings: only results made with these are valid.
-            run: what `last_run` returns from now on.
+            run: what `last_run` returns for its output from now on.
             limits: of the failures that are valid.
             embeddings: results without an embedding are not valid.
             retry_failed: failures are not valid.
+            output: file name of the run's table; an earlier run of this name is replaced.
         """
         self._embeddings = embeddings
         self._classes = run.classes
@@ -174,30 +159,34 @@ class Ledger:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("INSERT OR IGNORE INTO settings (key) VALUES (?)", (key,))
             (self._settings,) = self._one("SELECT id FROM settings WHERE key = ?", (key,))
-            values = asdict(run) | {"settings": self._settings}
-            self._db.executemany(
-                "INSERT OR REPLACE INTO run VALUES (?, ?)",
-                [(name, json.dumps(value)) for name, value in values.items()],
+            described = json.dumps(asdict(run) | {"settings": self._settings})
+            name = _bytes(output)
+            replaced = (name, b"")
+            self._db.execute(
+                "DELETE FROM videos WHERE run IN (SELECT id FROM runs WHERE output IN (?, ?))",
+                replaced,
             )
-            self._db.execute("DELETE FROM videos")
+            self._db.execute("DELETE FROM runs WHERE output IN (?, ?)", replaced)
+            new = "INSERT INTO runs (output, description) VALUES (?, ?)"
+            self._run = self._db.execute(new, (name, described)).lastrowid
             self._db.executemany(
-                "INSERT INTO videos VALUES (?, ?, ?, ?, ?)", map(self._video, items)
+                "INSERT INTO videos VALUES (?, ?, ?, ?, ?, ?, ?)", map(self._video, items)
             )
-        valid = {
-            "settings": self._settings,
+            self._follow_moved()
+        valid = self._this | {
             "limits": self._limits,
             "embeddings": embeddings,
             "retry_failed": retry_failed,
         }
         with self._mapped():
-            done = {place for (place,) in self._db.execute(_VALID, valid)}
+            done = {place for (place,) in self._db.execute(VALID, valid)}
         return [item for place, item in enumerate(items) if place not in done]
 
     def record(self, row: Prediction) -> None:
         """Record the result of a video of this run: a row with all classes in `top`."""
-        path, size, mtime_ns = self._keys[row.path]
+        file, size, mtime_ns, folder = self._keys[row.path]
         values = (
-            path, self._settings, size, mtime_ns, self._limits, row.status, row.reason,
+            file, size, mtime_ns, self._settings, folder, self._limits, row.status, row.reason,
             _bytes(row.detail.removeprefix(f"{row.path}: ")),
             *(None if math.isnan(v) else v for v in (row.duration_s, row.start_s, row.end_s)),
             row.frames_used, self._packed(row),
@@ -218,72 +207,108 @@ class Ledger:
             self._db.commit()
         self._committed = time.monotonic()
 
-    def last_run(self) -> LastRun:
-        """The latest run, as given to `begin`. Raises OutputError if there was none."""
+    def outputs(self) -> list[str]:
+        """File names of the tables of all runs, the latest last."""
         with self._mapped():
-            values = {k: json.loads(v) for k, v in self._db.execute("SELECT * FROM run")}
-        if not values:
+            found = self._db.execute("SELECT output FROM runs ORDER BY id")
+            return [_text(name) for (name,) in found]
+
+    def last_run(self, output: str | None = None) -> LastRun:
+        """The latest run, or the run of the table with this file name, as given to `begin`; `count`
+        and `rows` are about it from now on. Raises OutputError if there is none."""
+        names = self.outputs()
+        if not names:
             raise OutputError(f"{self.path}: the ledger is empty; no run was recorded in it")
+        name = names[-1] if output is None else output
+        if name not in names and "" in names:  # a run of an older version, which has no name
+            name = ""
+        if name not in names:
+            raise OutputError(
+                f"{self.path}: has no run that wrote {name}, only {' and '.join(names)}"
+            )
+        with self._mapped():
+            self._run, described = self._one(
+                "SELECT id, description FROM runs WHERE output = ?", (_bytes(name),)
+            )
+        values = json.loads(described)
         self._settings = values["settings"]
         return LastRun(
             values["model"], tuple(values["classes"]), values["top_k"], values["min_confidence"]
         )
 
     def count(self) -> tuple[int, int]:
-        """Videos of the latest run: how many have a result, and how many there are."""
+        """Videos of the run: how many have a result, and how many there are."""
         with self._mapped():
             total, done = self._one(
-                f"SELECT count(*), count(results.path) FROM videos LEFT JOIN results ON {_MATCH}",
-                {"settings": self._settings},
+                f"""
+                SELECT count(*), count(results.file) FROM videos LEFT JOIN results ON {MATCH}
+                WHERE videos.run = :run
+                """,
+                self._this,
             )
         return done, total
 
-    def rows(self) -> Iterator[Prediction]:
-        """The results of the latest run in the order of its videos, with all classes in `top`."""
-        run = self.last_run()
+    def rows(self, run: LastRun) -> Iterator[Prediction]:
+        """The results of the run, in the order of its videos, with all classes in `top`."""
         with self._mapped():
             self._reading = self._db.execute(
                 f"""
                 SELECT name, status, reason, detail, duration_s, start_s, end_s, frames_used,
                        probabilities, embedding
-                FROM videos JOIN results ON {_MATCH} ORDER BY place
+                FROM videos JOIN results ON {MATCH} WHERE videos.run = :run ORDER BY place
                 """,
-                {"settings": self._settings},
+                self._this,
             )
             for values in self._reading:
                 yield _row(values, run)
 
     def shown_rows(self, run: LastRun) -> Iterator[Prediction]:
-        """The results of the latest run as a table of `run` shows them."""
-        return (shown(row, run.top_k, run.min_confidence) for row in self.rows())
+        """The results of the run as a table of `run` shows them."""
+        return (shown(row, run.top_k, run.min_confidence) for row in self.rows(run))
+
+    @property
+    def _this(self) -> dict[str, Any]:
+        """Parameters of the queries about the run."""
+        return {"run": self._run, "settings": self._settings}
+
+    def _follow_moved(self) -> None:
+        """Note the new folder of files that have a result, but are in another folder now: one file
+        of the same name, size and time has gone from where it was."""
+        moved: dict[tuple[Any, ...], list[bytes]] = {}
+        for *video, before in self._db.execute(ELSEWHERE, self._this):
+            if not os.path.lexists(os.path.join(_text(before), _text(video[0]))):  # noqa: PTH118
+                moved.setdefault(tuple(video), []).append(before)
+        for (*file, folder), places in moved.items():
+            if len(places) == 1:
+                for table in ("results", "videos"):  # of all settings, and of the other runs
+                    self._db.execute(
+                        f"UPDATE OR REPLACE {table} SET folder = ? "
+                        "WHERE file = ? AND size = ? AND mtime_ns = ? AND folder = ?",
+                        (folder, *file, *places),
+                    )
 
     def _prepare(self) -> None:
         with self._mapped():
             (tables,) = self._one("SELECT count(*) FROM sqlite_master")
             if not tables:
-                self._create()
+                create(self._db)
             (found,) = self._one("PRAGMA user_version")
             (state,) = self._one("PRAGMA quick_check(1)")
-        if found != _VERSION:
+            if (found, state) == (1, "ok"):
+                upgrade(self._db)
+                found = VERSION
+        if found != VERSION:
             raise OutputError(
                 f"{self.path}: written by another version of vidlabel; use --restart to begin again"
             )
         if state != "ok":
             raise OutputError(f"{self.path}: damaged; use --restart to begin again")
 
-    def _create(self) -> None:
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            self._db.execute(f"PRAGMA user_version = {_VERSION}")
-
-    def _video(self, item: VideoItem) -> tuple[int, bytes, bytes, int, int]:
+    def _video(self, item: VideoItem) -> tuple[Any, ...]:
         size, mtime_ns = (None if item.problem else identity(item.path)) or _NOWHERE
-        path = _bytes(os.path.abspath(item.path))  # noqa: PTH100
-        self._keys[item.path] = (path, size, mtime_ns)
-        return item.index, path, _bytes(item.path), size, mtime_ns
+        folder, file = map(_bytes, os.path.split(os.path.abspath(item.path)))  # noqa: PTH100
+        self._keys[item.path] = (file, size, mtime_ns, folder)
+        return self._run, item.index, _bytes(item.path), *self._keys[item.path]
 
     def _packed(self, row: Prediction) -> bytes | None:
         if not row.top:
@@ -334,7 +359,7 @@ def _check_is_ledger(path: Path) -> None:
         raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
     # https://www.sqlite.org/fileformat.html: the magic text, and the application id at byte 68. A
     # run that was killed right after its start leaves an empty file.
-    ours = head[:16] == b"SQLite format 3\0" and head[68:72] == _APPLICATION.to_bytes(4, "big")
+    ours = head[:16] == b"SQLite format 3\0" and head[68:72] == APPLICATION.to_bytes(4, "big")
     if head and not ours:
         raise OutputError(
             f"{path}: this file is not a ledger of vidlabel, but has the name of one; "
@@ -344,7 +369,7 @@ def _check_is_ledger(path: Path) -> None:
 
 def _row(values: Sequence[Any], run: LastRun) -> Prediction:
     name, status, reason, detail, duration_s, start_s, end_s, frames, packed, embedding = values
-    path, detail = (each.decode("utf-8", "surrogatepass") for each in (name, detail))
+    path, detail = _text(name), _text(detail)
     top = ranked(run.classes, np.frombuffer(packed, np.float32)) if packed else ()
     return Prediction(
         path=path,
@@ -366,3 +391,8 @@ def _row(values: Sequence[Any], run: LastRun) -> Prediction:
 def _bytes(text: str) -> bytes:
     """Text as bytes: SQLite's own text cannot hold file names that are not UTF-8."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _text(data: bytes) -> str:
+    """The text that `_bytes` has made these of."""
+    return data.decode("utf-8", "surrogatepass")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from vidlabel.errors import UsageError
-from vidlabel.specs import Prediction, Status
+from vidlabel.errors import Reason, UsageError
+from vidlabel.specs import UNCERTAIN, Prediction, Status
 from vidlabel.text import text_path
 from vidlabel.version import __version__
 
@@ -37,7 +37,7 @@ class Top(TypedDict):
 class Record(TypedDict):
     """One row; None where there is no value. Texts are valid UTF-8, numbers are finite.
 
-    `top` starts with the most likely class, also where `label` is `uncertain`.
+    `top` starts with the most likely class, also where the status is `uncertain`.
     """
 
     path: str
@@ -83,7 +83,8 @@ def _finite(value: float) -> float | None:
 
 
 def check_record(values: Any, where: str) -> Record:
-    """A row that has every value, each of its type; the table may come from anywhere.
+    """A row that has every value, each of its type; the table may come from anywhere. Before
+    `uncertain` was a status, it was only a label: such rows get the status.
 
     Args:
         values: the row as it was read; what is missing becomes None.
@@ -102,18 +103,24 @@ def check_record(values: Any, where: str) -> Record:
     label = _text(values, "label", where)
     if not label and status != Status.FAILED:
         raise UsageError(f"{where}: label is empty, but status is {status}")
+    top = [_top(each, where) for each in values.get("top") or []]
+    reason = _text(values, "reason", where)
+    if label == UNCERTAIN and (
+        reason == Reason.LOW_CONFIDENCE or (top and top[0]["label"] != label)
+    ):
+        status = Status.UNCERTAIN.value
     return Record(
         path=values["path"],
         status=status,
         label=label,
         confidence=_share(values, where),
-        top=[_top(each, where) for each in values.get("top") or []],
+        top=top,
         start_s=_number(values, "start_s", where),
         end_s=_number(values, "end_s", where),
         duration_s=_number(values, "duration_s", where),
         frames_used=int(_number(values, "frames_used", where) or 0),
         model=_text(values, "model", where),
-        reason=_text(values, "reason", where),
+        reason=reason,
         detail=_text(values, "detail", where),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidlabel.errors import Reason
-from vidlabel.specs import UNCERTAIN, Prediction
+from vidlabel.specs import UNCERTAIN, Prediction, Status
 
 
 def ranked(
@@ -24,8 +24,8 @@ def ranked(
 def shown(row: Prediction, top_k: int, min_confidence: float) -> Prediction:
     """The row that the table shows, of a row with all classes in `top`: with `top_k` of them.
 
-    Below `min_confidence` (0..1) the label is `uncertain`, and `top` still starts with the most
-    likely class. A row that failed is returned as it is.
+    Below `min_confidence` (0..1) status and label are `uncertain`, and `top` still starts with the
+    most likely class. A row that failed is returned as it is.
     """
     if not row.top:
         return row
@@ -33,6 +33,7 @@ def shown(row: Prediction, top_k: int, min_confidence: float) -> Prediction:
     if confidence < min_confidence:
         row = replace(
             row,
+            status=Status.UNCERTAIN,
             reason=row.reason or Reason.LOW_CONFIDENCE,
             detail=row.detail or f"best guess {label}",
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -13,6 +15,7 @@ from urllib.parse import quote
 from vidlabel import console
 from vidlabel.datasets.open import open_dataset
 from vidlabel.errors import ExitCode, Reason, UsageError, VideoError
+from vidlabel.files.find import excerpt, identity
 from vidlabel.files.lock import holding
 from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.files.write import check_output, make_folder, remove_leftovers, write_bytes
@@ -26,6 +29,8 @@ from vidlabel.text import text_path
 
 NOT_AGAIN = (Reason.CRASHED, Reason.TIMEOUT, Reason.TOO_LARGE)
 """Videos that failed like this in a separate decoder process are not decoded in this one."""
+
+_PREVIEW = re.compile(r"([0-9a-f]{16})\.(?:jpg|mp4)")
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,9 @@ class ReviewSpec:
 def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     """Make the page and its previews and report what was done.
 
-    A video that cannot be read costs one line; the page shows the reason. Existing previews that
-    are newer than their video are kept. With `quiet` there is neither progress bar nor summary.
+    A video that cannot be read costs one line; the page shows the reason. Previews of videos that
+    have not changed are kept, also of videos that were moved; others are removed. With `quiet`
+    there is neither progress bar nor summary.
 
     Raises:
         UsageError: the table or the truth cannot be read.
@@ -91,8 +97,9 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
         names = sorted({*labels.classes, *(row.truth for row in rows if row.truth)})
         remove_leftovers(spec.page)
         rows = [replace(row, why=failed.get(row.name, "")) for row in rows]
-        text = page(spec.table.name, labels.digest, names, rows)
+        text = page(spec.table.name, _digest(rows), names, rows)
         write_bytes(spec.page, [text.encode()])
+        _remove_others(rows, spec)
     if not quiet:
         count = len({row.name for row in rows})
         parts = [f"{spec.page} written, with {count - len(failed)} of {count} previews"]
@@ -121,10 +128,11 @@ def _page_row(
     spellings: Spellings,
 ) -> PageRow:  # fmt: skip
     path, given = _find(record["path"], roots, spellings)
-    # The name depends only on what is shown, so that the page and its videos may move together.
     below = os.path.relpath(path, spec.page.parent)
-    shown = f"{below}\0{record['start_s']}\0{record['end_s']}\0{SIDE_PX}\0{CLIP_S}"
-    name = hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    # The name depends only on what is shown, not on where that lies.
+    sample = excerpt(path)
+    file = (Path(path).name, identity(path), sample) if sample else path
+    name = _hash(file, record["start_s"], record["end_s"], SIDE_PX, CLIP_S)[:16]
     files = f"{_quoted(spec.previews.name)}/{name}"
     return PageRow(
         record=record,
@@ -136,6 +144,15 @@ def _page_row(
         poster=f"{files}.jpg",
         clip=f"{files}.mp4" if spec.with_clips else "",
     )
+
+
+def _digest(rows: Sequence[PageRow]) -> str:
+    """Under which the browser keeps corrections: the same for the same videos and labels."""
+    return _hash(*((row.name, sorted((row.record | {"path": ""}).items())) for row in rows))
+
+
+def _hash(*what: object) -> str:
+    return hashlib.sha256(repr(what).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _quoted(path: str) -> str:
@@ -161,7 +178,7 @@ def _make_previews(
         if row.record["status"] == Status.FAILED and reason in NOT_AGAIN:
             failed[row.name] = f"{reason} when it was labelled; not tried again"
             console.error(f"{row.path}: {failed[row.name]}")
-        elif not spec.restart and _is_newer(row, spec):
+        elif not spec.restart and _is_there(row, spec):
             kept.add(row.name)
         else:
             waiting[row.name] = row
@@ -193,12 +210,17 @@ def _make_previews(
     return failed, len(kept)
 
 
-def _is_newer(row: PageRow, spec: ReviewSpec) -> bool:
-    """Whether all files of a preview exist and are newer than the video."""
+def _is_there(row: PageRow, spec: ReviewSpec) -> bool:
+    """Whether all files of a preview exist."""
     suffixes = (".jpg", ".mp4") if spec.with_clips else (".jpg",)
-    try:
-        video_ns = Path(row.path).stat().st_mtime_ns
-        files = [spec.previews / (row.name + suffix) for suffix in suffixes]
-        return min(file.stat().st_mtime_ns for file in files) > video_ns
-    except (OSError, ValueError):  # one does not exist
-        return False
+    return all((spec.previews / (row.name + suffix)).is_file() for suffix in suffixes)
+
+
+def _remove_others(rows: Sequence[PageRow], spec: ReviewSpec) -> None:
+    """Remove previews of videos that are not on the page any more, or have changed."""
+    names = {row.name for row in rows}
+    for file in spec.previews.iterdir():
+        match = _PREVIEW.fullmatch(file.name)
+        if match and match[1] not in names:
+            with suppress(OSError):
+                file.unlink()

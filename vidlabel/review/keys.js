@@ -20,7 +20,8 @@ function refilter() {
     bar.classList.toggle("out", to <= filter.low || from >= filter.high);
   });
   for (const bar of document.querySelectorAll("#bars button")) {
-    bar.setAttribute("aria-pressed", String(bar.dataset.label === filter.label));
+    const { label, status } = bar.dataset;
+    bar.setAttribute("aria-pressed", String(status ? status === filter.status : label === filter.label));
   }
   const narrowed = filter.label || filter.status || filter.truth || filter.review || filter.low > 0 || filter.high < 100;
   $("clear-filters").hidden = !(narrowed || filter.search);
@@ -39,9 +40,6 @@ function clearFilters() {
 function fillClasses() {
   const counts = classCounts();
   const shown = counts.filter(([, count]) => count || filter.label);
-  if (rows.some((row) => row.status === "uncertain") && !counts.some(([name]) => name === "uncertain")) {
-    shown.push(["uncertain", rows.filter((row) => labelOf(row) === "uncertain").length]);
-  }
   const options = shown.map(([name, count]) => element("option", { value: name, textContent: `${name} (${count})` }));
   $("class").replaceChildren(element("option", { value: "", textContent: "All" }), ...options);
   $("class").value = filter.label;
@@ -251,7 +249,9 @@ for (const id of ["low", "high"]) {
 $("bars")?.addEventListener("click", ({ target }) => {
   const bar = target.closest("button");
   if (!bar) return;
-  $("class").value = filter.label === bar.dataset.label ? "" : bar.dataset.label;
+  const { label, status } = bar.dataset;
+  if (status) $("status").value = filter.status === status ? "" : status;
+  else $("class").value = filter.label === label ? "" : label;
   refilter();
 });
 $("all-classes")?.addEventListener("click", () => {

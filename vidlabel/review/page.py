@@ -21,7 +21,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from vidlabel.results.record import Record
-from vidlabel.specs import UNCERTAIN, Status
+from vidlabel.specs import Status
 from vidlabel.text import safe
 from vidlabel.version import __version__
 
@@ -100,8 +100,8 @@ def _row(row: PageRow) -> dict[str, Any]:
         "path": row.path,
         "given": row.given,
         "shown": safe(values["path"]),
-        "status": "uncertain" if _uncertain(values) else values["status"],
-        "label": values["label"],
+        "status": values["status"],
+        "label": "" if _uncertain(values) else values["label"],
         "confidence": values["confidence"],
         "top": [[top["label"], top["confidence"]] for top in values["top"]],
         "part": _part(values),
@@ -120,7 +120,7 @@ def _row(row: PageRow) -> dict[str, Any]:
 
 
 def _uncertain(values: Record) -> bool:
-    return values["status"] != Status.FAILED and values["label"] == UNCERTAIN
+    return values["status"] == Status.UNCERTAIN
 
 
 def _part(values: Record) -> list[float]:
@@ -138,7 +138,7 @@ def _summary(rows: Sequence[PageRow]) -> dict[str, Any]:
     labelled = [row for row in rows if row.record["status"] != Status.FAILED]
     judged = [row for row in labelled if row.truth and not _uncertain(row.record)]
     right = [row for row in judged if row.truth == row.record["label"]]
-    counts = Counter(row.record["label"] or "" for row in labelled)
+    counts = Counter(row.record["label"] or "" for row in labelled if not _uncertain(row.record))
     good = Counter(row.truth for row in right)
     wrong = Counter(row.record["label"] or "" for row in judged) - good
     classes = [
@@ -147,7 +147,7 @@ def _summary(rows: Sequence[PageRow]) -> dict[str, Any]:
     ]
     shares = [c for row in labelled if (c := row.record["confidence"]) is not None]
     bins = Counter(min(int(share * BINS), BINS - 1) for share in shares)
-    states = Counter("uncertain" if _uncertain(each) else str(each["status"]) for each in records)
+    states = Counter(str(each["status"]) for each in records)
     reasons = Counter(
         safe(each["reason"] or "unknown") for each in records if each["status"] == Status.FAILED
     )
@@ -156,8 +156,7 @@ def _summary(rows: Sequence[PageRow]) -> dict[str, Any]:
         "rows": len(rows),
         "models": ", ".join(sorted({safe(each["model"]) for each in records if each["model"]})),
         "classes": classes,
-        "uncertain": UNCERTAIN,
-        "most": max(counts.values(), default=1),
+        "most": max([*counts.values(), states[Status.UNCERTAIN], 1]),
         "bins": [bins[i] for i in range(BINS)],
         "fullest": max(bins.values(), default=1),
         "median": sorted(shares)[len(shares) // 2] if shares else None,

@@ -17,12 +17,13 @@ rows.forEach((row, i) => {
   row.top ??= [];
   row.label ??= "";
   const choices = row.top.map(([label]) => label);
-  if (!choices.length && row.label && row.status !== "uncertain") choices.push(row.label);
+  if (!choices.length && row.label) choices.push(row.label);
   row.choices = choices;
   const slash = row.shown.lastIndexOf("/");
   row.name = row.shown.slice(slash + 1) || row.shown;
   row.folder = row.shown.slice(0, slash + 1);
-  row.text = folded([row.shown, row.label, row.truth ?? ""].join("\n"));
+  const said = row.status === "uncertain" ? row.status : row.label;
+  row.text = folded([row.shown, said, row.truth ?? ""].join("\n"));
 });
 const common = rows.reduce((shared, { folder }) => {
   let same = 0;
@@ -37,7 +38,7 @@ const labelOf = (row) => decisions.get(row.i) ?? row.label;
 const isDone = (row) => decisions.has(row.i);
 const isExcluded = (row) => decisions.get(row.i) === null;
 const isChanged = (row) => isDone(row) && !isExcluded(row) && decisions.get(row.i) !== row.label;
-const isLabelled = (row) => row.label && row.status !== "uncertain" && row.status !== "failed";
+const isLabelled = (row) => row.label && row.status !== "failed";
 
 /** Whether the label, as it is now, is the known class. */
 function verdictOf(row) {
@@ -108,9 +109,7 @@ function classCounts() {
   const counts = new Map(data.classes.map((name) => [name, 0]));
   for (const row of rows) {
     const label = labelOf(row);
-    if (label && !isExcluded(row) && !(row.status === "uncertain" && !isDone(row))) {
-      counts.set(label, (counts.get(label) ?? 0) + 1);
-    }
+    if (label && !isExcluded(row)) counts.set(label, (counts.get(label) ?? 0) + 1);
   }
   return [...counts].sort(([a], [b]) => (a < b ? -1 : 1));
 }

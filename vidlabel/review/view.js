@@ -123,7 +123,7 @@ function fill(card, row) {
     if (row.label) title.append(element("s", { textContent: row.label }), hidden(" changed to "));
     title.append(element("b", { textContent: label }));
   } else {
-    title.append(element("b", { textContent: label ? label : "no label" }));
+    title.append(element("b", { textContent: label ? label : noLabel(row) }));
   }
   const sure = element("span", { className: "sure", textContent: percent(row.confidence) });
   const name = element("span", { className: "name", textContent: row.name });
@@ -143,6 +143,7 @@ function fill(card, row) {
   else card.removeAttribute("aria-current");
 }
 
+const noLabel = (row) => (row.status === "uncertain" ? "uncertain" : "no label");
 const partOf = (row) => `${row.part[0].toFixed(1)}–${row.part[1].toFixed(1)} s`;
 
 function mark(kind, name, text, words = "") {
@@ -329,7 +330,7 @@ function verdict(row) {
     confirmed: "confirmed",
     excluded: "excluded: not in the table that is saved",
   }[state] ?? { failed: "failed", partial: "as labelled; the file is damaged", uncertain: "nothing likely enough" }[row.status] ?? "as labelled";
-  const heading = element("h2", { className: "label" }, element("bdi", { textContent: label ? label : "No label" }));
+  const heading = element("h2", { className: "label" }, element("bdi", { textContent: label ? label : noLabel(row) }));
   const line = element("p", { className: `state ${state}` }, told);
   if (state) line.append(button("Take back", "Take back what was chosen for this video", takeBack, "link"));
   const known = [];

@@ -3,16 +3,16 @@
 The cache stays after a training and is shared by all of them: the folds of a protocol, later
 trainings with other settings, trainings that run at the same time. An entry is one NumPy array
 (K, C, H, W) uint8 with the shorter side `ClipSpec.resize_px`. Its name is a digest of everything
-that decides its pixels: the file's path, size and time, and how frames are taken from it. Optical
-flow is cached in the same way.
+that decides its pixels: the clip's id, size and time, an excerpt of the file, and how frames are
+taken from it; so a data set that was moved is not decoded again. Optical flow is cached in the same
+way.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from vidlabel.clips.flow_stacks import with_flow
 from vidlabel.console import Counting
 from vidlabel.decode.pool import DecoderPool
 from vidlabel.decode.worker import DecodeJob
-from vidlabel.files.find import identity
+from vidlabel.files.find import excerpt, identity
 from vidlabel.machine import worker_count
 from vidlabel.specs import ClipSpec, Limits, VideoItem
 from vidlabel.train.cache_entry import cannot_write, read_entry, use_entry, write_entry
@@ -66,14 +66,16 @@ class FrameCache:
             raise cannot_write(self.folder, error) from error
 
     def fill(
-        self, paths: Sequence[str], workers: int | None, decoding: Callable[[int], Counting]
-    ) -> dict[str, str]:
+        self, paths: Sequence[str], workers: int | None, decoding: Callable[[int], Counting],
+        ids: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:  # fmt: skip
         """Decode the videos that are not in the cache.
 
         Args:
             paths: of videos; `frames` gives what they contain now, even if a file changes later.
             workers: decoder processes; None for one per core.
             decoding: makes a progress bar for a number of videos to decode.
+            ids: of the clips, by path (`Sample.id`); None for their file names.
 
         Returns:
             The reason for each path that cannot be read.
@@ -84,7 +86,7 @@ class FrameCache:
         """
         paths = list(dict.fromkeys(paths))
         for path in paths:
-            self.digests[path] = self._digest(path)
+            self.digests[path] = self._digest(path, (ids or {}).get(path))
         missing = [path for path in paths if not self._use(path)]
         unreadable = {}
         if missing:
@@ -108,12 +110,13 @@ class FrameCache:
         mapped from the disk. Raises RunError if the cache was cleared in the meantime."""
         return read_entry(self.folder, self.digests[path])
 
-    def _digest(self, path: str) -> str:
+    def _digest(self, path: str, clip_id: str | None = None) -> str:
         clip = self._clip
         known = {
             "format": FORMAT,
-            "path": os.path.abspath(path),  # noqa: PTH100 - links are not followed
+            "id": clip_id or Path(path).name,
             "identity": identity(path),
+            "excerpt": excerpt(path),
             "frames": clip.frames,
             "kept": self._kept,
             "fps": clip.fps,

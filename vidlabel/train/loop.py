@@ -77,7 +77,8 @@ def train(
     frame_cache = FrameCache(cache or default_folder(), clip, target)
     folder = TrainingFolder(out, describe(spec, clip, model, samples), team)
     with folder.held():
-        if (ended := folder.check(restart=restart, fold="fold" in header.training)) is not None:
+        fold = "fold" in header.training
+        if (ended := folder.check(samples, restart=restart, fold=fold)) is not None:
             return ended
         clips_of_batch(spec, len(samples), team)  # refuses what it cannot divide
         summary = _summary(samples, spec, model, target, team)
@@ -89,11 +90,11 @@ def train(
         observer.note(summary)
         observer.note(class_counts(samples))
         unreadable = _decode(frame_cache, samples, spec.max_bad, workers, team, observer)
-        samples = [sample for sample in samples if sample.path not in unreadable]
-        header = _with_training(header, start, spec, samples)
-        trainer = _make_trainer(network, frame_cache, samples, header, spec, target, team, observer)
+        usable = [sample for sample in samples if sample.path not in unreadable]
+        header = _with_training(header, start, spec, usable)
+        trainer = _make_trainer(network, frame_cache, usable, header, spec, target, team, observer)
         best = _Epochs(folder, header, spec, observer).run(trainer, target)
-        return folder.complete(best, list(unreadable), header)
+        return folder.complete(best, samples, unreadable, header)
 
 
 def _device_and_team(device: str) -> tuple[torch.device, Team]:
@@ -128,14 +129,16 @@ def _decode(
 ) -> dict[str, str]:  # fmt: skip
     """Decode all videos into the cache, once on each machine; the reason for each path that cannot
     be read. Raises RunError as `_check_unreadable`."""
-    paths = sorted({sample.path for sample in samples})
+    ids = {sample.path: sample.id for sample in samples}
+    paths = sorted(ids)
     unreadable: dict[str, str] = {}
     if team.local_rank == 0:
-        unreadable = cache.fill(paths, workers, observer.decoding)
+        unreadable = cache.fill(paths, workers, observer.decoding, ids)
     for found in team.gather(unreadable):
         unreadable = unreadable | found
     if team.local_rank != 0:  # everything is in the cache already, and only looked up
-        cache.fill([path for path in paths if path not in unreadable], workers, observer.decoding)
+        there = [path for path in paths if path not in unreadable]
+        cache.fill(there, workers, observer.decoding, ids)
     unreadable = dict(sorted(unreadable.items()))
     _check_unreadable(unreadable, samples, max_bad)
     return unreadable

@@ -20,7 +20,7 @@ import torch
 
 from vidlabel.device import pick_device
 from vidlabel.errors import UsageError
-from vidlabel.evaluate.plan import PLAN, read_description
+from vidlabel.evaluate.plan import PLAN, SPEC, read_description
 from vidlabel.files.lock import holding
 from vidlabel.files.write import write_bytes
 from vidlabel.text import text_path
@@ -28,7 +28,6 @@ from vidlabel.train.distributed import Team
 from vidlabel.train.training_folder import (
     RECIPE,
     RUN,
-    SPEC,
     check_description,
     forget,
     has_begun,
@@ -120,7 +119,7 @@ class RunFolder:
             forget(place)
 
     def _describe(self, restart: bool) -> None:
-        if self.plan is not None and (restart or not self._trained_plan()):
+        if self.plan is not None:  # `check` has compared it: it can only say where the data are now
             write_json(self.path / PLAN, self.plan)
         if self._session is not None:
             sessions = read_description(self.path / RUN).get("sessions", [])

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,20 +14,19 @@ from typing import Any
 
 import torch
 
-from vidlabel.datasets.samples import Sample
+from vidlabel.datasets.samples import Sample, file_identities
 from vidlabel.errors import CheckpointError, OutputError, UsageError
-from vidlabel.evaluate.plan import PLAN, read_description
+from vidlabel.evaluate.plan import PLAN, SPEC, read_description
 from vidlabel.files.lock import holding
 from vidlabel.files.write import remove_leftovers, write_bytes
 from vidlabel.models.checkpoint import BEST, Header, read_header
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.text import text_path
+from vidlabel.text import first_few, text_path
 from vidlabel.train.distributed import Team
-from vidlabel.train.log import rows_of, write_split
+from vidlabel.train.log import write_split
 from vidlabel.train.observer import Epoch
 from vidlabel.train.recipes import TrainSpec
 
-SPEC = "spec.json"
 STATE = "state.pt"
 LOG = "log.csv"
 LAST = "last.safetensors"
@@ -70,10 +69,11 @@ class TrainingFolder:
         with holding(self.path / SPEC):
             yield
 
-    def check(self, *, restart: bool, fold: bool) -> TrainResult | None:
+    def check(self, samples: Sequence[Sample], *, restart: bool, fold: bool) -> TrainResult | None:
         """Check that this training may use the folder; nothing that it needs is changed.
 
         Args:
+            samples: those of `describe`.
             restart: it may replace what is there.
             fold: it is a fold of a protocol.
 
@@ -92,7 +92,7 @@ class TrainingFolder:
             if not restart and has_begun(self.path):
                 check_description(self.path / SPEC, self.description)
                 if (self.path / RESULT).is_file():
-                    ended = self._ended()
+                    ended = self._ended(samples)
                     self._remove_torn()
                     self._drop_state()  # if the training was killed just before that
         return self.team.share(ended)
@@ -144,25 +144,30 @@ class TrainingFolder:
             "version; --restart starts over"
         )
 
-    def complete(self, best: Epoch, unreadable: Sequence[str], header: Header) -> TrainResult:
-        """Write the result, and remove what only resuming would need. Raises OutputError."""
+    def complete(
+        self, best: Epoch, samples: Sequence[Sample], unreadable: Collection[str], header: Header
+    ) -> TrainResult:
+        """Write the result, with the ids of the samples whose paths are `unreadable`, and remove
+        what only resuming would need. Raises OutputError."""
         if self.team.leads:
-            result = {"best": asdict(best), "unreadable": list(map(text_path, unreadable))}
+            ids = sorted({text_path(each.id) for each in samples if each.path in unreadable})
+            result = {"best": asdict(best), "unreadable": ids}
             write_bytes(self.path / RESULT, [json.dumps(result).encode()])
             self._drop_state()
             header = read_header(self.path / BEST)
         return TrainResult(self.path / BEST, best, tuple(unreadable), self.team.share(header))
 
-    def _ended(self) -> TrainResult:
+    def _ended(self, samples: Sequence[Sample]) -> TrainResult:
         path = self.path / RESULT
         values = read_description(path)
         try:
-            best, unreadable = Epoch(**values["best"]), tuple(values["unreadable"])
+            best, ids = Epoch(**values["best"]), set(values["unreadable"])
         except (KeyError, TypeError) as error:
             raise UsageError(f"{path}: cannot be read; --restart starts over") from error
         if not (self.path / BEST).is_file():
             raise UsageError(f"{self.path}: was trained, but has no {BEST}; --restart starts over")
-        return TrainResult(self.path / BEST, best, unreadable, read_header(self.path / BEST))
+        unreadable = sorted({each.path for each in samples if text_path(each.id) in ids})
+        return TrainResult(self.path / BEST, best, tuple(unreadable), read_header(self.path / BEST))
 
     def _drop_state(self) -> None:
         """Remove the state, which is large."""
@@ -178,20 +183,23 @@ class TrainingFolder:
 def describe(
     spec: TrainSpec, clip: ClipSpec, model: ModelSpec, samples: Sequence[Sample]
 ) -> dict[str, Any]:
-    """What decides the outcome of a training, as plain values."""
+    """What decides the outcome of a training, as plain values: among it the clips, by id, size and
+    time, so that data that were only moved are the same."""
     digest = hashlib.sha256()
-    for row in sorted(rows_of(samples)):
+    for row in sorted((s.id, s.group, s.split) for s in samples):
         digest.update("\0".join(map(text_path, row)).encode() + b"\n")
     return {
         "train": asdict(spec),
         "clip": asdict(clip),
         "model": asdict(model),
         "samples": {"count": len(samples), "sha256": digest.hexdigest()},
+        "files": file_identities(samples),
     }
 
 
 def check_description(path: Path, now: Mapping[str, Any]) -> bool:
-    """Compare the description in a file with the present one; False if there is no file.
+    """Compare the description in a file with the present one; False if there is no file. Where the
+    data lie does not matter.
 
     Raises:
         UsageError: they differ, or the file cannot be read.
@@ -234,7 +242,15 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
+    if name == "data":
+        return
+    if name == "files":
+        changed = [
+            clip for clip in sorted(before or ()) if now.get(clip, before[clip]) != before[clip]
+        ]
+        if changed:
+            yield f"videos that have changed since: {first_few(changed)}"
+    elif isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             yield from _differences(before.get(key), now.get(key), f"{name}.{key}".strip("."))
     elif before != now and name == "samples.sha256":  # a hash would tell the user nothing
