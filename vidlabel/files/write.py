@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
 from vidlabel.errors import OutputError
+
+UNSUPPORTED = frozenset(
+    {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV}
+)
+"""Error numbers by which a file system says that it cannot do something at all."""
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """The error to raise where the system refuses to write an output: what, why, what to do."""
+    advice = ""
+    if error.errno in UNSUPPORTED:
+        advice = "; its file system cannot do this: name an --out on a local disk, and copy it"
+    elif error.errno == errno.EBUSY:
+        advice = "; if it is a mount point, mount its folder instead"
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}{advice}")
 
 
 def check_output(path: Path) -> None:
@@ -24,7 +42,7 @@ def check_output(path: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise cannot_write(path, error) from error
     else:
         if stat.S_ISDIR(kind):
             raise OutputError(f"{path}: is a folder; name a file in it")
@@ -50,7 +68,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields the temporary path. If the block succeeds, its contents are flushed to the disk and it
     replaces `path` (of a link, the target) and takes its permissions; otherwise it is removed and
-    `path` stays as it was.
+    `path` stays as it was. Flushing and permissions are left out on a file system without them.
 
     Raises:
         OutputError: the system refused to write, sync or rename.
@@ -65,13 +83,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.touch(0o666 if mode is None else 0o600, exist_ok=False)
         yield temporary
         with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+            flush(file.fileno())
         if mode is not None:
-            temporary.chmod(mode)
+            with suppress(OSError):  # where nobody may set it, the folder's own mode has to do
+                temporary.chmod(mode)
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -81,6 +100,30 @@ def write_bytes(path: Path, chunks: Iterable[bytes]) -> None:
     """Replace a file's contents as a whole. Raises OutputError as `replacing`."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.writelines(chunks)
+
+
+def flush(handle: int) -> bool:
+    """Flush a file to the disk; False on a file system that cannot. Raises OSError."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return False
+    return True
+
+
+def abilities(folder: Path) -> tuple[bool, bool]:
+    """Whether the file system of a folder has locks (of fcntl), and whether it can flush files to
+    the disk. True where that cannot be found out."""
+    locks = flushes = True
+    with suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            locks = False
+        flushes = flush(file.fileno())
+    return locks, flushes
 
 
 def _sync_folder(folder: Path) -> None:

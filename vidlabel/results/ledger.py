@@ -6,7 +6,8 @@ that are still valid and labels the other videos. Results of different settings 
 never mixed in one table.
 
 SQLite's journal (https://www.sqlite.org/atomiccommit.html) makes a kill at any moment harmless: a
-later run repeats only what was not committed, a second's work at most.
+later run repeats only what was not committed, a second's work at most. On a file system that has no
+locks, or cannot flush a file to the disk, SQLite does without.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import numpy as np
 
 from vidlabel.errors import OutputError, Reason
 from vidlabel.files.find import identity
+from vidlabel.files.write import abilities
 from vidlabel.results.record import TableInfo
 from vidlabel.results.topk import ranked, shown
 from vidlabel.specs import Limits, Prediction, Status, VideoItem
@@ -122,9 +125,13 @@ class Ledger:
         self._keys: dict[str, tuple[bytes, int, int]] = {}
         self._reading: sqlite3.Cursor | None = None
         _check_is_ledger(path)
+        locks, flushes = abilities(path.parent)
         with self._mapped():
-            self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+            url = f"file://{quote(os.fsencode(path.absolute()))}?nolock={int(not locks)}"
+            self._db = sqlite3.connect(url, timeout=30.0, isolation_level=None, uri=True)
         try:
+            if not flushes:
+                self._db.execute("PRAGMA synchronous = OFF")
             self._prepare()
         except BaseException:
             self._db.close()
@@ -300,7 +307,8 @@ class Ledger:
             yield
         except sqlite3.OperationalError as error:  # the disk, a lock, permissions
             raise OutputError(
-                f"{self.path}: {error}; the results so far are kept: run the same command to resume"
+                f"{self.path}: {error}; the results so far are kept: run the same command to "
+                "resume. If it fails again, name an --out on a local disk"
             ) from error
         except sqlite3.DatabaseError as error:
             message = f"{self.path}: damaged ({error}); use --restart to begin again"
