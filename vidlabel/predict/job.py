@@ -59,6 +59,8 @@ class TableOutput:
                     f"--out {self.path}: this is the name of the ledger; use another suffix"
                 )
             check_output(self.path)
+        elif self.embeddings is None and not console.has_stdout():
+            raise OutputError("stdout: is closed; name a file with --out")
         if self.embeddings is not None:
             check_embeddings(self.embeddings)
             check_output(self.embeddings)
