@@ -120,7 +120,7 @@ def test_field_13_children_inherit_no_file_as_a_standard_stream(
         children = [pid for pid in run.decoders() if is_decoder(pid)]
         time.sleep(0.01)
     assert children
-    found = {os.readlink(f"/proc/{children[0]}/fd/{number}") for number in range(3)}
+    found = {str(Path(f"/proc/{children[0]}/fd/{number}").readlink()) for number in range(3)}
     run.signal(signal.SIGTERM)
     assert run.wait().code == 143
     assert found == {os.devnull}

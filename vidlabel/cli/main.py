@@ -65,7 +65,7 @@ def main() -> None:
     open_missing_streams()
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     try:
         code = cli.main(prog_name="vidlabel", standalone_mode=False)
     except click.ClickException as error:

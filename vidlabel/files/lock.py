@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vidlabel import console
 from vidlabel.errors import OutputError
+from vidlabel.files.names import shortened
 from vidlabel.files.write import cannot_write
 
 
@@ -26,7 +27,7 @@ def holding(path: Path) -> Iterator[None]:
     Raises:
         OutputError: another process holds it, or the lock file cannot be made.
     """
-    place = path.with_name(f".{path.name}.lock")
+    place = path.with_name(shortened(f".{path.name}.lock"))
     try:
         handle = _lock(place)
     except BlockingIOError:

@@ -13,12 +13,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from vidlabel.errors import OutputError
+from vidlabel.errors import OutputError, PlaceRefused
 
 UNSUPPORTED = frozenset(
     {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV}
 )
 """Error numbers by which a file system says that it cannot do something at all."""
+
+_SUFFIX_CHARACTERS = 16  # what comes after a dot may be the rest of a sentence
+
+_OF_THE_NAME = frozenset(
+    {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP}
+    | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # something else is there
+)
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
@@ -28,7 +35,8 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
         advice = "; its file system cannot do this: name an --out on a local disk, and copy it"
     elif error.errno == errno.EBUSY:
         advice = "; if it is a mount point, mount its folder instead"
-    return OutputError(f"{path}: cannot be written: {error.strerror or error}{advice}")
+    kind = PlaceRefused if error.errno in _OF_THE_NAME else OutputError
+    return kind(f"{path}: cannot be written: {error.strerror or error}{advice}")
 
 
 def check_output(path: Path) -> None:
@@ -45,9 +53,9 @@ def check_output(path: Path) -> None:
         raise cannot_write(path, error) from error
     else:
         if stat.S_ISDIR(kind):
-            raise OutputError(f"{path}: is a folder; name a file in it")
+            raise PlaceRefused(f"{path}: is a folder; name a file in it")
         if not stat.S_ISREG(kind):  # replacing /dev/null would break the machine
-            raise OutputError(f"{path}: is a pipe or device; name a file")
+            raise PlaceRefused(f"{path}: is a pipe or device; name a file")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK):
@@ -59,7 +67,8 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be created: {error.strerror}") from error
+        kind = PlaceRefused if error.errno in _OF_THE_NAME else OutputError
+        raise kind(f"{folder}: cannot be created: {error.strerror}") from error
 
 
 @contextmanager
@@ -153,4 +162,5 @@ def remove_leftovers(path: Path) -> None:
 def _affixes(path: Path) -> tuple[str, str]:
     """How the names of the temporary files of an output begin and end."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()  # a long name has no room for more
-    return f".vidlabel-{digest[:8]}-", f".part{path.suffix}"
+    suffix = path.suffix if len(path.suffix) <= _SUFFIX_CHARACTERS else ""
+    return f".vidlabel-{digest[:8]}-", f".part{suffix}"

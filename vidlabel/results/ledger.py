@@ -28,6 +28,7 @@ import numpy as np
 
 from vidlabel.errors import OutputError, Reason
 from vidlabel.files.find import identity
+from vidlabel.files.names import LONGEST, shortened
 from vidlabel.files.write import abilities
 from vidlabel.results.record import TableInfo
 from vidlabel.results.topk import ranked, shown
@@ -103,7 +104,8 @@ class LastRun:
 
 def ledger_of(out: Path) -> Path:
     """The ledger of an output: `labels.csv`, `labels.json`, ... share `labels.ledger`."""
-    return out.with_suffix(SUFFIX)
+    path = out.with_suffix(SUFFIX)
+    return path.with_name(shortened(path.name, LONGEST - len("-journal")))
 
 
 class Ledger:
