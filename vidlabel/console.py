@@ -6,6 +6,7 @@ markup off: rich would read `[bold]x.mp4` as a style and raise an error for `[/]
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -64,6 +65,12 @@ def watched() -> bool:
     return _is_terminal(stderr) and not stderr.is_dumb_terminal
 
 
+def has_stdout() -> bool:
+    """Whether there is a stdout, so that a table on it is not lost: it may have been closed when
+    the program was started."""
+    return sys.__stdout__ is not None or getattr(sys.stdout, "name", os.devnull) != os.devnull
+
+
 def bar(*columns: ProgressColumn, quiet: bool = False) -> RichProgress:
     """A progress bar on the last line of stderr's terminal, removed when it ends.
 
@@ -87,7 +94,10 @@ def _print(what: Text | Table) -> None:
 
 def _is_terminal(console: Console) -> bool:
     # Console.is_terminal would be true for a pipe if FORCE_COLOR is set.
-    return console.file.isatty()
+    try:
+        return console.file.isatty()
+    except (AttributeError, ValueError):  # a program's own stream in place of stderr, or closed
+        return False
 
 
 class Counting(Protocol):
@@ -337,5 +347,5 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]])
 
 def _print_plain(line: str) -> None:
     # A stdout with another encoding than UTF-8 must not end the command.
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding))

@@ -8,6 +8,7 @@ VidlabelError                 base class; the message is one line: what, where, 
     │   └── WeightsMissing    pretrained weights are not in the cache and cannot be downloaded
     ├── DeviceError           the requested device is not available or was lost
     └── OutputError           the output cannot be written
+        └── PlaceRefused      one output cannot be where it belongs; others can be written
 """
 
 from __future__ import annotations
@@ -95,3 +96,7 @@ class DeviceError(RunError):
 
 class OutputError(RunError):
     """The output cannot be written."""
+
+
+class PlaceRefused(OutputError):
+    """One output cannot have its name, or something else has it; other outputs can be written."""

@@ -1,4 +1,5 @@
-"""What this machine offers: processor cores, memory, and how the C library hands memory out."""
+"""What this machine offers: processor cores, memory, how the C library hands memory out, and the
+standard streams."""
 
 from __future__ import annotations
 
@@ -48,6 +49,19 @@ def free_memory(limits: Sequence[Path] = CGROUP_LIMITS) -> int:
         with suppress(OSError, ValueError):
             found.append(int(file.read_text(encoding="ascii")))
     return min(found)
+
+
+def open_missing_streams() -> None:
+    """Open /dev/null as each standard stream that is closed, as it is in daemons and under cron.
+
+    Otherwise the next file that is opened gets its number, 0 to 2: messages would be written into
+    that file, and processes that are started would have it as one of their streams.
+    """
+    for number in range(3):  # open(2) gives the lowest number that is free
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def keep_freed_memory() -> None:

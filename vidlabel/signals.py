@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,7 +45,7 @@ def stop_asked() -> Iterator[Stop]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.signal:
-            if sys.stderr.isatty():
+            if os.isatty(2):
                 os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
             os._exit(128 + number)  # decoder processes end with their parent
         stop.signal = number

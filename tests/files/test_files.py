@@ -13,9 +13,12 @@ import pytest
 
 from vidlabel.errors import OutputError, Reason, UsageError, VideoError
 from vidlabel.files.find import LeftOut, check_found, check_video_file, find_videos
+from vidlabel.files.lock import holding
 from vidlabel.files.metadata_tag import write_tag
+from vidlabel.files.names import fitting
 from vidlabel.files.text_file import read_list
 from vidlabel.files.write import check_output, replacing, write_bytes
+from vidlabel.results.ledger import Ledger, ledger_of
 from vidlabel.text import text_path
 
 
@@ -518,3 +521,31 @@ def test_device_is_never_replaced(here: Path) -> None:
     with pytest.raises(OutputError, match="pipe or device"):
         write_bytes(Path("pipe.csv"), [b"x"])
     assert Path("pipe.csv").is_fifo()
+
+
+@pytest.mark.field
+def test_field_10_names_beside_a_long_one_fit(here: Path) -> None:
+    """A lock, a ledger with its journal, and a temporary file have longer names than the output."""
+    for name in ("x" * 251 + ".csv", "\u00e4" * 125 + ".csv", "x." + "y" * 253):
+        out = here / name
+        with holding(out):
+            write_bytes(out, [b"content"])
+        assert out.read_bytes() == b"content"
+        with Ledger(ledger_of(out)) as ledger:
+            assert ledger.path.parent == here
+        ledger.path.unlink()
+        out.unlink()
+    assert not [*here.iterdir()]
+    assert ledger_of(Path("x" * 251 + ".csv")) != ledger_of(Path("x" * 250 + "y.csv"))
+
+
+@pytest.mark.field
+def test_field_10_fitting_names_stay_the_same_and_apart(here: Path) -> None:
+    """Only what does not fit is changed, in the same way each time."""
+    names = ["a.mp4", "b" * 300 + ".mp4", "b" * 299 + "c.mp4", "\u8d70" * 90 + "/d.mp4"]
+    first = [fitting(here, here / name) for name in names]
+    assert first[0] == here / "a.mp4"
+    assert first == [fitting(here, here / name) for name in names]
+    assert len(set(first)) == 4
+    assert all(len(os.fsencode(part)) <= 255 for path in first for part in path.parts)
+    assert not [*here.iterdir()], "a probe is left"

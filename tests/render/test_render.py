@@ -662,3 +662,85 @@ def test_a_full_disk_is_an_error_of_the_system(fmt: str, limit: int, tmp_path: P
     np.save(tmp_path / "noise.npy", noise)
     done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (errno.EFBIG, "")
+
+
+# --- field 10: names that the target does not take ------------------------------------------------
+
+
+@pytest.mark.field
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "stem", ["a" * 249, "\u00e9" * 124 + "b", os.fsdecode(b"\xff" * 249)], ids=["a", "e", "bytes"]
+)
+def test_field_10_a_long_name_is_shortened_and_kept(
+    stem: str, run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """253 bytes: the name of the preview would have 257, and a file system takes 255."""
+    data = make_video(frames=3).read_bytes()
+    (tmp_path / "in").mkdir()
+    for name in (f"{stem}.mp4", f"{stem[:-1]}c.mp4", "short.mp4"):
+        (tmp_path / "in" / name).write_bytes(data)
+    command = (tmp_path / "in", "--out", tmp_path / "out", "--flow", "wheel")
+    code, err = run(*command)
+    assert code == 0, err
+    assert "2 under other names" in err
+    made = files_in(tmp_path / "out")
+    assert len(made) == 3
+    assert "short.mp4.mp4" in made
+    assert all(len(os.fsencode(name)) <= 255 and name.endswith(".mp4") for name in made)
+    code, err = run(*command)
+    assert "3 kept unchanged" in err
+    assert files_in(tmp_path / "out") == made
+
+
+@pytest.mark.field
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("refused", "number"), [(":?", errno.EINVAL), ("\u8d70", errno.EILSEQ)])
+def test_field_10_characters_that_the_target_refuses_are_replaced(
+    refused: str, number: int, run: Run, make_video: MakeVideo, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As FAT and network disks do; folders have such names, too."""
+    data = make_video(frames=3).read_bytes()
+    for name in (f"day{refused}1/12{refused[0]}30.mp4", f"day{refused}1/12_30.mp4"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(data)
+    out = tmp_path / "out"
+
+    def strict(real: Callable[..., object], place: int) -> Callable[..., object]:
+        def call(*arguments: object, **named: object) -> object:
+            path = str(arguments[place])
+            if path.startswith(str(out)) and set(refused) & set(path):
+                raise OSError(number, os.strerror(number), path)
+            return real(*arguments, **named)
+
+        return call
+
+    for name, place in (("open", 0), ("mkdir", 0), ("replace", 1)):
+        monkeypatch.setattr(os, name, strict(getattr(os, name), place))
+    code, err = run(
+        tmp_path / "in" / f"day{refused}1", tmp_path / "in", "--out", out, "--flow", "wheel"
+    )
+    assert code == 0, err
+    assert "2 of 2 videos rendered" in err
+    assert len({path for path in out.rglob("*.mp4") if path.is_file()}) == 2
+
+
+@pytest.mark.field
+@pytest.mark.usefixtures("quick")
+def test_field_10_what_is_in_the_way_of_one_file_costs_that_file(
+    run: Run, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    data = make_video(frames=3).read_bytes()
+    for name in ("a.mp4", "b/c.mp4", "d.mp4"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(data)
+    out = tmp_path / "out"
+    (out / "a.mp4.mp4").mkdir(parents=True)  # a folder where a file is to be
+    (out / "b").write_text("a file where a folder is to be")
+    code, err = run(tmp_path / "in", "--out", out, "--flow", "wheel")
+    assert code == 1, err
+    assert err.count("error: ") == 2
+    assert "a.mp4.mp4: is a folder" in err
+    assert "1 of 3 videos rendered" in err
+    assert (out / "d.mp4.mp4").is_file()

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -22,6 +23,7 @@ from vidlabel.cli.render import render
 from vidlabel.cli.review import review
 from vidlabel.cli.train import train
 from vidlabel.errors import ExitCode, VidlabelError
+from vidlabel.machine import open_missing_streams
 from vidlabel.version import __version__
 
 
@@ -57,8 +59,13 @@ for command in (
 def main() -> None:
     """Run the command line and exit with its code.
 
-    An error is printed as one line; with --debug as a traceback.
+    An error is printed as one line; with --debug as a traceback. Standard streams that are closed
+    count as /dev/null.
     """
+    open_missing_streams()
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     try:
         code = cli.main(prog_name="vidlabel", standalone_mode=False)
     except click.ClickException as error:

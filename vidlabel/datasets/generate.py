@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vidlabel.datasets.samples import Sample
+from vidlabel.machine import open_missing_streams
 from vidlabel.synthetic.clips import ACTIONS, describe_clip, render_clip
 from vidlabel.video.write import write_video
 
@@ -51,6 +52,7 @@ def generate_clips(
             write_clip(sample)
             on_clip()
         return samples
+    open_missing_streams()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for _ in pool.map(write_clip, missing, chunksize=4):
             on_clip()

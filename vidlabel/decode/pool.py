@@ -34,7 +34,7 @@ from vidlabel.clips.read import ClipData
 from vidlabel.decode import worker as decoder
 from vidlabel.decode.worker import PULSE, DecodeJob, DecoderSetup
 from vidlabel.errors import Reason, RunError, VideoError
-from vidlabel.machine import SHARED_MEMORY
+from vidlabel.machine import SHARED_MEMORY, open_missing_streams
 from vidlabel.signals import StopAsked, never
 from vidlabel.specs import VideoItem
 
@@ -90,6 +90,8 @@ class _Worker:
                 env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                # Without a stderr of this program, number 2 may be any file that it has opened.
+                stderr=None if sys.__stderr__ else subprocess.DEVNULL,
                 start_new_session=True,
             )  # fmt: skip
         self.connection = Connection(ours.detach())
@@ -131,6 +133,7 @@ class DecoderPool:
         self._job = job
         self._free = list(range(slot_count(job, workers)))
         self._slots_at = workers * PULSE.size
+        open_missing_streams()
         size = self._slots_at + len(self._free) * job.slot_bytes
         self._file = _shared_file(size)
         self._shared = mmap.mmap(self._file.fileno(), size)

@@ -7,9 +7,13 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
+from vidlabel import console
 from vidlabel.errors import OutputError
+from vidlabel.files.names import shortened
+from vidlabel.files.write import cannot_write
 
 
 @contextmanager
@@ -18,12 +22,12 @@ def holding(path: Path) -> Iterator[None]:
 
     It is a lock of the system (flock) on a small file beside `path` that names the holder, and it
     ends with this process, however that ends; a file that is left behind locks nothing. On a file
-    system without locks there is no lock.
+    system without locks there is no lock, but a warning.
 
     Raises:
         OutputError: another process holds it, or the lock file cannot be made.
     """
-    place = path.with_name(f".{path.name}.lock")
+    place = path.with_name(shortened(f".{path.name}.lock"))
     try:
         handle = _lock(place)
     except BlockingIOError:
@@ -31,7 +35,7 @@ def holding(path: Path) -> Iterator[None]:
             f"{path}: in use by {_holder(place)}; wait for it to end, or name another output"
         ) from None
     except OSError as error:
-        raise OutputError(f"{place}: cannot be written: {error.strerror}") from error
+        raise cannot_write(place, error) from error
     try:
         yield
     finally:
@@ -50,15 +54,24 @@ def _lock(place: Path) -> int:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise
-            except OSError:  # this file system has no locks
+            except OSError:
+                _warn_without_locks(place.parent)
                 failed.pop_all()
                 return handle
             if _is_at(handle, place):  # otherwise its last holder has just removed it
-                failed.callback(place.unlink)
-                os.ftruncate(handle, 0)
-                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                with suppress(OSError):  # only a text for people
+                    os.ftruncate(handle, 0)
+                    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
                 failed.pop_all()
                 return handle
+
+
+@cache
+def _warn_without_locks(folder: Path) -> None:
+    console.warn(
+        f"{folder}: its file system has no locks; do not start another run with the same output "
+        "before this one ends"
+    )
 
 
 def _is_at(handle: int, place: Path) -> bool:

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import mimetypes
 import os
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from vidlabel.errors import OutputError, UsageError
+from vidlabel.errors import OutputError, PlaceRefused, UsageError
 
 FILE_SUFFIXES = (".jsonl", ".ledger", ".npz", ".parquet", ".pt", ".pth", ".safetensors", ".toml")
 """Suffixes of files that `mimetypes` may not know."""
+
+UNSUPPORTED = frozenset(
+    {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV}
+)
+"""Error numbers by which a file system says that it cannot do something at all."""
+
+_SUFFIX_CHARACTERS = 16  # what comes after a dot may be the rest of a sentence
+
+_OF_THE_NAME = frozenset(
+    {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP}
+    | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # something else is there
+)
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """The error to raise where the system refuses to write an output: what, why, what to do."""
+    advice = ""
+    if error.errno in UNSUPPORTED:
+        advice = "; its file system cannot do this: name an --out on a local disk, and copy it"
+    elif error.errno == errno.EBUSY:
+        advice = "; if it is a mount point, mount its folder instead"
+    kind = PlaceRefused if error.errno in _OF_THE_NAME else OutputError
+    return kind(f"{path}: cannot be written: {error.strerror or error}{advice}")
 
 
 def check_output(path: Path) -> None:
@@ -28,12 +54,12 @@ def check_output(path: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise cannot_write(path, error) from error
     else:
         if stat.S_ISDIR(kind):
-            raise OutputError(f"{path}: is a folder; name a file in it")
+            raise PlaceRefused(f"{path}: is a folder; name a file in it")
         if not stat.S_ISREG(kind):  # replacing /dev/null would break the machine
-            raise OutputError(f"{path}: is a pipe or device; name a file")
+            raise PlaceRefused(f"{path}: is a pipe or device; name a file")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK):
@@ -45,7 +71,8 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be created: {error.strerror}") from error
+        kind = PlaceRefused if error.errno in _OF_THE_NAME else OutputError
+        raise kind(f"{folder}: cannot be created: {error.strerror}") from error
 
 
 def check_folder_name(folder: Path, wanted: str = "a folder") -> None:
@@ -69,7 +96,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields the temporary path. If the block succeeds, its contents are flushed to the disk and it
     replaces `path` (of a link, the target) and takes its permissions; otherwise it is removed and
-    `path` stays as it was.
+    `path` stays as it was. Flushing and permissions are left out on a file system without them.
 
     Raises:
         OutputError: the system refused to write, sync or rename.
@@ -84,13 +111,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.touch(0o666 if mode is None else 0o600, exist_ok=False)
         yield temporary
         with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+            flush(file.fileno())
         if mode is not None:
-            temporary.chmod(mode)
+            with suppress(OSError):  # where nobody may set it, the folder's own mode has to do
+                temporary.chmod(mode)
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -100,6 +128,30 @@ def write_bytes(path: Path, chunks: Iterable[bytes]) -> None:
     """Replace a file's contents as a whole. Raises OutputError as `replacing`."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.writelines(chunks)
+
+
+def flush(handle: int) -> bool:
+    """Flush a file to the disk; False on a file system that cannot. Raises OSError."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return False
+    return True
+
+
+def abilities(folder: Path) -> tuple[bool, bool]:
+    """Whether the file system of a folder has locks (of fcntl), and whether it can flush files to
+    the disk. True where that cannot be found out."""
+    locks = flushes = True
+    with suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            locks = False
+        flushes = flush(file.fileno())
+    return locks, flushes
 
 
 def _sync_folder(folder: Path) -> None:
@@ -129,4 +181,5 @@ def remove_leftovers(path: Path) -> None:
 def _affixes(path: Path) -> tuple[str, str]:
     """How the names of the temporary files of an output begin and end."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()  # a long name has no room for more
-    return f".vidlabel-{digest[:8]}-", f".part{path.suffix}"
+    suffix = path.suffix if len(path.suffix) <= _SUFFIX_CHARACTERS else ""
+    return f".vidlabel-{digest[:8]}-", f".part{suffix}"

@@ -63,6 +63,8 @@ class TableOutput:
                 )
             make_folder(self.path.parent)
             check_output(self.path)
+        elif self.embeddings is None and not console.has_stdout():
+            raise OutputError("stdout: is closed; name a file with --out")
         if self.embeddings is not None:
             check_embeddings(self.embeddings)
             make_folder(self.embeddings.parent)

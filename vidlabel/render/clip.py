@@ -16,10 +16,11 @@ from threading import Event
 import torch
 
 from vidlabel import console
-from vidlabel.errors import ExitCode, UsageError, VideoError
+from vidlabel.errors import ExitCode, PlaceRefused, UsageError, VideoError
 from vidlabel.files.find import VIDEO_SUFFIXES, identity
 from vidlabel.files.lock import holding
 from vidlabel.files.metadata_tag import read_tag, write_tag
+from vidlabel.files.names import fitting
 from vidlabel.files.write import check_folder_name, make_folder, remove_leftovers, replacing
 from vidlabel.machine import worker_count
 from vidlabel.render.attention import Attention
@@ -108,7 +109,7 @@ class Renderer:
             `failed`, `unlabelled` or "" if all is well; and a message, or "".
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: no file can be written.
             DeviceError: the device failed.
         """
         (item, path), caption = work
@@ -125,6 +126,8 @@ class Renderer:
                 write_tag(part, key)
         except VideoError as error:
             return "failed", error.detail
+        except PlaceRefused as error:
+            return "failed", f"{item.path}: {error}"
         warning = f"{item.path}: {frames.damaged}" if frames.damaged else ""
         return "" if labelled else "unlabelled", warning
 
@@ -170,10 +173,11 @@ def render_videos(
     """Make all files and report what was done.
 
     A video that cannot be read costs one line. A file is kept if a new one would be the same:
-    its video, its caption and the options have not changed.
+    its video, its caption and the options have not changed. Names that the folder does not take are
+    shortened; a file that cannot be at its place costs one line, too.
 
     Raises:
-        OutputError: a file cannot be written, or another process writes there.
+        OutputError: no file can be written, or another process writes there.
         DeviceError: the device failed.
         RunError: nothing can be labelled any more.
     """
@@ -181,6 +185,9 @@ def render_videos(
     single = [*files.values()] == [out]
     make_folder(out.parent if single else out)
     with holding(out if single else out / "render"):
+        planned = files
+        if not single:
+            files = {item: fitting(out, path) for item, path in planned.items()}
         pending = {
             item: path
             for item, path in files.items()
@@ -206,6 +213,8 @@ def render_videos(
         made = len(pending) - tally["failed"]
         parts = [f"{made} of {len(files)} videos rendered to {out}", *problems(tally)]
         parts += [f"{kept} kept unchanged (--restart makes them again)"] if kept else []
+        renamed = sum(path != files[item] for item, path in planned.items())
+        parts += [f"{renamed} under other names, which fit there"] if renamed else []
         console.note(", ".join(parts))
     return ExitCode.SOME_FAILED if tally["failed"] + tally["unlabelled"] else ExitCode.OK
 

@@ -9,7 +9,8 @@ Outputs whose names differ only in the suffix share a ledger and its results. Ea
 own in it: the videos of its table, in order, and how the table shows them.
 
 SQLite's journal (https://www.sqlite.org/atomiccommit.html) makes a kill at any moment harmless: a
-later run repeats only what was not committed, a second's work at most.
+later run repeats only what was not committed, a second's work at most. On a file system that has no
+locks, or cannot flush a file to the disk, SQLite does without.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import numpy as np
 
 from vidlabel.errors import OutputError
 from vidlabel.files.find import identity
+from vidlabel.files.names import LONGEST, shortened
+from vidlabel.files.write import abilities
 from vidlabel.results.ledger_tables import (
     APPLICATION,
     ELSEWHERE,
@@ -81,7 +85,8 @@ class LastRun:
 
 def ledger_of(out: Path) -> Path:
     """The ledger of an output: `labels.csv`, `labels.json`, ... share `labels.ledger`."""
-    return out.with_suffix(SUFFIX)
+    path = out.with_suffix(SUFFIX)
+    return path.with_name(shortened(path.name, LONGEST - len("-journal")))
 
 
 class Ledger:
@@ -104,9 +109,13 @@ class Ledger:
         self._keys: dict[str, tuple[bytes, int, int, bytes]] = {}
         self._reading: sqlite3.Cursor | None = None
         _check_is_ledger(path)
+        locks, flushes = abilities(path.parent)
         with self._mapped():
-            self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+            url = f"file://{quote(os.fsencode(path.absolute()))}?nolock={int(not locks)}"
+            self._db = sqlite3.connect(url, timeout=30.0, isolation_level=None, uri=True)
         try:
+            if not flushes:
+                self._db.execute("PRAGMA synchronous = OFF")
             self._prepare()
         except BaseException:
             self._db.close()
@@ -325,7 +334,8 @@ class Ledger:
             yield
         except sqlite3.OperationalError as error:  # the disk, a lock, permissions
             raise OutputError(
-                f"{self.path}: {error}; the results so far are kept: run the same command to resume"
+                f"{self.path}: {error}; the results so far are kept: run the same command to "
+                "resume. If it fails again, name an --out on a local disk"
             ) from error
         except sqlite3.DatabaseError as error:
             message = f"{self.path}: damaged ({error}); use --restart to begin again"

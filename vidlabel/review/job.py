@@ -17,6 +17,7 @@ from vidlabel.datasets.open import open_dataset
 from vidlabel.errors import ExitCode, Reason, UsageError, VideoError
 from vidlabel.files.find import excerpt, identity
 from vidlabel.files.lock import holding
+from vidlabel.files.names import shortened
 from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.files.write import check_output, make_folder, remove_leftovers, write_bytes
 from vidlabel.machine import worker_count
@@ -60,12 +61,12 @@ class ReviewSpec:
     @property
     def page(self) -> Path:
         """The HTML file."""
-        return self.out or self.table.with_suffix(".html")
+        return self.out or self.table.with_name(shortened(f"{self.table.stem}.html"))
 
     @property
     def previews(self) -> Path:
         """The folder of posters and clips."""
-        return self.page.with_name(f"{self.page.stem}_previews")
+        return self.page.with_name(shortened(f"{self.page.stem}_previews"))
 
 
 def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:

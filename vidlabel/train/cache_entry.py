@@ -57,10 +57,15 @@ def read_entry(folder: Path, digest: str) -> Tensor:
     """An entry's values, mapped from the disk. Raises RunError if it is missing or broken."""
     try:  # copy-on-write: torch has no read-only tensors
         values = _mapped(place_of(folder, digest), "c")
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise RunError(
             f"{folder}: decoded frames are missing; was the cache removed? "
             "Run the same command to resume"
+        ) from error
+    except OSError as error:  # some network disks refuse to map files
+        raise RunError(
+            f"{folder}: decoded frames cannot be mapped ({error.strerror}); "
+            "choose another folder with --cache FOLDER"
         ) from error
     return torch.from_numpy(np.asarray(values))
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from vidlabel.datasets.samples import Sample, file_identities
-from vidlabel.errors import CheckpointError, OutputError, UsageError
+from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.evaluate.plan import PLAN, SPEC, read_description
 from vidlabel.files.lock import holding
-from vidlabel.files.write import remove_leftovers, write_bytes
+from vidlabel.files.write import cannot_write, remove_leftovers, write_bytes
 from vidlabel.models.checkpoint import BEST, Header, read_header
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.text import first_few, text_path
@@ -238,7 +238,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise cannot_write(path, error) from error
 
 
 def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -1,0 +1,63 @@
+"""Names of files: made to fit where a folder does not take them, and still different."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+
+LONGEST = 255
+"""Bytes of the longest name on most file systems."""
+
+_RARE = re.compile(r'[^ -~]|[\\:*?"<>|]')
+"""Characters that FAT, NTFS, network disks or other encodings may refuse."""
+_REFUSED = (errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG)
+_SUFFIX_BYTES = 16
+
+
+def shortened(name: str, longest: int = LONGEST) -> str:
+    """A name of at most `longest` bytes: if it is longer, its beginning, a hash of all of it, and
+    its suffix."""
+    return name if len(os.fsencode(name)) <= longest else _told_apart(name, name, longest)
+
+
+def fitting(root: Path, path: Path) -> Path:
+    """A path below a folder that exists, its names shortened where they are too long there, and
+    without the characters that are refused there; the same one each time."""
+    try:
+        longest = os.pathconf(root, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        longest = LONGEST
+    names = []
+    for name in path.relative_to(root).parts:
+        if (rare := set(_RARE.findall(name))) and not _takes(root, sorted(rare)):
+            name = _told_apart(name, _RARE.sub("_", name), longest)
+        names.append(shortened(name, longest))
+    return root.joinpath(*names)
+
+
+def _takes(folder: Path, characters: list[str]) -> bool:
+    """Whether names in a folder may have such characters."""
+    text = "".join(characters[:20])
+    probe = folder / f".vidlabel-{token_hex(4)}{text}.part"
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except OSError as error:
+        return error.errno not in _REFUSED
+    with suppress(OSError):
+        probe.unlink()
+    return True
+
+
+def _told_apart(name: str, like: str, longest: int) -> str:
+    """The beginning and the suffix of `like` with a hash of `name` between them."""
+    suffix = Path(like).suffix
+    if len(os.fsencode(suffix)) > _SUFFIX_BYTES:
+        suffix = ""
+    tail = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}{suffix}"
+    head = os.fsencode(like.removesuffix(suffix))[: longest - len(os.fsencode(tail))]
+    return head.decode("utf-8", "ignore") + tail
