@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from vidlabel.cli import options as shared
+from vidlabel.cli.completion import FILES, MODELS
 from vidlabel.errors import ExitCode
 
 
 @click.command("eval")
-@click.argument("data")
+@click.argument("data", shell_complete=FILES)
 @click.option(
-    "-m", "--model", required=True, metavar="FILE|RUN",
+    "-m", "--model", required=True, metavar="FILE|RUN", shell_complete=MODELS,
     help="A checkpoint, a shipped model, or the run folder of `vidlabel train`.",
 )  # fmt: skip
 @click.option(

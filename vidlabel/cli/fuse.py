@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from vidlabel.cli.completion import FILES
 from vidlabel.cli.options import path_option
 from vidlabel.errors import ExitCode
 
 
 @click.command()
-@click.argument("spatial")
-@click.argument("temporal")
+@click.argument("spatial", shell_complete=FILES)
+@click.argument("temporal", shell_complete=FILES)
 @path_option("-o --out", "FILE", "Checkpoint to write (.safetensors).", required=True)
 @click.option(
     "--flow-weight",

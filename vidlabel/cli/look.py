@@ -1,4 +1,4 @@
-"""Commands that only show information: models, info, doctor, completion."""
+"""Commands that only show information: models, info, doctor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vidlabel.cli.completion import FILES, MODELS
 from vidlabel.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _trainable() -> list[list[object]]:
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", shell_complete=MODELS)
 def info(file: str) -> int:
     """Describe FILE: a video, a checkpoint, a run folder or a model name."""
     from dataclasses import fields
@@ -138,7 +139,7 @@ def _shown(value: object) -> str:
 
 
 @click.command()
-@click.argument("dataset", required=False)
+@click.argument("dataset", required=False, shell_complete=FILES)
 def doctor(dataset: str | None) -> int:
     """Check the installation, and whether a DATASET folder is complete, if one is given."""
     from vidlabel import console
@@ -149,16 +150,3 @@ def doctor(dataset: str | None) -> int:
     rows = [[f.name, f.value, marks[f.ok], f.advice] for f in findings]
     console.table("vidlabel doctor", ["what", "found", "", "advice"], rows)
     return ExitCode.SOME_FAILED if any(f.ok is False for f in findings) else ExitCode.OK
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> int:
-    """Print a script for tab completion. Use it with: eval "$(vidlabel completion bash)"."""
-    from click.shell_completion import get_completion_class
-
-    maker = get_completion_class(shell)
-    assert maker is not None  # click has all three
-    cli = click.get_current_context().find_root().command
-    click.echo(maker(cli, {}, "vidlabel", "_VIDLABEL_COMPLETE").source())
-    return ExitCode.OK

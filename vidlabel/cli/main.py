@@ -13,10 +13,11 @@ from contextlib import suppress
 import click
 
 from vidlabel.cli.cache import cache
+from vidlabel.cli.completion import completion
 from vidlabel.cli.data import data
 from vidlabel.cli.eval import evaluate
 from vidlabel.cli.fuse import fuse
-from vidlabel.cli.look import completion, doctor, info, models
+from vidlabel.cli.look import doctor, info, models
 from vidlabel.cli.predict import export, predict
 from vidlabel.cli.render import render
 from vidlabel.cli.review import review

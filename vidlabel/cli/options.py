@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import click
 
+from vidlabel.cli.completion import DEVICES, MODELS, offer, protocol_names, trunk_names
 from vidlabel.specs import Precision, Strategy, StreamName
 from vidlabel.train.settings import SETTINGS, by_section, gather, show_value
 
@@ -18,7 +19,12 @@ def path_option(flags: str, metavar: str, text: str, **how: Any) -> Callable[...
     return click.option(*flags.split(), type=kind, metavar=metavar, help=text, **how)
 
 
-DEVICE = click.option("--device", default="auto", help="Device: auto, cpu, cuda, cuda:N or mps.")
+DEVICE = click.option(
+    "--device",
+    default="auto",
+    shell_complete=DEVICES,
+    help="Device: auto, cpu, cuda, cuda:N or mps.",
+)
 WORKERS = click.option(
     "-j",
     "--workers",
@@ -33,6 +39,7 @@ FORMAT = click.option(
     "--format",
     "format_name",
     metavar="NAME",
+    shell_complete=offer(lambda: ("csv", "json", "jsonl", "parquet")),
     help="csv, json, jsonl or parquet; overrides the suffix of --out.",
 )
 EXCEL_SAFE = click.option(
@@ -45,11 +52,15 @@ QUIET = click.option("-q", "--quiet", is_flag=True, help="Show neither progress 
 PROTOCOL = click.option(
     "--protocol",
     metavar="NAME",
+    shell_complete=offer(protocol_names),
     help="official, group-kfold, leave-one-group-out, or one that leaks test clips into training: "
     "leaky-123, random-80-20, split1-select-on-test.",
 )
 SPLIT = click.option(
-    "--split", metavar="N|all", help="Which official split of HMDB51 or UCF-101.  [default: 1]"
+    "--split",
+    metavar="N|all",
+    shell_complete=offer(lambda: ("1", "2", "3", "all")),
+    help="Which official split of HMDB51 or UCF-101.  [default: 1]",
 )
 FOLDS = click.option("--folds", default=5, help="Number of folds of group-kfold.")
 SPLITS = path_option(
@@ -87,6 +98,12 @@ PRECISION = click.option(
 )
 
 _METAVARS = {"init": "NAME|FILE|RUN", "trunk_weights": "auto|imagenet|kinetics|FILE|none"}
+_OFFERED = {
+    "init": MODELS,
+    "trunk": offer(trunk_names),
+    "flow_trunk": offer(trunk_names),
+    "trunk_weights": offer(lambda: ("auto", "imagenet", "kinetics", "none"), files=True),
+}
 
 
 class SectionedCommand(click.Command):
@@ -121,6 +138,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=None,  # if it is not given, a file or the recipe decides
             type=click.Choice(each.choices) if each.choices else kind,
             metavar=metavar,
+            shell_complete=_OFFERED.get(key),
             help=each.doc + shown[key],
         )(command)
     return command

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vidlabel.cli import options
+from vidlabel.cli.completion import FILES, MODELS, format_names, offer
 from vidlabel.specs import Limits
 
 _LIMITS = (
@@ -27,12 +28,13 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...", shell_complete=FILES)
 @click.option(
     "-o",
     "--out",
     default="-",
     metavar="FILE",
+    shell_complete=FILES,
     help="Table to write: .csv, .json, .jsonl or .parquet; - is stdout.",
 )
 @options.FORMAT
@@ -59,6 +61,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--model",
     default="starter",
     metavar="NAME|FILE|RUN",
+    shell_complete=MODELS,
     help="A name listed by `vidlabel models`, a .safetensors checkpoint, or the folder of a "
     "training run.",
 )
@@ -83,6 +86,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--allow-formats",
     multiple=True,
     metavar="NAME",
+    shell_complete=offer(format_names),
     help="Also read this rarer format, such as gif. May be repeated.",
 )
 @click.option("--restart", is_flag=True, help="Delete the ledger and label everything again.")

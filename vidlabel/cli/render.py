@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from vidlabel.cli.completion import FILES, MODELS
 from vidlabel.cli.options import DEVICE, QUIET, STREAM, path_option
 from vidlabel.errors import ExitCode
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=FILES)
 @path_option(
     "-o --out",
     "OUT",
@@ -23,6 +24,7 @@ from vidlabel.errors import ExitCode
     "-m",
     "--model",
     metavar="NAME|FILE|RUN",
+    shell_complete=MODELS,
     help="The model that labels the videos, as in predict.  [default: starter]",
 )
 @path_option(

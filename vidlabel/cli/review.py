@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from vidlabel.cli.completion import FILES
 from vidlabel.cli.options import QUIET, path_option
 from vidlabel.errors import ExitCode
 
@@ -21,6 +22,7 @@ from vidlabel.errors import ExitCode
 @click.option(
     "--truth",
     metavar="DATA",
+    shell_complete=FILES,
     help="The true classes, to show what is right and wrong: a folder with one sub-folder per "
     "class, a .csv table path,label, hmdb51:ROOT or ucf101:ROOT.",
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from vidlabel.cli.completion import FILES
 from vidlabel.cli.options import (
     DEVICE,
     FOLDS,
@@ -27,7 +28,7 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("data", required=False, metavar="DATA")
+@click.argument("data", required=False, metavar="DATA", shell_complete=FILES)
 @path_option("-o --out", "FOLDER", "Run folder: checkpoints, log.csv, split.csv, reports.")
 @click.option(
     "--recipe",
