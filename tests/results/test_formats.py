@@ -446,7 +446,7 @@ def test_a_csv_table_of_the_first_version_is_read(tmp_path: Path) -> None:
         "low_confidence: best guess wave\n"
         "c.mp4,failed,,,,,,,,0,m,not_video: moov missing\n"
     )
-    found = read_labels(tmp_path / "old.csv")
+    found = read_labels(str(tmp_path / "old.csv"))
     assert [[top["label"] for top in row["top"]] for row in found.rows] == [
         ["wave", "run"], ["wave", "run"], [],
     ]  # fmt: skip

@@ -7,7 +7,7 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from vidlabel.errors import Reason, UsageError, VideoError
 from vidlabel.files.metadata_tag import has_tag
 from vidlabel.files.spelling import Spellings
 from vidlabel.specs import VideoItem
-from vidlabel.text import first_few
+from vidlabel.text import PathText, each_path, first_few
 
 _SUFFIXES = (
     ".3g2 .3gp .3gpp .3gpp2 .asf .avi .divx .dv .f4v .flv .h264 .h265 .hevc .insv .ivf .lrv .m1v "
@@ -56,7 +56,7 @@ class LeftOut:
 
 
 def find_videos(
-    inputs: Sequence[str],
+    inputs: PathText | Iterable[PathText],
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     suffixes: Collection[str] = VIDEO_SUFFIXES,
@@ -71,7 +71,8 @@ def find_videos(
     another spelling (see `spelling`) is taken so.
 
     Args:
-        inputs: folders, files, and globs (`**` is recursive); a name that exists is not a glob.
+        inputs: folders, files, and globs (`**` is recursive), one or more; a name that exists is
+            not a glob.
         include: globs, matched against the name and against the path below the input. Of the files
             in folders and of globs, only those that match one are taken, whatever their suffix.
         exclude: globs; files and folders that match one are left out, except files named as input.
@@ -85,7 +86,7 @@ def find_videos(
         raise UsageError("--include and --exclude need a pattern, such as '*.mp4'")
     left_out = left_out or LeftOut()
     chosen = _Chosen(include, exclude, suffixes, left_out)
-    for text in inputs:
+    for text in each_path(inputs):
         if there := left_out.spellings.find(text):
             chosen.add_input(there, named=True)
         elif glob.has_magic(text):

@@ -23,7 +23,7 @@ from vidlabel.results.tables import STDOUT, pick_format, write_rows, write_table
 from vidlabel.signals import Stop, stop_asked
 from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
 from vidlabel.text import text_path
-from vidlabel.video.container import EXTRA_CONTAINERS, check_formats
+from vidlabel.video.container import check_formats, suffixes_of
 
 if TYPE_CHECKING:
     from vidlabel.predict.labeller import Labeller
@@ -123,7 +123,6 @@ def choose_videos(
         RunError: there are no videos.
     """
     check_formats(formats)
-    suffixes = {suffix for name in formats for suffix in EXTRA_CONTAINERS[name].split()}
     if not inputs and listed is None:
         raise UsageError("name a folder, files or globs to label, or use --from-file LIST")
     named: list[str] = []
@@ -131,7 +130,8 @@ def choose_videos(
         named += read_list(sys.stdin.buffer.read()) if text == "-" else [text]
     named += read_list(listed or b"")
     left_out = LeftOut()
-    items = find_videos(named, include, exclude, VIDEO_SUFFIXES | suffixes, left_out)
+    suffixes = VIDEO_SUFFIXES | suffixes_of(formats)
+    items = find_videos(named, include, exclude, suffixes, left_out)
     check_found(items)
     if not items:
         why = "; ".join([*left_out.lines(), "see --include"])

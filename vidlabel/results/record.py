@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from vidlabel.errors import UsageError
 from vidlabel.specs import Prediction, Status
 from vidlabel.text import text_path
 from vidlabel.version import __version__
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,14 @@ def record(row: Prediction, info: TableInfo) -> Record:
         reason=text_path(row.reason) or None,
         detail=detail or None,
     )
+
+
+def to_dict(value: Prediction | DataclassInstance) -> dict[str, Any]:
+    """A prediction as plain values, as a line of a .jsonl table has them; None where there is no
+    value. Of any other dataclass, such as `PredictSpec` or `Limits`, its fields."""
+    if not isinstance(value, Prediction):
+        return asdict(value)
+    return dict(record(value, TableInfo(value.model, len(value.top))))
 
 
 def _finite(value: float) -> float | None:
