@@ -152,9 +152,54 @@ def test_summary_lists_ten_labels(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Prediction(f"{i}", Status.OK, f"label{i % 12}", 0.5) for i in range(30)]
     console.summary(tally_of(rows), 1.0, "m", "cpu")
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("labels: ")]
+    line, _, more = line.rpartition(" and ")
+    assert more == "2 more labels"
     names = [part.split()[0] for part in line.removeprefix("labels: ").split(", ")]
     assert len(names) == 10
     assert set(names) >= {f"label{i}" for i in range(6)}  # three times each, the others twice
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("many", [9, 10, 11, 300])
+def test_a_summary_says_that_there_are_more_labels(
+    many: int, terminal: Callable[..., Terminal], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """field 18: the summary stopped at 10 labels without a sign."""
+    rows = [Prediction(f"{i}", Status.OK, f"label{i}", 0.5) for i in range(many)]
+    console.summary(tally_of(rows), 1.0, "m", "cpu")
+    shown = terminal("stderr")
+    console.summary(tally_of(rows), 1.0, "m", "cpu")
+    sign = {9: "", 10: "", 11: "and 1 more label\n", 300: "and 290 more labels\n"}[many]
+    for text in (capsys.readouterr().err, shown.text()):
+        assert sign in text
+        assert ("more" in text) == bool(sign)
+
+
+@pytest.mark.field
+def test_a_bar_moves_before_the_first_result_and_counts_the_start(
+    terminal: Callable[..., Terminal],
+) -> None:
+    """field 18: the bar stood still for the first 10 s, and the time left did not count them."""
+    now = [100.0]
+    stream = terminal("stderr", 100)
+    with console.Progress(83, done=3, clock=lambda: now[0]) as progress:
+        now[0] += 10
+        assert "3/83 starting" in stream.text()
+        for _ in range(8):  # a batch: all at the same moment
+            progress.advance(clips=1)
+    assert "11/83 0.8 clips/s 1:30 left" in stream.text()
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("elapsed_s", "done", "to_come", "left"),
+    [(10, 0, 80, ""), (10, 8, 0, ""), (10, 8, 72, "1:30 left"), (3600, 1, 2, "2:00:00 left")],
+)
+def test_time_left_is_at_the_mean_speed(
+    elapsed_s: float, done: int, to_come: int, left: str
+) -> None:
+    """field 18"""
+    assert console.time_left(elapsed_s, done, to_come) == left
 
 
 @pytest.mark.parametrize("width", [8, 20, 40, 200])

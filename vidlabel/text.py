@@ -48,6 +48,12 @@ def each_path(given: PathText | Iterable[PathText]) -> list[str]:
     return [os.fspath(path) for path in paths]
 
 
+def plural(count: int, noun: str) -> str:
+    """A count and its noun: `1 video`, `2 videos`, `2 classes`."""
+    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{count} {noun}{'' if count == 1 else ending}"
+
+
 def first_few(names: Sequence[str], most: int = 5, mark: str = ", ") -> str:
     """The first few names, and how many more there are."""
     more = len(names) - most

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from fakes import COLOURS, colour_video, random_checkpoint
 from program import Invoke as Run
+from rich.console import Console
+
+from vidlabel import console
 
 from vidlabel.files.metadata_tag import write_tag
 
@@ -240,6 +243,68 @@ def test_fail_fast_stops_at_the_first_failure(vidlabel: Run, clips: Path, model:
     )
     assert code == 1
     assert [row["status"] for row in rows_of(stdout)] == ["failed"]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("to_file", [False, True])
+def test_fail_fast_says_that_it_stopped(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path, to_file: bool
+) -> None:
+    """field 18"""
+    inputs = [clips / "text.mp4", clips / "a.mp4", clips / "=1+1.mp4"]
+    out = ["-o", tmp_path / "labels.csv"] if to_file else []
+    command = ["predict", *inputs, *out, "-m", model, "--fail-fast"]
+    stderr = vidlabel(*command)[2]
+    assert "warning: --fail-fast: " in stderr
+    assert "text.mp4: " in stderr
+    assert "stopped: 1 of 3 videos are in the table" in stderr
+    assert ("run the same command to resume" in stderr) == to_file
+    at_the_end = vidlabel("predict", inputs[0], "-m", model, "--fail-fast")[2]
+    assert "stopped" not in at_the_end
+
+
+@pytest.mark.field
+def test_one_video_is_not_called_videos(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path
+) -> None:
+    """field 18"""
+    out = tmp_path / "labels.csv"
+    assert vidlabel("predict", clips / "a.mp4", "--dry-run")[2] == "1 video\n"
+    assert vidlabel("predict", clips / "a.mp4", "-m", model, "-o", out)[2].startswith("1 video: ")
+    assert vidlabel("export", out, "-o", tmp_path / "x.json")[2].startswith("1 of 1 video written")
+    stderr = vidlabel("render", clips / "a.mp4", "-o", tmp_path / "shown", "--labels", out)[2]
+    assert "1 of 1 video rendered" in stderr
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("url", ["https://host/a.mp4", "s3://bucket/a?b.mp4", "RTSP://camera"])
+def test_a_url_is_told_that_only_local_files_are_read(vidlabel: Run, url: str) -> None:
+    """field 18"""
+    told = "only local files are read"
+    assert told in vidlabel("predict", url, "--dry-run")[2]
+    assert told in vidlabel("info", url)[2]
+    assert told in vidlabel("train", url, "-o", "run")[2]
+
+
+@pytest.mark.field
+def test_rows_on_a_terminal_have_no_bar_between_them(
+    vidlabel: Run, clips: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """field 18: a bar was left between the rows."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for rows_shown in (False, True):
+        shown = Terminal()
+        terminal = Console(file=shown, width=100, _environ={"TERM": "xterm"})
+        monkeypatch.setattr(console, "stderr", terminal)
+        if rows_shown:
+            monkeypatch.setattr(console, "stdout", terminal)
+        vidlabel("predict", clips / "a.mp4", "-m", model)
+        assert ("starting" in shown.getvalue()) != rows_shown
+        assert "1 video: 1 ok" in shown.getvalue()
 
 
 def test_train_on_a_folder(vidlabel: Run, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import click
 
 from vidlabel.cli.completion import FILES, MODELS
 from vidlabel.errors import ExitCode
+from vidlabel.text import plural
 
 if TYPE_CHECKING:
     from vidlabel.models.checkpoint import Header
@@ -126,8 +127,8 @@ def _about(header: Header) -> list[list[str]]:
         ["min_confidence", str(header.min_confidence)],
         *([name, str(value)] for name, value in sorted(header.metrics.items())),
         *([name, _shown(value)] for name, value in sorted(header.training.items())),
-        ["trained_on", f"{len(header.trained_on)} clips"],
-        *([["selected_on", f"{len(header.selected_on)} clips"]] if header.selected_on else []),
+        ["trained_on", plural(len(header.trained_on), "clip")],
+        *([["selected_on", plural(len(header.selected_on), "clip")]] if header.selected_on else []),
     ]
 
 

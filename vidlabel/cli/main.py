@@ -67,7 +67,11 @@ def main() -> None:
             with suppress(OSError):  # stderr on a full disk
                 error.show()
         code = ExitCode.USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt):  # before a command began, or while it was stopping
+        from vidlabel import console
+
+        if _speaks():
+            console.warn("stopped")
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         code = ExitCode.SOME_FAILED

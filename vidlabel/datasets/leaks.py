@@ -15,6 +15,7 @@ from pathlib import Path
 from vidlabel.datasets.complete import source_in
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import UsageError
+from vidlabel.text import plural
 
 MEMORISED = (0.95, 1.0)
 """The range of M in reports: a trained model labels most of its training clips correctly."""
@@ -153,7 +154,7 @@ def describe_leak(leak: Leak, what: str, accuracy: float | None = None) -> list[
         accuracy: a reported one, 0 to 1; adds the range of A that follows.
     """
     lines = [
-        f"{leak.seen} of {leak.tested} {what} clips ({leak.share:.1%}) were trained on",
+        f"{leak.seen} of {plural(leak.tested, f'{what} clip')} ({leak.share:.1%}) were trained on",
         f"of the {'other ' if leak.seen else ''}{leak.unseen}, {leak.siblings} share a source video"
         f" (group) with a training clip and {leak.new} are new",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -89,6 +90,8 @@ def find_videos(
     for text in each_path(inputs):
         if there := left_out.spellings.find(text):
             chosen.add_input(there, named=True)
+        elif is_url(text):
+            chosen.add(text, Reason.NOT_FOUND, why_absent(text))
         elif glob.has_magic(text):
             found = glob.iglob(text, recursive=True)  # noqa: PTH207  (Path.glob drops a leading ./)
             matches = sorted(found, key=os.fsencode)
@@ -97,7 +100,7 @@ def find_videos(
             if not matches:
                 chosen.add(text, Reason.NOT_FOUND, "no file matches this pattern")
         else:
-            chosen.add(text, Reason.NOT_FOUND, "there is no such file or folder")
+            chosen.add(text, Reason.NOT_FOUND, why_absent(text))
     return [
         VideoItem(index, path, problem, detail)
         for index, (path, (problem, detail)) in enumerate(chosen.found.items())
@@ -136,6 +139,16 @@ def did_you_mean(path: str) -> str:
         whole = (place / names[close[0]]).joinpath(*steps[number + 1 :])
         return f"; did you mean {whole if os.path.lexists(whole) else place / names[close[0]]}?"
     return ""
+
+
+def why_absent(path: str, usual: str = "there is no such file or folder") -> str:
+    """Why there is no such file: it may be an address, and the network is never used."""
+    return "only local files are read; download it, and name the file" if is_url(path) else usual
+
+
+def is_url(path: str) -> bool:
+    """Whether a path looks like an address in a network."""
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path))
 
 
 class _Chosen:
@@ -246,6 +259,8 @@ def check_video_file(path: str) -> os.stat_result:
         status = os.stat(path)  # noqa: PTH116  (any bytes; Path would do the same)
     except PermissionError as error:
         raise VideoError(Reason.PERMISSION, f"{path}: permission denied") from error
+    except FileNotFoundError as error:
+        raise VideoError(Reason.NOT_FOUND, f"{path}: {why_absent(path)}") from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise VideoError(Reason.NOT_FOUND, f"{path}: {why}") from error

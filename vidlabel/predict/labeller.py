@@ -31,7 +31,7 @@ from vidlabel.results.predictions import Predictions
 from vidlabel.results.topk import ranked, shown
 from vidlabel.signals import StopAsked, never
 from vidlabel.specs import ClipSpec, Limits, Precision, Prediction, Status, StreamName, VideoItem
-from vidlabel.text import PathText
+from vidlabel.text import PathText, plural
 from vidlabel.video.container import check_formats, suffixes_of
 
 GPU_BATCH, CPU_BATCH = 64, 8
@@ -124,7 +124,7 @@ class Labeller:
         if self._runner.fell_back:
             return [f"{device} had too little memory for one clip; the CPU was used instead"]
         if most is not None:
-            return [f"{device} ran out of memory; batches were reduced to {most} clips"]
+            return [f"{device} ran out of memory; batches were reduced to {plural(most, 'clip')}"]
         return []
 
     def predict(

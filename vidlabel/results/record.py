@@ -71,9 +71,9 @@ def record(row: Prediction, info: TableInfo) -> Record:
             Top(label=text_path(label), confidence=_finite(confidence))
             for label, confidence in row.top[: info.top_k]
         ],
-        start_s=_finite(row.start_s),
-        end_s=_finite(row.end_s),
-        duration_s=_finite(row.duration_s),
+        start_s=_seconds(row.start_s),
+        end_s=_seconds(row.end_s),
+        duration_s=_seconds(row.duration_s),
         frames_used=row.frames_used,
         model=text_path(row.model) or None,
         reason=text_path(row.reason) or None,
@@ -91,6 +91,11 @@ def to_dict(value: Prediction | DataclassInstance) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _seconds(value: float) -> float | None:
+    """To a microsecond: sums of times have more decimals, such as 1.9200000000000002."""
+    return round(value, 6) if math.isfinite(value) else None
 
 
 def check_record(values: Any, where: str) -> Record:

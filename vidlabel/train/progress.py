@@ -121,9 +121,7 @@ class TrainView(TrainObserver):
 
         Rich's own estimate forgets what is 30 seconds old, and an epoch ends with a validation."""
         now, to_come = self._done - self._before, self._epochs * self._steps - self._done
-        if not now or not to_come:
-            return ""
-        return f"{_clock_time(self._elapsed() / now * to_come)} left"
+        return console.time_left(self._elapsed(), now, to_come)
 
     def _elapsed(self) -> float:
         return self._clock() - self._started
@@ -202,7 +200,7 @@ def _row(line: Epoch, epochs: int, best: bool) -> Text:
     text = (
         f"{f'{line.epoch}/{epochs}':>{_place_width(epochs)}}"
         f"  {line.train_loss:5.3f}  {line.train_top1:6.1%}   {line.val_loss:5.3f}"
-        f"  {line.val_top1:6.1%}  {_clock_time(line.seconds):>7}  {'best' if best else '':4}"
+        f"  {line.val_top1:6.1%}  {console.clock_time(line.seconds):>7}  {'best' if best else '':4}"
         f"  {line.lr:7.1e}"
     )
     return Text(text, style="green" if best else "")
@@ -210,9 +208,3 @@ def _row(line: Epoch, epochs: int, best: bool) -> Text:
 
 def _place_width(epochs: int) -> int:
     return max(len("epoch"), len(f"{epochs}/{epochs}"))
-
-
-def _clock_time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
