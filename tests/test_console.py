@@ -371,6 +371,29 @@ def test_the_time_left_follows_from_the_speed_of_this_start(
     assert ends == [", 1:00:00 left", ", 30:00 left"]
 
 
+@pytest.mark.field
+def test_folds_are_counted_and_their_time_left_is_that_of_all(
+    terminal: Callable[..., Terminal], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """field 21: each fold of leave-one-group-out looked like the whole run."""
+    now = [100.0]
+    view = TrainView(clock=lambda: now[0])
+    view.fold("fold 6 of 7", 1)
+    for later in (1, 0):
+        view.fold(f"fold {7 - later} of 7", later)
+        view.begin(Path("run"), 1, 10, [])
+        for _ in range(10):
+            view.step(1.0, 15)
+        now[0] += 60
+        view.epoch(EPOCHS[0], best=True)
+    ends = [line.rpartition(" s")[2] for line in capsys.readouterr().err.splitlines()]
+    assert ends == [", 1:00 left for all folds", ""]
+    stream = terminal("stderr", 120)
+    view.begin(Path("run"), 1, 10, [])
+    view.end()
+    assert "fold 7 of 7, epoch 1/1" in stream.text()
+
+
 def test_a_training_without_a_terminal_is_a_line_per_epoch(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -325,7 +326,7 @@ def test_train_on_a_folder(vidlabel: Run, tmp_path: Path) -> None:
         assert "blue, red" in stdout
         code, stdout, _ = vidlabel("predict", tmp_path / "data" / "red", "-m", model, "-q")
         assert code == 0
-        assert [row["model"][:5] for row in rows_of(stdout)] == ["best@"] * 4
+        assert [row["model"][:4] for row in rows_of(stdout)] == ["run@"] * 4
 
 
 def test_info_of_a_video(vidlabel: Run, clips: Path) -> None:
@@ -333,6 +334,27 @@ def test_info_of_a_video(vidlabel: Run, clips: Path) -> None:
     assert code == 0
     for word in ("h264", "64", "48", "12"):
         assert word in stdout
+
+
+@pytest.mark.field
+def test_info_and_models_are_names_and_values_and_json(
+    vidlabel: Run, clips: Path, model: Path
+) -> None:
+    """field 21: `info` printed `ModelSpec(arch='cnn-birnn', ...)`; neither could print JSON."""
+    stdout = vidlabel("info", model)[1]
+    assert "Spec(" not in stdout
+    assert re.search(r"^clip frames +4$", stdout, re.MULTILINE)
+    assert re.search(r"^model hidden +16$", stdout, re.MULTILINE)
+    about = json.loads(vidlabel("info", model, "--json")[1])
+    assert (about["model"]["hidden"], about["classes"]) == (16, list(COLOURS))
+    video = json.loads(vidlabel("info", clips / "a.mp4", "--json")[1])
+    assert (video["codec"], video["frames"], video["duration_s"]) == ("h264", 12, 1.0)
+    named = json.loads(vidlabel("models", "--json")[1])
+    shown = vidlabel("models")[1]
+    assert [len(rows) > 0 for rows in named.values()] == [True] * 3
+    for row in (*named["trained"], *named["networks"]):
+        assert row["model"] in shown
+        assert f"{row['parameters']:,}" in shown
 
 
 def test_it_runs_as_a_module() -> None:

@@ -167,6 +167,5 @@ def across(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]
     result = {}
     for figure in summaries[0]["video_level"]:
         values = [summary["video_level"][figure]["value"] for summary in summaries]
-        mean, std = float(np.mean(values)), float(np.std(values, ddof=1))
-        result[figure] = {"mean": round(mean, 6), "std": round(std, 6)}
+        result[figure] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
     return result

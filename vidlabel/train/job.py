@@ -180,10 +180,13 @@ class _TrainJob:
             self.folder.check()
         self.team.wait()
         unreadable = False
-        for fold in folds:
-            place = place_of(asked.out, [each.name for each in folds], fold.name)
-            complete = (place / RESULT).is_file() and asked.resume
-            self._note(f"{fold.name}: {'complete already' if complete else 'training'}")
+        places = [place_of(asked.out, [each.name for each in folds], f.name) for f in folds]
+        complete = [(place / RESULT).is_file() and asked.resume for place in places]
+        for number, (fold, place) in enumerate(zip(folds, places, strict=True), 1):
+            which = f"fold {number} of {len(folds)}" if len(folds) > 1 else ""
+            self._view.fold(which, complete[number:].count(False))
+            state = "complete already" if complete[number - 1] else "training"
+            self._note(f"{which}{', ' if which else ''}{fold.name}: {state}")
             about = {"protocol": protocol, "fold": fold.name}
             leaky = PROTOCOLS[protocol].leaky and bool(fold.val)
             result = self._train(_parts_of(fold), place, about, leaky=leaky)
