@@ -6,6 +6,7 @@ markup off: rich would read `[bold]x.mp4` as a style and raise an error for `[/]
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ from vidlabel.text import plural, safe
 
 _LABELS_SHOWN = 10
 
+_LOG = logging.getLogger(__name__)
+logging.getLogger("vidlabel").addHandler(logging.NullHandler())  # no second copy on stderr
+
 # One console for all of stderr: rich keeps messages above a progress bar of the same console.
 # A test may replace either console by one that writes elsewhere.
 stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
@@ -34,17 +38,25 @@ stdout = Console(markup=False, highlight=False, emoji=False)
 
 def error(message: str) -> None:
     """Print one line that says what went wrong."""
+    _LOG.error("%s", message)
     _print(Text.assemble(("error: ", "bold red"), safe(message)))
 
 
 def warn(message: str) -> None:
     """Print one line that the user should know about; the run continues."""
+    _LOG.warning("%s", message)
     _print(Text.assemble(("warning: ", "bold yellow"), safe(message)))
 
 
 def note(message: str) -> None:
     """Print one line without a prefix."""
+    _LOG.info("%s", message)
     _print(Text(safe(message)))
+
+
+def detail(message: str) -> None:
+    """Print one line of --verbose, which is in no log yet."""
+    _print(Text(safe(message), style="dim"))
 
 
 def line(text: Text) -> None:
@@ -157,8 +169,9 @@ class _Counts(ProgressColumn):
     """Clips (or videos) per second since the start, and the number of failed videos."""
 
     def __init__(
-        self, elapsed: Callable[[], float], before: int, doing: str, table_column: Column
-    ) -> None:
+        self, elapsed: Callable[[], float], before: int, doing: str = "",
+        table_column: Column | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(table_column)
         self._elapsed = elapsed
         self._before = before
@@ -175,14 +188,9 @@ class _Counts(ProgressColumn):
         return text
 
 
-class _Left(ProgressColumn):
+class _Left(_Counts):
     """Time left. Rich's own estimate leaves out the start, and takes a batch of videos that are
     done at the same moment for a speed."""
-
-    def __init__(self, elapsed: Callable[[], float], before: int) -> None:
-        super().__init__()
-        self._elapsed = elapsed
-        self._before = before
 
     def render(self, task: Task) -> Text:
         done, to_come = task.completed - self._before, task.remaining or 0.0

@@ -308,6 +308,84 @@ def test_rows_on_a_terminal_have_no_bar_between_them(
         assert "1 video: 1 ok" in shown.getvalue()
 
 
+@pytest.mark.field
+def test_common_names_of_options_work_as_well(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path
+) -> None:
+    """field 23: names that people know from other programs."""
+    out = tmp_path / "labels.csv"
+    command = ["predict", clips / "b", "--output", out, "-m", model, "--recursive", "--conf", 1]
+    assert vidlabel(*command)[0] == 0
+    assert [row["label"] for row in rows_of(out.read_text())] == ["uncertain"] * 2
+    assert "done before" in vidlabel(*command)[2]
+    assert "done before" not in vidlabel(*command, "--overwrite")[2]
+    assert vidlabel("export", out, "--output", tmp_path / "x.json", "--conf", 0)[0] == 0
+    videos = json.loads((tmp_path / "x.json").read_text())["videos"]
+    assert {video["label"] for video in videos} <= set(COLOURS)
+    shown = ["render", clips / "b", "--labels", out, "--output", tmp_path / "shown"]
+    assert vidlabel(*shown, "--recursive")[0] == 0
+    assert "2 kept unchanged" not in vidlabel(*shown, "--overwrite")[2]
+    for name in ("train", "eval", "review", "fuse"):
+        assert "--output" in vidlabel(name, "--help")[1]
+
+
+@pytest.mark.field
+def test_a_log_says_what_was_decided_and_has_all_messages(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path
+) -> None:
+    """field 23"""
+    log = tmp_path / "run.log"
+    command = ["predict", clips / "a.mp4", clips / "text.mp4", clips / "new\nline.mp4", "-m", model]
+    *_, stderr = vidlabel(*command, "-v", "-q")
+    decided = ["3 inputs name 3 videos", "model tiny@", "on cpu", "text.mp4: not a video"]
+    for words in decided:
+        assert words in stderr
+    code, _, stderr = vidlabel(*command, "--log-file", log)
+    assert code == 1
+    assert "model tiny@" not in stderr
+    text = log.read_text()
+    for words in [*decided, "3 videos: 2 ok, 0 partial, 1 failed"]:
+        assert words in text
+    assert all(re.match(r"20..-..-.. ..:..:..,... [A-Z]+ ", line) for line in text.splitlines())
+    assert vidlabel("predict", tmp_path / "none", "-m", "nonsense", "--log-file", log)[0] != 0
+    assert log.read_text().startswith(text)
+    assert "ERROR" in log.read_text().splitlines()[-1]
+    assert vidlabel("predict", "x", "--log-file", tmp_path / "no" / "x.log")[0] == 3
+    assert vidlabel("eval", clips, "-m", model, "--log-file", log)[0] == 2
+    assert ": 3 test clips, model " in log.read_text()
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("config", "code", "told"),
+    [
+        ("top-k = 1\ninclude = ['c.*']\nquiet = true", 0, "c.MP4"),
+        ("top_k = 3\ninclude = 'c.*'\nconf = 1.0", 0, "uncertain"),
+        ("top_k = 2.5", 2, "'2.5' is not a valid integer"),
+        ("top_k = true", 2, "--top-k"),
+        ("min_confidance = 1", 2, "did you mean min_confidence?"),
+        ("[predict]\ntop_k = 1", 2, "settings must be outside of tables"),
+        ("top_k = ", 2, "cannot be read"),
+        (None, 2, "there is no such file"),
+    ],
+)
+def test_predict_takes_options_from_a_file(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path, config: str | None, code: int,
+    told: str,
+) -> None:  # fmt: skip
+    """field 23: a config file for predict, as train has."""
+    path = tmp_path / "predict.toml"
+    if config is not None:
+        path.write_text(config)
+    got, stdout, stderr = vidlabel("predict", clips / "b", "-m", model, "--config", path)
+    assert (got, told in stdout + stderr) == (code, True), stdout + stderr
+    if code == 0:
+        assert len(rows_of(stdout)) == 1
+        flag = vidlabel("predict", clips / "b", "-m", model, "--config", path, "--top-k", 2)[1]
+        assert "top2_label" in flag
+        assert "top3_label" not in flag
+
+
 def test_train_on_a_folder(vidlabel: Run, tmp_path: Path) -> None:
     for colour in ("red", "blue"):
         for i in range(4):

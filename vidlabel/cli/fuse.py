@@ -14,7 +14,7 @@ from vidlabel.errors import ExitCode
 @click.command()
 @click.argument("spatial", shell_complete=FILES)
 @click.argument("temporal", shell_complete=FILES)
-@path_option("-o --out", "FILE", "Checkpoint to write (.safetensors).", required=True)
+@path_option("-o --out --output", "FILE", "Checkpoint to write (.safetensors).", required=True)
 @click.option(
     "--flow-weight",
     default=0.5,

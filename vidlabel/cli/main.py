@@ -17,6 +17,7 @@ from vidlabel.cli.completion import completion
 from vidlabel.cli.data import data
 from vidlabel.cli.eval import evaluate
 from vidlabel.cli.fuse import fuse
+from vidlabel.cli.log import close_logs
 from vidlabel.cli.look import doctor, info, models
 from vidlabel.cli.predict import export, predict
 from vidlabel.cli.render import render
@@ -79,6 +80,8 @@ def main() -> None:
         if "--debug" in sys.argv[1:]:
             raise
         code = _tell(error)
+    finally:
+        close_logs()
     code = int(code or 0)
     if code > 128:  # stopped by a signal; another Ctrl-C ends the process at once
         signal.signal(signal.SIGINT, lambda *_: os._exit(code))

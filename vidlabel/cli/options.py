@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import click
 
 from vidlabel.cli.completion import DEVICES, MODELS, offer, protocol_names, trunk_names
 from vidlabel.specs import Precision, Strategy, StreamName
-from vidlabel.train.settings import SETTINGS, by_section, gather, show_value
+from vidlabel.train.settings import SETTINGS, by_section, gather, read_flags, show_value
 
 
 def path_option(flags: str, metavar: str, text: str, **how: Any) -> Callable[..., Any]:
@@ -49,6 +49,13 @@ EXCEL_SAFE = click.option(
     "as a formula.",
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Show neither progress bar nor summary.")
+RECURSIVE = click.option(
+    "--recursive",
+    is_flag=True,
+    expose_value=False,
+    hidden=True,
+    help="Folders are always walked with their sub-folders; for those who are used to it.",
+)
 PROTOCOL = click.option(
     "--protocol",
     metavar="NAME",
@@ -104,6 +111,29 @@ _OFFERED = {
     "flow_trunk": offer(trunk_names),
     "trunk_weights": offer(lambda: ("auto", "imagenet", "kinetics", "none"), files=True),
 }
+
+
+def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config: a TOML file whose keys are the command's flags."""
+
+    def use(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+        if path is None or context.resilient_parsing:
+            return
+        flags = {
+            flag.removeprefix("--").replace("-", "_"): each
+            for each in context.command.params if isinstance(each, click.Option) and each != option
+            for flag in each.opts if flag.startswith("--")
+        }  # fmt: skip
+        context.default_map = {
+            str(flags[key].name): [value] if flags[key].multiple and type(value) is str else value
+            for key, value in read_flags(path, flags).items()
+        }
+
+    add = path_option(
+        "--config", "FILE", "Options from a TOML file, such as `top_k = 3`; flags override it.",
+        callback=use, expose_value=False, is_eager=True,
+    )  # fmt: skip
+    return cast(Callable[..., Any], add(command))
 
 
 class SectionedCommand(click.Command):

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from vidlabel.cli.completion import FILES
+from vidlabel.cli.log import log_options
 from vidlabel.cli.options import QUIET, path_option
 from vidlabel.errors import ExitCode
 
@@ -15,7 +16,7 @@ from vidlabel.errors import ExitCode
 @click.command()
 @click.argument("table", type=click.Path(path_type=Path))
 @path_option(
-    "-o --out",
+    "-o --out --output",
     "FILE",
     "The page (.html); its previews go into a folder beside it.  [default: TABLE's name]",
 )
@@ -33,9 +34,13 @@ from vidlabel.errors import ExitCode
 )
 @click.option("--no-clips", is_flag=True, help="Only still posters: faster and smaller.")
 @click.option(
-    "--restart", is_flag=True, help="Make all previews again, also those that are up to date."
+    "--restart",
+    "--overwrite",
+    is_flag=True,
+    help="Make all previews again, also those that are up to date.",
 )
 @QUIET
+@log_options
 def review(no_clips: bool, quiet: bool, **options: Any) -> int:
     """Make a page to check and correct labels: one HTML file that needs no server.
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,9 @@ from vidlabel.evaluate.report import mistakes, summarise, write_report
 from vidlabel.models.checkpoint import BEST, describe_model, read_header
 from vidlabel.predict.labeller import PredictSpec, load_labeller
 from vidlabel.specs import Precision, Strategy, StreamName
-from vidlabel.text import first_few, text_path
+from vidlabel.text import first_few, plural, text_path
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,8 @@ def evaluate_folds(
     allowed = request.allow_leak or (protocol != "" and PROTOCOLS[protocol].leaky)
     models = [model_of(request.model, folds, fold) for fold in folds]
     for fold, model in zip(folds, models, strict=True):  # before anything is decoded
+        tests = plural(len(fold.test), "test clip")
+        _LOG.debug("%s: %s, model %s", fold.name, tests, text_path(model))
         header = describe_model(model)
         check_classes(header, fold.test, request.data)
         check_leak(header, fold, model, allowed=allowed)

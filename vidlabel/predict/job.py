@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vidlabel.predict.labeller import Labeller
 
 
+_LOG = logging.getLogger(__name__)
 _RESUME = "; run the same command to resume"
 
 
@@ -135,6 +137,9 @@ def choose_videos(
     left_out = LeftOut()
     suffixes = VIDEO_SUFFIXES | suffixes_of(formats)
     items = find_videos(named, include, exclude, suffixes, left_out)
+    bad = sum(item.problem is not None for item in items)
+    _LOG.debug("%s name %s, %d of them unusable", plural(len(named), "input"),
+               plural(len(items), "video"), bad)  # fmt: skip
     check_found(items)
     if not items:
         why = "; ".join([*left_out.lines(), "see --include"])
@@ -253,6 +258,8 @@ class _LabellingRun:
         with console.Progress(len(self.items), quiet, done) as progress:
             for row in self.labeller.predict(items, spec, ordered=ordered, stop=self.stop):
                 yield row
+                if row.reason:
+                    _LOG.debug("%s", row.detail or f"{row.path}: {row.reason}")
                 progress.advance(clips=views if row.ok else 0, failed=not row.ok)
                 if self.options.fail_fast and not row.ok:
                     console.warn(f"--fail-fast: {row.detail or f'{row.path}: {row.reason}'}")
@@ -313,6 +320,8 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
             job.items, settings, job.run, spec.limits,
             embeddings=output.embeddings is not None, retry_failed=options.retry_failed,
         )  # fmt: skip
+        _LOG.debug("ledger %s: %d done before, %d to do", ledger.path,
+                   len(job.items) - len(pending), len(pending))  # fmt: skip
         try:
             for row in job.rows(pending, spec, ordered=False) if pending else ():
                 ledger.record(row)

@@ -3,6 +3,7 @@ average the views."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +42,8 @@ ten times the work."""
 View = tuple[int, Prediction, NDArray[np.float32] | None]
 """Index of a video, its prediction, and its probabilities (V, K) by view; None if it failed."""
 
+_LOG = logging.getLogger(__name__)
+
 Videos: TypeAlias = PathText | VideoItem | Iterable[PathText | VideoItem]
 """What a labeller takes: paths or items, one or many."""
 
@@ -72,6 +75,9 @@ def load_labeller(
         checkpoint = take_stream(checkpoint, stream)
     labeller = Labeller(checkpoint, device, precision)
     labeller.self_test()
+    header = checkpoint.header
+    _LOG.debug("model %s: %s, %s, clips of %s, on %s", checkpoint.id, header.model.arch,
+               plural(len(header.classes), "class"), header.clip.told, labeller.device)  # fmt: skip
     return labeller
 
 
@@ -188,10 +194,14 @@ class Labeller:
         """The model's output for each video, or part of a video, as soon as it is ready."""
         on_gpu = self._runner.device.type != "cpu"
         usual = GPU_BATCH if on_gpu and not self.checkpoint.network.fixed_time_steps else CPU_BATCH
-        batch = ClipBatch(spec.batch_size or usual, job.clips_at_once, job.clip.shape)
+        size = spec.batch_size or usual
+        batch = ClipBatch(size, job.clips_at_once, job.clip.shape)
         waiting: deque[list[Member]] = deque()  # batches submitted and not yet collected
         self._runner.forget()  # batches of an earlier call that was not read to its end
-        pool = self._decoders(job, worker_count(spec.workers))
+        workers = worker_count(spec.workers)
+        _LOG.debug("%s, batches of %s", plural(workers, "decoder process"),
+                   plural(size, "clip"))  # fmt: skip
+        pool = self._decoders(job, workers)
         with pool, beside_decoders(self._runner.device):
             for decoded in pool.run(items, stop):
                 item, data = decoded.item, decoded.data
