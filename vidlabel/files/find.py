@@ -259,10 +259,8 @@ def check_video_file(path: str) -> os.stat_result:
         status = os.stat(path)  # noqa: PTH116  (any bytes; Path would do the same)
     except PermissionError as error:
         raise VideoError(Reason.PERMISSION, f"{path}: permission denied") from error
-    except FileNotFoundError as error:
-        raise VideoError(Reason.NOT_FOUND, f"{path}: {why_absent(path)}") from error
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        why = why_absent(path, getattr(error, "strerror", None) or str(error))
         raise VideoError(Reason.NOT_FOUND, f"{path}: {why}") from error
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
