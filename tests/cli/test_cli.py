@@ -19,7 +19,6 @@ from program import Invoke as Run
 from rich.console import Console
 
 from vidlabel import console
-
 from vidlabel.files.metadata_tag import write_tag
 
 MODULE = [sys.executable, "-m", "vidlabel"]
@@ -337,7 +336,7 @@ def test_a_log_says_what_was_decided_and_has_all_messages(
     log = tmp_path / "run.log"
     command = ["predict", clips / "a.mp4", clips / "text.mp4", clips / "new\nline.mp4", "-m", model]
     *_, stderr = vidlabel(*command, "-v", "-q")
-    decided = ["3 inputs name 3 videos", "model tiny@", "on cpu", "text.mp4: not a video"]
+    decided = ["3 inputs name 3 videos", "model tiny@", "on cpu", "text.mp4: this is a text"]
     for words in decided:
         assert words in stderr
     code, _, stderr = vidlabel(*command, "--log-file", log)

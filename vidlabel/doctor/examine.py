@@ -210,7 +210,8 @@ def _class_findings(root: Path, top: Path) -> Iterator[Finding]:
         yield Finding("classes", "unclear", False, str(error))
         return
     videos = Counter(sample.label for sample in samples).values()
-    size = f"{len(videos)}, with {plural(len(samples), 'video')}, {min(videos)} to {max(videos)} each"
+    total = plural(len(samples), "video")
+    size = f"{len(videos)}, with {total}, {min(videos)} to {max(videos)} each"
     if len(videos) < 2:
         yield Finding("classes", size, False, "a model needs at least 2")
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from vidlabel.evaluate.job import (
 from vidlabel.evaluate.leak_check import check_tests, leak_lines
 from vidlabel.evaluate.report import summarise, write_report
 from vidlabel.synthetic.clips import ACTIONS
-from vidlabel.text import plural, text_path
+from vidlabel.text import text_path
 from vidlabel.train.distributed import join_team, speaks_first
 from vidlabel.train.loop import train
 from vidlabel.train.progress import TrainBoard, TrainView
@@ -129,8 +128,6 @@ class _TrainJob:
             warn_of_doubts(dataset)
             if generated:
                 self.team.wait()
-        for label, number in sorted(Counter(s.label for s in dataset.samples).items()):
-            _LOG.debug("class %s: %s", label, plural(number, "video"))
         for row in asked.settings.rows():
             _LOG.debug("setting %s: %s, from %s", *row)
         if told := asked.settings.told:
