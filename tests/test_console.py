@@ -163,9 +163,54 @@ def test_summary_lists_ten_labels(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Prediction(f"{i}", Status.OK, f"label{i % 12}", 0.5) for i in range(30)]
     console.summary(tally_of(rows), 1.0, "m", "cpu")
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("labels: ")]
+    line, _, more = line.rpartition(" and ")
+    assert more == "2 more labels"
     names = [part.split()[0] for part in line.removeprefix("labels: ").split(", ")]
     assert len(names) == 10
     assert set(names) >= {f"label{i}" for i in range(6)}  # three times each, the others twice
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("many", [9, 10, 11, 300])
+def test_a_summary_says_that_there_are_more_labels(
+    many: int, terminal: Callable[..., Terminal], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """field 18: the summary stopped at 10 labels without a sign."""
+    rows = [Prediction(f"{i}", Status.OK, f"label{i}", 0.5) for i in range(many)]
+    console.summary(tally_of(rows), 1.0, "m", "cpu")
+    shown = terminal("stderr")
+    console.summary(tally_of(rows), 1.0, "m", "cpu")
+    sign = {9: "", 10: "", 11: "and 1 more label\n", 300: "and 290 more labels\n"}[many]
+    for text in (capsys.readouterr().err, shown.text()):
+        assert sign in text
+        assert ("more" in text) == bool(sign)
+
+
+@pytest.mark.field
+def test_a_bar_moves_before_the_first_result_and_counts_the_start(
+    terminal: Callable[..., Terminal],
+) -> None:
+    """field 18: the bar stood still for the first 10 s, and the time left did not count them."""
+    now = [100.0]
+    stream = terminal("stderr", 100)
+    with console.Progress(83, done=3, clock=lambda: now[0]) as progress:
+        now[0] += 10
+        assert "3/83 starting" in stream.text()
+        for _ in range(8):  # a batch: all at the same moment
+            progress.advance(clips=1)
+    assert "11/83 0.8 clips/s 1:30 left" in stream.text()
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("elapsed_s", "done", "to_come", "left"),
+    [(10, 0, 80, ""), (10, 8, 0, ""), (10, 8, 72, "1:30 left"), (3600, 1, 2, "2:00:00 left")],
+)
+def test_time_left_is_at_the_mean_speed(
+    elapsed_s: float, done: int, to_come: int, left: str
+) -> None:
+    """field 18"""
+    assert console.time_left(elapsed_s, done, to_come) == left
 
 
 @pytest.mark.parametrize("width", [8, 20, 40, 200])
@@ -335,6 +380,29 @@ def test_the_time_left_follows_from_the_speed_of_this_start(
         view.epoch(line, best=number == 2)
     ends = [line.rpartition(" s")[2] for line in capsys.readouterr().err.splitlines()[1:]]
     assert ends == [", 1:00:00 left", ", 30:00 left"]
+
+
+@pytest.mark.field
+def test_folds_are_counted_and_their_time_left_is_that_of_all(
+    terminal: Callable[..., Terminal], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """field 21: each fold of leave-one-group-out looked like the whole run."""
+    now = [100.0]
+    view = TrainView(clock=lambda: now[0])
+    view.fold("fold 6 of 7", 1)
+    for later in (1, 0):
+        view.fold(f"fold {7 - later} of 7", later)
+        view.begin(Path("run"), 1, 10, [])
+        for _ in range(10):
+            view.step(1.0, 15)
+        now[0] += 60
+        view.epoch(EPOCHS[0], best=True)
+    ends = [line.rpartition(" s")[2] for line in capsys.readouterr().err.splitlines()]
+    assert ends == [", 1:00 left for all folds", ""]
+    stream = terminal("stderr", 120)
+    view.begin(Path("run"), 1, 10, [])
+    view.end()
+    assert "fold 7 of 7, epoch 1/1" in stream.text()
 
 
 def test_a_training_without_a_terminal_is_a_line_per_epoch(

@@ -3,10 +3,10 @@
 import vidlabel
 
 labeller = vidlabel.load_labeller("starter")
-for prediction in labeller.predict(["clips/wave.mp4"]):
+for prediction in labeller.predict("clips"):
     print(prediction.path, prediction.label, prediction.confidence)
 
-table = labeller.predict(vidlabel.find_videos(["clips"])).to_dataframe()
+table = labeller.predict(["a.mp4", "b.mp4"]).to_dataframe()
 """
 
 from importlib import import_module as _import_module
@@ -16,6 +16,7 @@ from vidlabel.errors import VidlabelError
 from vidlabel.files.find import find_videos
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.predictions import Predictions
+from vidlabel.results.record import to_dict
 from vidlabel.specs import Limits, Prediction, Status, VideoItem
 from vidlabel.version import __version__
 
@@ -36,6 +37,7 @@ __all__ = [
     "find_videos",
     "load_labeller",
     "read_labels",
+    "to_dict",
 ]
 
 # torch and pandas take seconds to import; `--help` and the decoder processes do not need them.

@@ -6,32 +6,30 @@ markup off: rich would read `[bold]x.mp4` as a style and raise an error for `[/]
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Protocol, Self
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 from rich.text import Text
 
 from vidlabel.specs import Prediction, Status
-from vidlabel.text import safe
+from vidlabel.text import plural, safe
 
 _LABELS_SHOWN = 10
+
+_LOG = logging.getLogger(__name__)
+logging.getLogger("vidlabel").addHandler(logging.NullHandler())  # no second copy on stderr
 
 # One console for all of stderr: rich keeps messages above a progress bar of the same console.
 # A test may replace either console by one that writes elsewhere.
@@ -41,17 +39,25 @@ stdout = Console(markup=False, highlight=False, emoji=False)
 
 def error(message: str) -> None:
     """Print one line that says what went wrong."""
+    _LOG.error("%s", message)
     _print(Text.assemble(("error: ", "bold red"), safe(message)))
 
 
 def warn(message: str) -> None:
     """Print one line that the user should know about; the run continues."""
+    _LOG.warning("%s", message)
     _print(Text.assemble(("warning: ", "bold yellow"), safe(message)))
 
 
 def note(message: str) -> None:
     """Print one line without a prefix."""
+    _LOG.info("%s", message)
     _print(Text(safe(message)))
+
+
+def detail(message: str) -> None:
+    """Print one line of --verbose, which is in no log yet."""
+    _print(Text(safe(message), style="dim"))
 
 
 def line(text: Text) -> None:
@@ -92,6 +98,11 @@ def _print(what: Text | Table) -> None:
         stderr.print(what, soft_wrap=isinstance(what, Text))
 
 
+def data_watched() -> bool:
+    """Whether stdout is a terminal: a bar would be left between the rows that are shown there."""
+    return _is_terminal(stdout)
+
+
 def _is_terminal(console: Console) -> bool:
     # Console.is_terminal would be true for a pipe if FORCE_COLOR is set.
     try:
@@ -118,18 +129,27 @@ class Progress:
         done: number of videos that an earlier run finished; they do not count for the speed.
         doing: name of the activity, if it is not labelling; the speed is then in videos per second
             instead of clips per second.
+        clock: seconds since any moment.
     """
 
-    def __init__(self, total: int, quiet: bool = False, done: int = 0, doing: str = "") -> None:
+    def __init__(
+        self, total: int, quiet: bool = False, done: int = 0, doing: str = "",
+        clock: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
+        self._clock = clock
+        self._began = clock()
         self._bar = bar(
             *([TextColumn(doing, markup=False)] if doing else []),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            _Counts(done, doing, Column(no_wrap=True)),  # cropped in a narrow terminal
-            TimeRemainingColumn(compact=True),
+            _Counts(self._elapsed, done, doing, Column(no_wrap=True)),  # cropped where narrow
+            _Left(self._elapsed, done),
             quiet=quiet,
         )
-        self._task = self._bar.add_task("", total=total, completed=done, clips=0, failed=0)
+        # Until it is started, at the first video that is done, the bar moves to and fro.
+        self._task = self._bar.add_task(
+            "", start=False, total=total, completed=done, clips=0, failed=0
+        )
 
     def __enter__(self) -> Progress:
         with suppress(OSError):  # as in `_print`
@@ -142,6 +162,7 @@ class Progress:
 
     def advance(self, videos: int = 1, clips: int = 0, failed: int = 0) -> None:
         """Count finished videos, clips that the model has processed, and failed videos."""
+        self._bar.start_task(self._task)
         counts = self._bar.tasks[self._task].fields
         self._bar.update(
             self._task,
@@ -150,22 +171,53 @@ class Progress:
             failed=counts["failed"] + failed,
         )
 
+    def _elapsed(self) -> float:
+        return self._clock() - self._began
+
 
 class _Counts(ProgressColumn):
     """Clips (or videos) per second since the start, and the number of failed videos."""
 
-    def __init__(self, before: int, doing: str, table_column: Column) -> None:
+    def __init__(
+        self, elapsed: Callable[[], float], before: int, doing: str = "",
+        table_column: Column | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(table_column)
+        self._elapsed = elapsed
         self._before = before
         self._doing = doing
 
     def render(self, task: Task) -> Text:
         count = task.completed - self._before if self._doing else task.fields["clips"]
-        speed = count / max(task.elapsed or 0.0, 1e-3)
+        if not task.started:
+            return Text("starting")
+        speed = count / max(self._elapsed(), 1e-3)
         text = Text(f"{speed:.1f} {'videos' if self._doing else 'clips'}/s")
         if task.fields["failed"]:
             text.append(f", {task.fields['failed']} failed", style="red")
         return text
+
+
+class _Left(_Counts):
+    """Time left. Rich's own estimate leaves out the start, and takes a batch of videos that are
+    done at the same moment for a speed."""
+
+    def render(self, task: Task) -> Text:
+        done, to_come = task.completed - self._before, task.remaining or 0.0
+        return Text(time_left(self._elapsed(), done, to_come))
+
+
+def time_left(elapsed_s: float, done: float, to_come: float) -> str:
+    """How long the rest takes at the mean speed since the start; empty if that is unknown, and at
+    the end."""
+    return f"{clock_time(elapsed_s / done * to_come)} left" if done and to_come else ""
+
+
+def clock_time(seconds: float) -> str:
+    """Minutes and seconds, such as `1:05`; from an hour on with hours."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Tally:
@@ -200,6 +252,11 @@ class Tally:
             for label, count in often[:_LABELS_SHOWN]
         ]
 
+    @property
+    def labels_left_out(self) -> int:
+        """Labels that `labels` does not give."""
+        return max(0, len(self._labels) - _LABELS_SHOWN)
+
     def _count(self, row: Prediction) -> None:
         self.rows += 1
         self.videos += row.path != self._path  # the rows of a timeline follow each other
@@ -223,10 +280,14 @@ def summary(
     reasons = tally.reasons.most_common()
     labels = tally.labels()
     shown = _is_terminal(stderr)
+    more = f"and {plural(tally.labels_left_out, 'more label')}" if tally.labels_left_out else ""
     if labels and shown:
         _print(_table("", ("label", "count", "mean confidence"), labels))
+        if more:
+            note(f"  {more}")
     elif labels:
-        note("labels: " + ", ".join(f"{name} {n} ({mean})" for name, n, mean in labels))
+        told = [f"{name} {n} ({mean})" for name, n, mean in labels]
+        note(f"labels: {', '.join(told)} {more}".rstrip())
     if reasons and shown:
         _print(_table("", ("reason of failure", "count"), reasons))
     elif reasons:
@@ -236,9 +297,9 @@ def summary(
 
 
 def _headline(tally: Tally, elapsed_s: float, model: str, device: str, before: int) -> str:
-    what = _plural(tally.videos, "video")
+    what = plural(tally.videos, "video")
     if tally.rows > tally.videos:  # a timeline has a row per segment
-        what += f", {_plural(tally.rows, 'segment')}"
+        what += f", {plural(tally.rows, 'segment')}"
     shown = [each for each in Status if each is not Status.UNCERTAIN or tally.states[each]]
     states = ", ".join(f"{tally.states[status]} {status}" for status in shown)
     now = tally.videos - before
@@ -259,7 +320,8 @@ def evaluation(values: Mapping[str, Any], mistakes: Sequence[Sequence[str]], out
     """
     unreadable = len(values["unreadable"])
     left_out = f", {unreadable} of them unreadable and excluded" if unreadable else ""
-    title = f"{values['fold']}: {values['model']} on {values['videos']} videos{left_out}"
+    tested = plural(values["videos"], "video")
+    title = f"{values['fold']}: {values['model']} on {tested}{left_out}"
     measured = ["value", "95 % interval"]
     rows = [[name, *_measured(each)] for name, each in values["video_level"].items()]
     if across := values.get("across_folds"):
@@ -308,10 +370,6 @@ def _measured(figure: Mapping[str, float | None]) -> list[str]:
     """A value and its confidence interval."""
     low, high = _figure(figure["low"]), _figure(figure["high"])
     return [_figure(figure["value"]), f"{low} to {high}" if low else ""]
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -38,15 +38,17 @@ class Stop:
 
 
 @contextmanager
-def stop_asked() -> Iterator[Stop]:
+def stop_asked(then: str = "") -> Iterator[Stop]:
     """Record a first signal in the `Stop` that the block gets; a second one ends the process at
-    once."""
+    once, with a line that ends in `then`."""
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.signal:
-            if os.isatty(2):
-                os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
+            with suppress(OSError):  # stderr is closed
+                if os.isatty(2):
+                    os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
+                os.write(2, f"stopped at once by a second signal{then}\n".encode())
             os._exit(128 + number)  # decoder processes end with their parent
         stop.signal = number
 

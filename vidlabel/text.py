@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+PathText: TypeAlias = str | os.PathLike[str]
+"""A path as callers give it."""
 
 # C0 and C1 controls (ESC among them), marks and overrides of the writing direction, line and
 # paragraph separators, and surrogates, which stand for bytes that are not UTF-8. Joiners such as
@@ -36,6 +40,18 @@ def text_path(path: str) -> str:
         return os.fsencode(path).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # a surrogate that stands for no byte; no file has such a name
         return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def each_path(given: PathText | Iterable[PathText]) -> list[str]:
+    """The paths that a caller gives; a single path is one, not a list of its letters."""
+    paths = [given] if isinstance(given, str | os.PathLike) else given
+    return [os.fspath(path) for path in paths]
+
+
+def plural(count: int, noun: str) -> str:
+    """A count and its noun: `1 video`, `2 videos`, `2 classes`."""
+    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{count} {noun}{'' if count == 1 else ending}"
 
 
 def first_few(names: Sequence[str], most: int = 5, mark: str = ", ") -> str:

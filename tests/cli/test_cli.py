@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 from fakes import COLOURS, colour_video, random_checkpoint
 from program import Invoke as Run
+from rich.console import Console
 
+from vidlabel import console
 from vidlabel.files.metadata_tag import write_tag
 
 MODULE = [sys.executable, "-m", "vidlabel"]
@@ -242,6 +245,146 @@ def test_fail_fast_stops_at_the_first_failure(vidlabel: Run, clips: Path, model:
     assert [row["status"] for row in rows_of(stdout)] == ["failed"]
 
 
+@pytest.mark.field
+@pytest.mark.parametrize("to_file", [False, True])
+def test_fail_fast_says_that_it_stopped(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path, to_file: bool
+) -> None:
+    """field 18"""
+    inputs = [clips / "text.mp4", clips / "a.mp4", clips / "=1+1.mp4"]
+    out = ["-o", tmp_path / "labels.csv"] if to_file else []
+    command = ["predict", *inputs, *out, "-m", model, "--fail-fast"]
+    stderr = vidlabel(*command)[2]
+    assert "warning: --fail-fast: " in stderr
+    assert "text.mp4: " in stderr
+    assert "stopped: 1 of 3 videos are in the table" in stderr
+    assert ("run the same command to resume" in stderr) == to_file
+    at_the_end = vidlabel("predict", inputs[0], "-m", model, "--fail-fast")[2]
+    assert "stopped" not in at_the_end
+
+
+@pytest.mark.field
+def test_one_video_is_not_called_videos(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path
+) -> None:
+    """field 18"""
+    out = tmp_path / "labels.csv"
+    assert vidlabel("predict", clips / "a.mp4", "--dry-run")[2] == "1 video\n"
+    assert vidlabel("predict", clips / "a.mp4", "-m", model, "-o", out)[2].startswith("1 video: ")
+    assert vidlabel("export", out, "-o", tmp_path / "x.json")[2].startswith("1 of 1 video written")
+    stderr = vidlabel("render", clips / "a.mp4", "-o", tmp_path / "shown", "--labels", out)[2]
+    assert "1 of 1 video rendered" in stderr
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("url", ["https://host/a.mp4", "s3://bucket/a?b.mp4", "RTSP://camera"])
+def test_a_url_is_told_that_only_local_files_are_read(vidlabel: Run, url: str) -> None:
+    """field 18"""
+    told = "only local files are read"
+    assert told in vidlabel("predict", url, "--dry-run")[2]
+    assert told in vidlabel("info", url)[2]
+    assert told in vidlabel("train", url, "-o", "run")[2]
+
+
+@pytest.mark.field
+def test_rows_on_a_terminal_have_no_bar_between_them(
+    vidlabel: Run, clips: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """field 18: a bar was left between the rows."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for rows_shown in (False, True):
+        shown = Terminal()
+        terminal = Console(file=shown, width=100, _environ={"TERM": "xterm"})
+        monkeypatch.setattr(console, "stderr", terminal)
+        if rows_shown:
+            monkeypatch.setattr(console, "stdout", terminal)
+        vidlabel("predict", clips / "a.mp4", "-m", model)
+        assert ("starting" in shown.getvalue()) != rows_shown
+        assert "1 video: 1 ok" in shown.getvalue()
+
+
+@pytest.mark.field
+def test_common_names_of_options_work_as_well(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path
+) -> None:
+    """field 23: names that people know from other programs."""
+    out = tmp_path / "labels.csv"
+    command = ["predict", clips / "b", "--output", out, "-m", model, "--recursive", "--conf", 1]
+    assert vidlabel(*command)[0] == 0
+    assert [row["label"] for row in rows_of(out.read_text())] == ["uncertain"] * 2
+    assert "done before" in vidlabel(*command)[2]
+    assert "done before" not in vidlabel(*command, "--overwrite")[2]
+    assert vidlabel("export", out, "--output", tmp_path / "x.json", "--conf", 0)[0] == 0
+    videos = json.loads((tmp_path / "x.json").read_text())["videos"]
+    assert {video["label"] for video in videos} <= set(COLOURS)
+    shown = ["render", clips / "b", "--labels", out, "--output", tmp_path / "shown"]
+    assert vidlabel(*shown, "--recursive")[0] == 0
+    assert "2 kept unchanged" not in vidlabel(*shown, "--overwrite")[2]
+    for name in ("train", "eval", "review", "fuse"):
+        assert "--output" in vidlabel(name, "--help")[1]
+
+
+@pytest.mark.field
+def test_a_log_says_what_was_decided_and_has_all_messages(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path
+) -> None:
+    """field 23"""
+    log = tmp_path / "run.log"
+    command = ["predict", clips / "a.mp4", clips / "text.mp4", clips / "new\nline.mp4", "-m", model]
+    *_, stderr = vidlabel(*command, "-v", "-q")
+    decided = ["3 inputs name 3 videos", "model tiny@", "on cpu", "text.mp4: this is a text"]
+    for words in decided:
+        assert words in stderr
+    code, _, stderr = vidlabel(*command, "--log-file", log)
+    assert code == 1
+    assert "model tiny@" not in stderr
+    text = log.read_text()
+    for words in [*decided, "3 videos: 2 ok, 0 partial, 1 failed"]:
+        assert words in text
+    assert all(re.match(r"20..-..-.. ..:..:..,... [A-Z]+ ", line) for line in text.splitlines())
+    assert vidlabel("predict", tmp_path / "none", "-m", "nonsense", "--log-file", log)[0] != 0
+    assert log.read_text().startswith(text)
+    assert "ERROR" in log.read_text().splitlines()[-1]
+    assert vidlabel("predict", "x", "--log-file", tmp_path / "no" / "x.log")[0] == 3
+    assert vidlabel("eval", clips, "-m", model, "--log-file", log)[0] == 2
+    assert ": 3 test clips, model " in log.read_text()
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("config", "code", "told"),
+    [
+        ("top-k = 1\ninclude = ['c.*']\nquiet = true", 0, "c.MP4"),
+        ("top_k = 3\ninclude = 'c.*'\nconf = 1.0", 0, "uncertain"),
+        ("top_k = 2.5", 2, "'2.5' is not a valid integer"),
+        ("top_k = true", 2, "--top-k"),
+        ("min_confidance = 1", 2, "did you mean min_confidence?"),
+        ("[predict]\ntop_k = 1", 2, "settings must be outside of tables"),
+        ("top_k = ", 2, "cannot be read"),
+        (None, 2, "there is no such file"),
+    ],
+)
+def test_predict_takes_options_from_a_file(
+    vidlabel: Run, clips: Path, model: Path, tmp_path: Path, config: str | None, code: int,
+    told: str,
+) -> None:  # fmt: skip
+    """field 23: a config file for predict, as train has."""
+    path = tmp_path / "predict.toml"
+    if config is not None:
+        path.write_text(config)
+    got, stdout, stderr = vidlabel("predict", clips / "b", "-m", model, "--config", path)
+    assert (got, told in stdout + stderr) == (code, True), stdout + stderr
+    if code == 0:
+        assert len(rows_of(stdout)) == 1
+        flag = vidlabel("predict", clips / "b", "-m", model, "--config", path, "--top-k", 2)[1]
+        assert "top2_label" in flag
+        assert "top3_label" not in flag
+
+
 def test_train_on_a_folder(vidlabel: Run, tmp_path: Path) -> None:
     for colour in ("red", "blue"):
         for i in range(4):
@@ -260,7 +403,7 @@ def test_train_on_a_folder(vidlabel: Run, tmp_path: Path) -> None:
         assert "blue, red" in stdout
         code, stdout, _ = vidlabel("predict", tmp_path / "data" / "red", "-m", model, "-q")
         assert code == 0
-        assert [row["model"][:5] for row in rows_of(stdout)] == ["best@"] * 4
+        assert [row["model"][:4] for row in rows_of(stdout)] == ["run@"] * 4
 
 
 def test_info_of_a_video(vidlabel: Run, clips: Path) -> None:
@@ -268,6 +411,27 @@ def test_info_of_a_video(vidlabel: Run, clips: Path) -> None:
     assert code == 0
     for word in ("h264", "64", "48", "12"):
         assert word in stdout
+
+
+@pytest.mark.field
+def test_info_and_models_are_names_and_values_and_json(
+    vidlabel: Run, clips: Path, model: Path
+) -> None:
+    """field 21: `info` printed `ModelSpec(arch='cnn-birnn', ...)`; neither could print JSON."""
+    stdout = vidlabel("info", model)[1]
+    assert "Spec(" not in stdout
+    assert re.search(r"^clip frames +4$", stdout, re.MULTILINE)
+    assert re.search(r"^model hidden +16$", stdout, re.MULTILINE)
+    about = json.loads(vidlabel("info", model, "--json")[1])
+    assert (about["model"]["hidden"], about["classes"]) == (16, list(COLOURS))
+    video = json.loads(vidlabel("info", clips / "a.mp4", "--json")[1])
+    assert (video["codec"], video["frames"], video["duration_s"]) == ("h264", 12, 1.0)
+    named = json.loads(vidlabel("models", "--json")[1])
+    shown = vidlabel("models")[1]
+    assert [len(rows) > 0 for rows in named.values()] == [True] * 3
+    for row in (*named["trained"], *named["networks"]):
+        assert row["model"] in shown
+        assert f"{row['parameters']:,}" in shown
 
 
 def test_it_runs_as_a_module() -> None:

@@ -111,7 +111,8 @@ def test_a_run_ends_with_a_report_on_the_part_that_chose_the_epoch(done: tuple[D
     header = read_header(out / "best.safetensors")
     title, *figures = result.out.splitlines()
     assert re.fullmatch(
-        "validation set, on which the epoch was chosen: best@[0-9a-f]{8} on 2 videos", title
+        f"validation set, on which the epoch was chosen: {out.name}@[0-9a-f]{{8}} on 2 videos",
+        title,
     )
     assert any(re.match("used to choose the epoch +2 ", line) for line in figures)
     values = json.loads((out / "report" / "metrics.json").read_text())
@@ -313,7 +314,9 @@ def test_the_folds_of_a_protocol_share_one_description(
     folds = [path.parent.name for path in sorted(out.glob("*/best.safetensors"))]
     assert len(folds) == 2
     for fold in folds:
-        begun = f"^{fold}: training\n(4 videos of .*\nvideos of each .*\n)?epoch 1/1  loss"
+        begun = (
+            f"^fold . of ., {fold}: training\n(4 videos of .*\nvideos of each .*\n)?epoch 1/1  loss"
+        )
         assert re.search(begun, result.err, re.MULTILINE)
         training = read_header(out / fold / "best.safetensors").training
         assert (training["fold"], training["recipe"]) == (fold, "best")

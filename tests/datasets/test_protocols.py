@@ -20,6 +20,7 @@ from vidlabel.datasets.protocols import PROTOCOLS, doubt_groups, make_folds
 from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.datasets.ucf101 import UCF101
 from vidlabel.errors import UsageError
+from vidlabel.evaluate.job import choose_folds
 from vidlabel.video.reader import probe
 
 needs_splits = pytest.mark.skipif(
@@ -379,6 +380,24 @@ def test_leaky_protocols_do_what_they_say(hmdb51: Path) -> None:
         "leaky-123", "random-80-20", "split1-select-on-test",
     }  # fmt: skip
     assert all("\n" not in p.summary for p in PROTOCOLS.values())
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("split", ["1", "2", "all"])
+def test_eval_needs_only_the_test_clips(hmdb51: Path, split: str) -> None:
+    """field 21: `eval` refused since no training clip was on disk."""
+    data = HMDB51.read(hmdb51)
+    wanted = data.official if split == "all" else {int(split): data.official[int(split)]}
+    for number, parts in wanted.items():
+        tests = tuple(s for s in data.samples if parts.get(s.id) == "test")
+        only = replace(data, samples=tests)
+        folds, _ = choose_folds("hmdb51:x", only, None, str(number), 5, 0, tests_only=True)
+        assert [(fold.train, fold.test) for fold in folds] == [((), tests)]
+        with pytest.raises(UsageError, match="none of the 4 train clips"):
+            choose_folds("hmdb51:x", only, None, str(number), 5, 0)
+    if split == "all":
+        folds, _ = choose_folds("hmdb51:x", data, None, split, 5, 0, tests_only=True)
+        assert folds == make_folds(data, "official")
 
 
 @pytest.mark.parametrize("protocol", ["official", "leaky-123", "split1-select-on-test"])

@@ -188,11 +188,42 @@ def test_which_model_tests_a_fold(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     save_checkpoint_like(tmp_path / "a" / "best.safetensors")
     assert model_of(str(tmp_path), folds, folds[0]).endswith("a/best.safetensors")
-    with pytest.raises(UsageError, match=r"has no b/best\.safetensors for b"):
+    with pytest.raises(
+        UsageError, match="has no model for b: it is not the run folder of a training"
+    ):
         model_of(str(tmp_path), folds, folds[1])
     with pytest.raises(UsageError, match="2 folds need a model each"):
         model_of("x.safetensors", folds, folds[0])
     assert model_of("x.safetensors", folds[:1], folds[0]) == "x.safetensors"
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("plan", "wanted", "told"),
+    [
+        ({"split-1": []}, ["split-1"], "no epoch of its training is finished; run the same"),
+        ({"split-1": [1]}, ["split-1", "split-2"], "trained on official: split-1; test that"),
+        ({"split-1": [1], "split-2": []}, ["split-1", "split-2"], "split-2: no epoch of its"),
+        (None, ["split-1", "split-2"], "trained without a protocol; leave out --protocol"),
+        ({}, ["split-1"], "it is not the run folder of a training"),
+    ],
+)
+def test_a_run_without_the_model_says_what_to_do(
+    tmp_path: Path, plan: dict[str, list[int]] | None, wanted: list[str], told: str
+) -> None:
+    """field 21: `eval` before the first epoch, or of other folds than were trained."""
+    if plan:
+        (tmp_path / "plan.json").write_text(json.dumps({"protocol": "official", "folds": plan}))
+    for name, best in (plan or {}).items():
+        place = tmp_path if len(plan or {}) == 1 else tmp_path / name
+        place.mkdir(exist_ok=True)
+        if best:
+            (place / "best.safetensors").touch()
+    if plan is None:
+        (tmp_path / "best.safetensors").touch()
+    folds = [Fold(name, (), (), ()) for name in wanted]
+    with pytest.raises(UsageError, match=told):
+        [model_of(str(tmp_path), folds, fold) for fold in folds]
 
 
 def save_checkpoint_like(path: Path) -> None:

@@ -86,6 +86,19 @@ def test_one_clip_has_no_bootstrap_interval() -> None:
     assert figures["top1"].low < 1.0
 
 
+@pytest.mark.field
+@pytest.mark.parametrize(("count", "right"), [(6, True), (6, False), (2, True), (40, True)])
+def test_clips_that_are_all_alike_give_no_bootstrap_interval(count: int, right: bool) -> None:
+    """field 21: six clips that are all right had the interval "1.0000 to 1.0000"."""
+    labels = torch.arange(count) % 2
+    figures = measure(torch.eye(2)[labels if right else 1 - labels] * 0.8 + 0.1, labels)
+    for name in ("mean_class_accuracy", "macro_f1"):
+        assert figures[name].value == right
+        assert math.isnan(figures[name].low)
+        assert math.isnan(figures[name].high)
+    assert 0 < figures["top1"].high - figures["top1"].low < 1, "Wilson's holds for few clips too"
+
+
 def test_confusion_and_classes() -> None:
     assert confusion(BEST, LABELS, 3).tolist() == [[2, 1, 0], [0, 1, 1], [0, 1, 0]]
     figures = per_class(BEST, LABELS, 3)

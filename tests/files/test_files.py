@@ -286,6 +286,13 @@ def test_a_path_of_a_table_is_found_in_any_locale(here: Path) -> None:
 # --- lists and text ---------------------------------------------------------------------------
 
 
+@pytest.mark.field
+def test_one_path_is_not_a_list_of_letters(here: Path) -> None:
+    """field 19: `find_videos("/some/folder")` walked `/`, the whole disk, for its first letter."""
+    assert find_videos(str(here)) == find_videos(here) == find_videos([here])
+    assert [item.path for item in find_videos("none.mp4")] == ["none.mp4"]
+
+
 def test_read_list() -> None:
     assert read_list(b"a.mp4\nb c.mp4\r\n\n  \nd.mp4") == ["a.mp4", "b c.mp4", "d.mp4"]
     assert read_list(b"a\nb.mp4\0c.mp4\0") == ["a\nb.mp4", "c.mp4"]

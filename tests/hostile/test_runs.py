@@ -230,9 +230,11 @@ def test_b2_34_a_signal_keeps_what_is_done(
     assert out.read_bytes() == whole
 
 
+@pytest.mark.field
 def test_b2_34_a_second_signal_leaves_at_once(
     program: Program, clips: Path, model: Path, out: Path, whole: bytes
 ) -> None:
+    """field 18: the second Ctrl-C ended in silence."""
     command = ("predict", clips, "-m", model, "-o", out, "--batch-size", 2)
     out.write_text("old")
     mark = out.with_name("stuck")
@@ -247,10 +249,22 @@ def test_b2_34_a_second_signal_leaves_at_once(
     done = run.wait()
     assert time.monotonic() - started < 5
     assert done.code == 130
+    assert done.err == "stopped at once by a second signal; run the same command to resume\n"
     assert out.read_text() == "old"
     assert gone(decoders)
     assert program.run(*command).code == 1
     assert out.read_bytes() == whole
+
+
+@pytest.mark.field
+def test_b2_34_a_signal_before_the_run_begins_is_told(program: Program) -> None:
+    """field 18"""
+    before = (
+        "import os, signal, vidlabel.predict.job as job\n"
+        "job.choose_videos = lambda *args: os.kill(os.getpid(), signal.SIGINT)"
+    )
+    done = program.run("predict", "x", before=before)
+    assert (done.code, done.err.strip()) == (130, "warning: stopped")
 
 
 def test_b2_34_before_the_first_result_the_old_table_stays(

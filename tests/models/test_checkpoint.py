@@ -76,6 +76,30 @@ def test_a_folder_of_folds_names_them(path: Path, tmp_path: Path) -> None:
         load_checkpoint(str(tmp_path))
 
 
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("file", "described", "name"),
+    [
+        ("mine/best.safetensors", ["mine/spec.json"], "mine"),
+        ("mine/last.safetensors", ["mine/spec.json"], "mine-last"),
+        ("mine/best.safetensors", ["mine/spec.json", "mine/plan.json"], "mine"),
+        ("mine/ada/best.safetensors", ["mine/plan.json", "mine/ada/spec.json"], "mine-ada"),
+        ("downloads/best.safetensors", [], "best"),
+        ("downloads/walks.safetensors", ["plan.json"], "walks"),
+    ],
+)
+def test_a_model_is_named_after_its_run(
+    path: Path, tmp_path: Path, file: str, described: list[str], name: str
+) -> None:
+    """field 21: every model was called best@sha."""
+    for each in described:
+        (tmp_path / each).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / each).touch()
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    model = load_checkpoint(str(path.rename(tmp_path / file)))
+    assert model.id == f"{name}@{model.digest[:8]}"
+
+
 def test_header_needs_matching_classes() -> None:
     with pytest.raises(UsageError, match="3 class names"):
         Header(ModelSpec(classes=2), CLIP, COLOURS)

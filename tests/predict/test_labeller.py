@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,7 @@ from fakes import (
 )
 from torch import Tensor, nn
 
+import vidlabel
 from vidlabel import load_labeller
 from vidlabel.clips.flow_stacks import run_time_steps, with_flow
 from vidlabel.clips.read import cut, read_time_steps
@@ -511,3 +513,39 @@ def test_predictions_become_a_data_frame(colours: list[Path], tmp_path: Path) ->
     rest = labeller.predict(paths)
     assert next(rest) == rows[0]
     assert rest.to_dataframe()["path"].tolist() == paths[1:], "those that were not taken yet"
+
+
+@pytest.mark.field
+def test_a_single_path_is_one_path_and_a_folder_is_walked(
+    colours: list[Path], labeller: Labeller
+) -> None:
+    """field 19: `predict("one.mp4")` labelled every letter, and a folder was one failed row."""
+    folder, first, second = colours[0].parent, colours[0], colours[1]
+    for given, paths in {
+        str(first): [first],
+        first: [first],
+        folder: colours,
+        (folder, second): [*colours, second],
+        (str(first), folder / "none.mp4"): [first, folder / "none.mp4"],
+        VideoItem(0, str(second)): [second],
+    }.items():
+        rows = list(labeller.predict(given))
+        assert [row.path for row in rows] == list(map(str, paths))
+        assert [row.ok for row in rows] == [path.exists() for path in paths]
+    assert [path for path, _ in labeller.embed(first)] == [str(first)]
+
+
+@pytest.mark.field
+def test_a_model_is_found_by_a_path_and_a_prediction_becomes_plain_values(
+    colours: list[Path], tmp_path: Path
+) -> None:
+    """field 19"""
+    model = random_checkpoint(tmp_path / "some.safetensors")
+    spec = vidlabel.PredictSpec(top_k=2)
+    (row,) = load_labeller(model, device="cpu").predict(colours[0], spec)
+    values = vidlabel.to_dict(row)
+    assert json.loads(json.dumps(values)) == values
+    assert (values["path"], values["label"]) == (str(colours[0]), row.label)
+    assert [top["label"] for top in values["top"]] == [label for label, _ in row.top]
+    assert vidlabel.to_dict(Prediction("x", Status.FAILED))["confidence"] is None
+    assert vidlabel.to_dict(spec)["top_k"] == 2

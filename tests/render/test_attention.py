@@ -291,7 +291,7 @@ def test_the_caption_s_label_is_the_one_that_is_drawn(
     path = make_video(draw=bright_right, frames=6, size=(192, 128))
     plain, out = tmp_path / "plain.mp4", tmp_path / "out.mp4"
     assert run(path, "--out", plain)[0] == 0
-    assert run(path, "--attention", "--out", out) == (0, f"1 of 1 videos rendered to {out}\n")
+    assert run(path, "--attention", "--out", out) == (0, f"1 of 1 video rendered to {out}\n")
     before, after = frames(plain), frames(out)
     changed = np.abs(after[:, : before.shape[1]].astype(int) - before).mean((0, 3))
     square = changed[:128, 32:160]  # the caption is on its lower left
@@ -332,9 +332,9 @@ def test_files_with_and_without_are_not_taken_for_each_other(
     path, out = make_video(draw=bright_right, frames=3, size=(192, 128)), tmp_path / "x.gif"
     run(path, "--out", out)
     assert "1 kept" in run(path, "--out", out)[1]
-    assert "1 of 1 videos rendered" in run(path, "--attention", "--out", out)[1]
+    assert "1 of 1 video rendered" in run(path, "--attention", "--out", out)[1]
     assert "1 kept" in run(path, "--attention", "--out", out)[1]
-    assert "1 of 1 videos rendered" in run(path, "--out", out)[1]
+    assert "1 of 1 video rendered" in run(path, "--out", out)[1]
 
 
 def test_it_is_drawn_over_the_video_and_not_over_its_flow(

@@ -120,7 +120,7 @@ def test_a_caption_is_in_every_frame_and_nowhere_else(
     path = make_video(draw=plain, frames=5, fps=10, size=(320, 240))
     labels = table(tmp_path / "l.csv", labelled(path, "shake_hands", 0.5))
     out = tmp_path / f"x.{fmt}"
-    assert run(path, "--labels", labels, "--out", out) == (0, f"1 of 1 videos rendered to {out}\n")
+    assert run(path, "--labels", labels, "--out", out) == (0, f"1 of 1 video rendered to {out}\n")
     seen = frames(out).astype(int)
     assert seen.shape == (5, 240, 320, 3)
     with av.open(str(out)) as container:
@@ -284,7 +284,7 @@ def test_every_table_of_predict_is_read(
     else:
         table(labels, row, excel_safe=True)
     assert run(path, "--labels", labels, "-k", 3, "--out", "x.gif") == (
-        0, "1 of 1 videos rendered to x.gif\n",
+        0, "1 of 1 video rendered to x.gif\n",
     )  # fmt: skip
     one = table(tmp_path / "other.csv", labelled(path, "hug", 0.5, ("a", 0.3), ("b", 0.2)))
     assert run(path, "--labels", one, "-k", 3, "--out", "y.gif")[0] == 0
@@ -757,7 +757,7 @@ def test_a_panel_is_below_the_video_and_its_flow(
     monkeypatch.setattr(predict, "load_checkpoint", lambda name: two_streams)
     path, out = make_video(draw=plain, frames=4, size=(320, 240)), tmp_path / "x.gif"
     arguments = (path, "--panel", "--model", "mine", "--device", "cpu", "--max-flow", 3)
-    assert run(*arguments, "--out", out) == (0, f"1 of 1 videos rendered to {out}\n")
+    assert run(*arguments, "--out", out) == (0, f"1 of 1 video rendered to {out}\n")
     seen = frames(out)
     assert seen.shape[0] == 4
     assert seen.shape[2] == 644

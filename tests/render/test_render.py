@@ -121,7 +121,7 @@ def files_in(folder: Path) -> list[str]:
 
 def test_an_mp4_that_every_player_shows(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
     path, out = make_video(draw=RIGHT, frames=5, fps=25), tmp_path / "out.mp4"
-    assert run(path, "--flow", "wheel", "--out", out) == (0, f"1 of 1 videos rendered to {out}\n")
+    assert run(path, "--flow", "wheel", "--out", out) == (0, f"1 of 1 video rendered to {out}\n")
     seen = look(out)
     assert (seen.codec, seen.pix_fmt) == ("h264", "yuv420p")
     assert seen.pixels.shape == (5, 48, 64 + GAP_PX + 64, 3)

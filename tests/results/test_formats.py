@@ -176,6 +176,19 @@ def test_json_records() -> None:
     assert [json.loads(line) for line in lines] == [first, second]
 
 
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("time_s", "written"),
+    [(48 * 0.04, "1.92"), (0.1 + 0.2, "0.3"), (1.23456789, "1.234568"), (7.0, "7.0")],
+)
+def test_times_have_no_rounding_errors(time_s: float, written: str) -> None:
+    """field 18: JSON had times such as 1.9200000000000002."""
+    row = replace(OK, end_s=time_s, duration_s=time_s)
+    for name in ("json", "jsonl"):
+        assert f'"end_s": {written}, "duration_s": {written},' in data_of(name, [row]).decode()
+    assert data_frame([row], RUN).duration_s.tolist() == [float(written)]
+
+
 @pytest.mark.parametrize("rows", [[], [OK], [OK, FAILED]])
 def test_json_is_one_object(rows: list[Prediction]) -> None:
     found = json.loads(data_of("json", rows))
@@ -474,7 +487,7 @@ def test_a_csv_table_of_the_first_version_is_read(tmp_path: Path) -> None:
         "low_confidence: best guess wave\n"
         "c.mp4,failed,,,,,,,,0,m,not_video: moov missing\n"
     )
-    found = read_labels(tmp_path / "old.csv")
+    found = read_labels(str(tmp_path / "old.csv"))
     assert [[top["label"] for top in row["top"]] for row in found.rows] == [
         ["wave", "run"], ["wave", "run"], [],
     ]  # fmt: skip

@@ -67,7 +67,7 @@ def trained(people: Path, rough_intervals: None, tmp_path_factory: pytest.TempPa
     result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.exception is None, result.output
     assert "ada: complete already" in result.stderr
-    assert "bo: training" in result.stderr
+    assert "fold 2 of 3, bo: training" in result.stderr
     assert (out / "ada" / "best.safetensors").read_bytes() == first
     return out
 

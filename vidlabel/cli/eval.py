@@ -8,17 +8,19 @@ from typing import Any
 import click
 
 from vidlabel.cli import options as shared
+from vidlabel.cli.completion import FILES, MODELS
+from vidlabel.cli.log import log_options
 from vidlabel.errors import ExitCode
 
 
 @click.command("eval")
-@click.argument("data")
+@click.argument("data", shell_complete=FILES)
 @click.option(
-    "-m", "--model", required=True, metavar="FILE|RUN",
+    "-m", "--model", required=True, metavar="FILE|RUN", shell_complete=MODELS,
     help="A checkpoint, a shipped model, or the run folder of `vidlabel train`.",
 )  # fmt: skip
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), metavar="FOLDER",
+    "-o", "--out", "--output", type=click.Path(path_type=Path), metavar="FOLDER",
     help="Folder for the report.  [default: RUN/report, or RUN/report-WHAT for a test of other "
     "clips or with other options than the run's own test]",
 )  # fmt: skip
@@ -40,6 +42,7 @@ from vidlabel.errors import ExitCode
 @shared.WORKERS
 @click.option("--seed", default=0, help="Random seed of random protocols.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+@log_options
 def evaluate(**options: Any) -> int:
     """Measure a model on DATA: accuracy with intervals, calibration, per class, mistakes.
 

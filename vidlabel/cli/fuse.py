@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
+from vidlabel.cli.completion import FILES
 from vidlabel.cli.options import path_option
 from vidlabel.errors import ExitCode
 
 
 @click.command()
-@click.argument("spatial")
-@click.argument("temporal")
-@path_option("-o --out", "FILE", "Checkpoint to write (.safetensors).", required=True)
+@click.argument("spatial", shell_complete=FILES)
+@click.argument("temporal", shell_complete=FILES)
+@path_option("-o --out --output", "FILE", "Checkpoint to write (.safetensors).", required=True)
 @click.option(
     "--flow-weight",
     default=0.5,

@@ -1,19 +1,37 @@
-"""Commands that only show information: models, info, doctor, completion."""
+"""Commands that only show information: models, info, doctor."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from vidlabel.cli.completion import FILES, MODELS
 from vidlabel.errors import ExitCode
+from vidlabel.text import plural
 
 if TYPE_CHECKING:
     from vidlabel.models.checkpoint import Header
 
 
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+_SHOWN: dict[str, tuple[str, str]] = {
+    "parameters": ("parameters", ",d"),
+    "gflops": ("GFLOPs", ".1f"),
+    "top1": ("top-1", ".1%"),
+    "measured_on": ("measured on", ""),
+    "published_top1": ("published top-1", ""),
+}
+"""Keys of the tables of `models` whose heading or format differs."""
+
+
 @click.command()
-def models() -> int:
+@JSON
+def models(as_json: bool) -> int:
     """List the models that --model knows by name.
 
     The first table has the trained models, the second one the networks to train. GFLOPs are
@@ -22,79 +40,88 @@ def models() -> int:
     """
     from vidlabel import console
 
-    columns = [
-        "model", "network", "parameters", "clip", "GFLOPs", "classes", "top-1", "measured on",
-        "weights",
-    ]  # fmt: skip
-    console.table("Trained models: vidlabel predict --model NAME", columns, _ready())
-    columns = ["trunk", "licence", "copyright", "source"]
-    title = "Shipped ImageNet weights: vidlabel train --recipe imagenet"
-    console.table(title, columns, _shipped_trunks())
-    columns = ["model", "parameters", "clip", "GFLOPs", "published top-1", "on", "protocol"]
-    console.table("Networks to train: vidlabel train --model NAME", columns, _trainable())
+    found = {"trained": _ready(), "trunks": _shipped_trunks(), "networks": _trainable()}
+    if as_json:
+        _print_json(found)
+        return ExitCode.OK
+    titles = {
+        "trained": "Trained models: vidlabel predict --model NAME",
+        "trunks": "Shipped ImageNet weights: vidlabel train --recipe imagenet",
+        "networks": "Networks to train: vidlabel train --model NAME",
+    }
+    for kind, rows in found.items():
+        how = {key: _SHOWN.get(key, (key, "")) for key in rows[0]}
+        shown = [[format(row[key], form) for key, (_, form) in how.items()] for row in rows]
+        console.table(titles[kind], [heading for heading, _ in how.values()], shown)
     return ExitCode.OK
 
 
-def _ready() -> list[list[object]]:
-    """Rows of the models with trained weights."""
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _ready() -> list[dict[str, Any]]:
+    """The models with trained weights."""
     from vidlabel.models.checkpoint import find_checkpoint, load_checkpoint
     from vidlabel.models.cost import cost_of
     from vidlabel.models.kinetics import KINETICS
     from vidlabel.models.weights import are_cached
     from vidlabel.specs import SHIPPED
 
-    rows: list[list[object]] = []
+    rows: list[dict[str, Any]] = []
     for name in sorted(SHIPPED):
         checkpoint = load_checkpoint(name)
         header = checkpoint.header
         parameters, gflops = cost_of(header.model, header.clip)
-        rows.append([
-            checkpoint.id, header.model.arch, f"{parameters:,}", header.clip.told,
-            f"{gflops:.1f}", len(header.classes),
-            f"{header.metrics['held_out_top1']:.1%}",
-            f"{header.metrics['held_out_videos']} held-out videos",
-            f"shipped, {find_checkpoint(name).stat().st_size:,} bytes, "
+        rows.append({
+            "model": checkpoint.id, "network": header.model.arch, "parameters": parameters,
+            "clip": header.clip.told, "gflops": round(gflops, 3), "classes": len(header.classes),
+            "top1": header.metrics["held_out_top1"],
+            "measured_on": f"{header.metrics['held_out_videos']} held-out videos",
+            "weights": f"shipped, {find_checkpoint(name).stat().st_size:,} bytes, "
             f"{header.training.get('licence', 'MIT')}",
-        ])  # fmt: skip
+        })  # fmt: skip
     for name, about in KINETICS.items():
-        rows.append([
-            name, "video-net", f"{about.parameters:,}", about.clip.told, f"{about.gflops:.1f}",
-            400, f"{about.top1:.1%}", about.protocol,
-            "in torch's cache" if are_cached(name) else "to download",
-        ])  # fmt: skip
+        rows.append({
+            "model": name, "network": "video-net", "parameters": about.parameters,
+            "clip": about.clip.told, "gflops": about.gflops, "classes": 400, "top1": about.top1,
+            "measured_on": about.protocol,
+            "weights": "in torch's cache" if are_cached(name) else "to download",
+        })  # fmt: skip
     return rows
 
 
-def _shipped_trunks() -> list[list[object]]:
-    """Rows of the trunks whose ImageNet weights are a part of vidlabel."""
+def _shipped_trunks() -> list[dict[str, Any]]:
+    """The trunks whose ImageNet weights are a part of vidlabel."""
     from vidlabel.models.efficientnet_lite import WEIGHTS
     from vidlabel.models.trunks import LITE0
     from vidlabel.models.weights import describe_shipped
 
     about = describe_shipped(WEIGHTS)
-    return [[LITE0, *(about[key] for key in ("licence", "copyright", "source"))]]
+    return [{"trunk": LITE0, **{key: about[key] for key in ("licence", "copyright", "source")}}]
 
 
-def _trainable() -> list[list[object]]:
-    """Rows of the networks of the reimplemented systems."""
+def _trainable() -> list[dict[str, Any]]:
+    """The networks of the reimplemented systems."""
     from vidlabel.models.published import SYSTEMS
     from vidlabel.train.settings import gather
 
-    rows: list[list[object]] = []
+    rows: list[dict[str, Any]] = []
     for name, system in SYSTEMS.items():
         clip = gather({"model": name, "recipe": "original"}).clip
-        rows.append([
-            name, f"{system.parameters:,}", clip.told, f"{system.gflops:.1f}", system.published,
-            system.data, system.protocol,
-        ])  # fmt: skip
+        rows.append({
+            "model": name, "parameters": system.parameters, "clip": clip.told,
+            "gflops": system.gflops, "published_top1": system.published, "on": system.data,
+            "protocol": system.protocol,
+        })  # fmt: skip
     return rows
 
 
 @click.command()
-@click.argument("file")
-def info(file: str) -> int:
+@click.argument("file", shell_complete=MODELS)
+@JSON
+def info(file: str, as_json: bool) -> int:
     """Describe FILE: a video, a checkpoint, a run folder or a model name."""
-    from dataclasses import fields
     from pathlib import Path
 
     from vidlabel import console
@@ -105,40 +132,50 @@ def info(file: str) -> int:
     if named or file.endswith(".safetensors") or Path(file).is_dir():
         from vidlabel.models.checkpoint import describe_model
 
-        rows = _about(describe_model(file))
+        about = _about(describe_model(file))
     else:
         from vidlabel.video.reader import probe
 
-        found = probe(file)
-        rows = [[f.name, str(getattr(found, f.name))] for f in fields(found)]
-    console.table(file, ["", ""], rows)
+        found = asdict(probe(file))
+        about = {k: round(v, 6) if isinstance(v, float) else v for k, v in found.items()}
+    if as_json:
+        _print_json(about)
+    else:
+        console.table(file, ["", ""], list(_rows(about)))
     return ExitCode.OK
 
 
-def _about(header: Header) -> list[list[str]]:
-    """Rows that describe a checkpoint."""
-    return [
-        ["model", str(header.model)],
-        ["clip", str(header.clip)],
-        ["classes", ", ".join(header.classes)],
-        ["temperature", str(header.temperature)],
-        ["min_confidence", str(header.min_confidence)],
-        *([name, str(value)] for name, value in sorted(header.metrics.items())),
-        *([name, _shown(value)] for name, value in sorted(header.training.items())),
-        ["trained_on", f"{len(header.trained_on)} clips"],
-        *([["selected_on", f"{len(header.selected_on)} clips"]] if header.selected_on else []),
-    ]
+def _about(header: Header) -> dict[str, Any]:
+    """What a checkpoint says of itself; of its clips only how many there are."""
+    return {
+        "model": asdict(header.model),
+        "clip": asdict(header.clip),
+        "classes": list(header.classes),
+        "temperature": header.temperature,
+        "min_confidence": header.min_confidence,
+        **dict(sorted(header.metrics.items())),
+        **dict(sorted(header.training.items())),
+        "trained_on": len(header.trained_on),
+        **({"selected_on": len(header.selected_on)} if header.selected_on else {}),
+    }
 
 
-def _shown(value: object) -> str:
-    """A value of a checkpoint's description; a dict as `name value, name value`."""
-    if not isinstance(value, dict):
-        return str(value)
-    return ", ".join(f"{name} {part}" for name, part in value.items() if part != "")
+def _rows(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values for a table; of model and clip a row for each setting."""
+    for name, value in about.items():
+        if name in ("model", "clip") and isinstance(value, dict):
+            yield from ((f"{name} {part}", str(each)) for part, each in value.items())
+        elif isinstance(value, dict):
+            parts = (f"{part} {each}" for part, each in value.items() if each != "")
+            yield name, ", ".join(parts)
+        elif name in ("trained_on", "selected_on"):
+            yield name, plural(value, "clip")
+        else:
+            yield name, ", ".join(value) if isinstance(value, list) else str(value)
 
 
 @click.command()
-@click.argument("dataset", required=False)
+@click.argument("dataset", required=False, shell_complete=FILES)
 def doctor(dataset: str | None) -> int:
     """Check the installation, and whether a DATASET folder is complete, if one is given."""
     from vidlabel import console
@@ -149,16 +186,3 @@ def doctor(dataset: str | None) -> int:
     rows = [[f.name, f.value, marks[f.ok], f.advice] for f in findings]
     console.table("vidlabel doctor", ["what", "found", "", "advice"], rows)
     return ExitCode.SOME_FAILED if any(f.ok is False for f in findings) else ExitCode.OK
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> int:
-    """Print a script for tab completion. Use it with: eval "$(vidlabel completion bash)"."""
-    from click.shell_completion import get_completion_class
-
-    maker = get_completion_class(shell)
-    assert maker is not None  # click has all three
-    cli = click.get_current_context().find_root().command
-    click.echo(maker(cli, {}, "vidlabel", "_VIDLABEL_COMPLETE").source())
-    return ExitCode.OK

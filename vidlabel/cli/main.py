@@ -14,10 +14,12 @@ from pathlib import Path
 import click
 
 from vidlabel.cli.cache import cache
+from vidlabel.cli.completion import completion
 from vidlabel.cli.data import data
 from vidlabel.cli.eval import evaluate
 from vidlabel.cli.fuse import fuse
-from vidlabel.cli.look import completion, doctor, info, models
+from vidlabel.cli.log import close_logs
+from vidlabel.cli.look import doctor, info, models
 from vidlabel.cli.predict import export, predict
 from vidlabel.cli.render import render
 from vidlabel.cli.review import review
@@ -73,7 +75,11 @@ def main() -> None:
             with suppress(OSError):  # stderr on a full disk
                 error.show()
         code = ExitCode.USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt):  # before a command began, or while it was stopping
+        from vidlabel import console
+
+        if _speaks():
+            console.warn("stopped")
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         code = ExitCode.SOME_FAILED
@@ -81,6 +87,8 @@ def main() -> None:
         if "--debug" in sys.argv[1:]:
             raise
         code = _tell(error)
+    finally:
+        close_logs()
     code = int(code or 0)
     if code > 128:  # stopped by a signal; another Ctrl-C ends the process at once
         signal.signal(signal.SIGINT, lambda *_: os._exit(code))

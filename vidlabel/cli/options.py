@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import click
 
+from vidlabel.cli.completion import DEVICES, MODELS, offer, protocol_names, trunk_names
 from vidlabel.specs import Precision, Strategy, StreamName
-from vidlabel.train.settings import SETTINGS, by_section, gather, show_value
+from vidlabel.train.settings import SETTINGS, by_section, gather, read_flags, show_value
 
 
 def path_option(flags: str, metavar: str, text: str, **how: Any) -> Callable[..., Any]:
@@ -18,7 +19,12 @@ def path_option(flags: str, metavar: str, text: str, **how: Any) -> Callable[...
     return click.option(*flags.split(), type=kind, metavar=metavar, help=text, **how)
 
 
-DEVICE = click.option("--device", default="auto", help="Device: auto, cpu, cuda, cuda:N or mps.")
+DEVICE = click.option(
+    "--device",
+    default="auto",
+    shell_complete=DEVICES,
+    help="Device: auto, cpu, cuda, cuda:N or mps.",
+)
 WORKERS = click.option(
     "-j",
     "--workers",
@@ -33,6 +39,7 @@ FORMAT = click.option(
     "--format",
     "format_name",
     metavar="NAME",
+    shell_complete=offer(lambda: ("csv", "json", "jsonl", "parquet")),
     help="csv, json, jsonl or parquet; overrides the suffix of --out.",
 )
 EXCEL_SAFE = click.option(
@@ -42,14 +49,25 @@ EXCEL_SAFE = click.option(
     "as a formula.",
 )
 QUIET = click.option("-q", "--quiet", is_flag=True, help="Show neither progress bar nor summary.")
+RECURSIVE = click.option(
+    "--recursive",
+    is_flag=True,
+    expose_value=False,
+    hidden=True,
+    help="Folders are always walked with their sub-folders; for those who are used to it.",
+)
 PROTOCOL = click.option(
     "--protocol",
     metavar="NAME",
+    shell_complete=offer(protocol_names),
     help="official, group-kfold, leave-one-group-out, or one that leaks test clips into training: "
     "leaky-123, random-80-20, split1-select-on-test.",
 )
 SPLIT = click.option(
-    "--split", metavar="N|all", help="Which official split of HMDB51 or UCF-101.  [default: 1]"
+    "--split",
+    metavar="N|all",
+    shell_complete=offer(lambda: ("1", "2", "3", "all")),
+    help="Which official split of HMDB51 or UCF-101.  [default: 1]",
 )
 FOLDS = click.option("--folds", default=5, help="Number of folds of group-kfold.")
 SPLITS = path_option(
@@ -87,6 +105,35 @@ PRECISION = click.option(
 )
 
 _METAVARS = {"init": "NAME|FILE|RUN", "trunk_weights": "auto|imagenet|kinetics|FILE|none"}
+_OFFERED = {
+    "init": MODELS,
+    "trunk": offer(trunk_names),
+    "flow_trunk": offer(trunk_names),
+    "trunk_weights": offer(lambda: ("auto", "imagenet", "kinetics", "none"), files=True),
+}
+
+
+def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config: a TOML file whose keys are the command's flags."""
+
+    def use(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+        if path is None or context.resilient_parsing:
+            return
+        flags = {
+            flag.removeprefix("--").replace("-", "_"): each
+            for each in context.command.params if isinstance(each, click.Option) and each != option
+            for flag in each.opts if flag.startswith("--")
+        }  # fmt: skip
+        context.default_map = {
+            str(flags[key].name): [value] if flags[key].multiple and type(value) is str else value
+            for key, value in read_flags(path, flags).items()
+        }
+
+    add = path_option(
+        "--config", "FILE", "Options from a TOML file, such as `top_k = 3`; flags override it.",
+        callback=use, expose_value=False, is_eager=True,
+    )  # fmt: skip
+    return cast(Callable[..., Any], add(command))
 
 
 class SectionedCommand(click.Command):
@@ -121,6 +168,7 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=None,  # if it is not given, a file or the recipe decides
             type=click.Choice(each.choices) if each.choices else kind,
             metavar=metavar,
+            shell_complete=_OFFERED.get(key),
             help=each.doc + shown[key],
         )(command)
     return command

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from vidlabel.cli import options
+from vidlabel.cli.completion import FILES, MODELS, format_names, offer
+from vidlabel.cli.log import log_options
 from vidlabel.specs import Limits
 
 _LIMITS = (
@@ -27,12 +29,14 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...", shell_complete=FILES)
 @click.option(
     "-o",
     "--out",
+    "--output",
     default="-",
     metavar="FILE",
+    shell_complete=FILES,
     help="Table to write: .csv, .json, .jsonl or .parquet; - is stdout.",
 )
 @options.FORMAT
@@ -59,6 +63,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--model",
     default="starter",
     metavar="NAME|FILE|RUN",
+    shell_complete=MODELS,
     help="A name listed by `vidlabel models`, a .safetensors checkpoint, or the folder of a "
     "training run.",
 )
@@ -68,6 +73,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @options.STREAM
 @click.option(
     "--min-confidence",
+    "--conf",
     type=float,
     metavar="P",
     help="Label a video `uncertain` if the probability of its best class is lower.  "
@@ -83,17 +89,23 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--allow-formats",
     multiple=True,
     metavar="NAME",
+    shell_complete=offer(format_names),
     help="Also take files of this rarer format, such as gif, from folders, and read it under any "
     "name. May be repeated.",
 )
-@click.option("--restart", is_flag=True, help="Delete the ledger and label everything again.")
+@click.option(
+    "--restart", "--overwrite", is_flag=True, help="Delete the ledger and label everything again."
+)
 @click.option(
     "--retry-failed", is_flag=True, help="Label videos again that failed in an earlier run."
 )
 @options.EXCEL_SAFE
 @click.option("--fail-fast", is_flag=True, help="Stop at the first video that cannot be labelled.")
 @click.option("--dry-run", is_flag=True, help="List the videos that would be labelled, then exit.")
+@options.RECURSIVE
+@options.config_option
 @options.QUIET
+@log_options
 def predict(
     inputs: tuple[str, ...], out: str, format_name: str | None, from_file: Any,
     include: tuple[str, ...], exclude: tuple[str, ...], model: str, top_k: int, views: int,
@@ -130,7 +142,7 @@ def predict(
 @click.command()
 @click.argument("ledger", type=click.Path(path_type=Path))
 @options.path_option(
-    "-o --out", "FILE", "Table to write: .csv, .json, .jsonl or .parquet.", required=True
+    "-o --out --output", "FILE", "Table to write: .csv, .json, .jsonl or .parquet.", required=True
 )
 @options.FORMAT
 @click.option(
@@ -138,6 +150,7 @@ def predict(
 )
 @click.option(
     "--min-confidence",
+    "--conf",
     type=float,
     metavar="P",
     help="Label less probable classes `uncertain`.  [default: as in the run]",

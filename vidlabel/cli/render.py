@@ -6,14 +6,16 @@ from typing import Any
 
 import click
 
-from vidlabel.cli.options import DEVICE, QUIET, STREAM, path_option
+from vidlabel.cli.completion import FILES, MODELS
+from vidlabel.cli.log import log_options
+from vidlabel.cli.options import DEVICE, QUIET, RECURSIVE, STREAM, path_option
 from vidlabel.errors import ExitCode
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=FILES)
 @path_option(
-    "-o --out",
+    "-o --out --output",
     "OUT",
     "A folder, in which files are placed as the inputs are; for a single video or a --grid "
     "also a .gif or .mp4, for a --sheet a .png.",
@@ -23,6 +25,7 @@ from vidlabel.errors import ExitCode
     "-m",
     "--model",
     metavar="NAME|FILE|RUN",
+    shell_complete=MODELS,
     help="The model that labels the videos, as in predict.  [default: starter]",
 )
 @path_option(
@@ -114,8 +117,15 @@ from vidlabel.errors import ExitCode
 @click.option(
     "-j", "--workers", type=int, metavar="N", help="Videos at a time.  [default: one per core]"
 )
-@click.option("--restart", is_flag=True, help="Make all files again, also those without changes.")
+@click.option(
+    "--restart",
+    "--overwrite",
+    is_flag=True,
+    help="Make all files again, also those without changes.",
+)
+@RECURSIVE
 @QUIET
+@log_options
 def render(**options: Any) -> int:
     """Make previews of videos: folders (recursively), files and globs.
 

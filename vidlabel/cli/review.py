@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from vidlabel.cli.completion import FILES
+from vidlabel.cli.log import log_options
 from vidlabel.cli.options import QUIET, path_option
 from vidlabel.errors import ExitCode
 
@@ -14,13 +16,14 @@ from vidlabel.errors import ExitCode
 @click.command()
 @click.argument("table", type=click.Path(path_type=Path))
 @path_option(
-    "-o --out",
+    "-o --out --output",
     "FILE",
     "The page (.html); its previews go into a folder beside it.  [default: TABLE's name]",
 )
 @click.option(
     "--truth",
     metavar="DATA",
+    shell_complete=FILES,
     help="The true classes, to show what is right and wrong: a folder with one sub-folder per "
     "class, a .csv table path,label, hmdb51:ROOT or ucf101:ROOT.",
 )
@@ -31,9 +34,13 @@ from vidlabel.errors import ExitCode
 )
 @click.option("--no-clips", is_flag=True, help="Only still posters: faster and smaller.")
 @click.option(
-    "--restart", is_flag=True, help="Make all previews again, also those that are up to date."
+    "--restart",
+    "--overwrite",
+    is_flag=True,
+    help="Make all previews again, also those that are up to date.",
 )
 @QUIET
+@log_options
 def review(no_clips: bool, quiet: bool, **options: Any) -> int:
     """Make a page to check and correct labels: one HTML file that needs no server.
 

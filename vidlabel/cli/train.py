@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from vidlabel.cli.completion import FILES
+from vidlabel.cli.log import log_options
 from vidlabel.cli.options import (
     DEVICE,
     FOLDS,
@@ -27,8 +29,8 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("data", required=False, metavar="DATA")
-@path_option("-o --out", "FOLDER", "Run folder: checkpoints, log.csv, split.csv, reports.")
+@click.argument("data", required=False, metavar="DATA", shell_complete=FILES)
+@path_option("-o --out --output", "FOLDER", "Run folder: checkpoints, log.csv, split.csv, reports.")
 @click.option(
     "--recipe",
     type=click.Choice(RECIPE_NAMES),
@@ -65,11 +67,13 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 @WORKERS
 @click.option(
     "--resume/--restart",
+    " /--overwrite",
     default=True,
     show_default=False,
     help="Resume the run that the folder holds (the default), or start over.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors and warnings.")
+@log_options
 @setting_options
 def train(
     data: str | None, out: Path | None, recipe: str | None, config: Path | None,

@@ -13,7 +13,7 @@ from vidlabel.datasets.public import videos_below, videos_in
 from vidlabel.datasets.samples import Sample, Split
 from vidlabel.errors import UsageError
 from vidlabel.files.find import LeftOut, did_you_mean
-from vidlabel.text import first_few
+from vidlabel.text import first_few, plural
 
 _BLOCKS = re.compile(r"blocks:(\d+)")
 
@@ -173,7 +173,7 @@ def _in_blocks(samples: Sequence[Sample], blocks: int) -> list[Sample]:
     done = []
     for label, members in classes.items():
         if len(members) < blocks:
-            raise UsageError(f"{flag}: class {label} has only {len(members)} videos")
+            raise UsageError(f"{flag}: class {label} has only {plural(len(members), 'video')}")
         members.sort(key=lambda s: _by_number(s.path))
         done += [
             replace(sample, group=f"block-{i * blocks // len(members) + 1:02}")

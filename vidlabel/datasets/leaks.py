@@ -15,6 +15,7 @@ from pathlib import Path
 from vidlabel.datasets.complete import source_in
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import UsageError
+from vidlabel.text import plural
 
 MEMORISED = (0.95, 1.0)
 """The range of M in reports: a trained model labels most of its training clips correctly."""
@@ -153,28 +154,34 @@ def describe_leak(leak: Leak, what: str, accuracy: float | None = None) -> list[
         accuracy: a reported one, 0 to 1; adds the range of A that follows.
     """
     lines = [
-        f"{leak.seen} of {leak.tested} {what} clips ({leak.share:.1%}) were trained on",
+        f"{leak.seen} of {plural(leak.tested, f'{what} clip')} ({leak.share:.1%}) were trained on",
         f"of the {'other ' if leak.seen else ''}{leak.unseen}, {leak.siblings} share a source video"
         f" (group) with a training clip and {leak.new} are new",
     ]
     if not leak.seen:
         return lines
-    formula = f"{what} accuracy = ({leak.seen} M + {leak.unseen} A) / {leak.tested}"
-    lines.append(f"{formula}, with M = accuracy on training clips, A = accuracy on the others")
     if not leak.unseen:
         return [*lines, f"so {what} accuracy says nothing about new clips"]
-    lines.append(f"a model that only memorises (M = 1, A = 0) shows {leak.share:.1%}")
+    lines.append(
+        f"a model that knows its training clips by heart, and nothing else, has {leak.share:.1%} "
+        f"of the {what} clips right"
+    )
     if accuracy is not None:
-        lines.append(f"{accuracy:.2%} means {_range(leak, accuracy)}")
+        lines.append(f"{accuracy:.2%} of all {what} clips are right: {_range(leak, accuracy)}")
     return lines
 
 
 def _range(leak: Leak, accuracy: float) -> str:
-    """The range of A between the highest and the lowest M, or that there is none."""
+    """What that says about the clips that were not trained on, between the highest and the lowest
+    M."""
     low, high = MEMORISED
     least, most = (unseen_accuracy(leak, accuracy, m) for m in (high, low))
-    if most < 0 or least > 1:
-        needed = accuracy * leak.tested / leak.seen if most < 0 else 1.0
-        why = f"M is at most {needed:.1%}" if most < 0 else "no model is that good"
-        return f"no A between 0 and 1 (M from {low:.0%} to {high:.0%}): {why}"
-    return f"A from {max(0.0, least):.1%} (M = {high:.0%}) to {min(1.0, most):.1%} (M = {low:.0%})"
+    if most < 0:
+        return (
+            f"fewer than the {leak.seen} that were trained on, so the model has not even learned "
+            "those, and this says nothing about new clips"
+        )
+    return (
+        f"if {low:.0%} to {high:.0%} of those that were trained on are right, then "
+        f"{max(0.0, least):.1%} to {min(1.0, most):.1%} of the other {leak.unseen} are"
+    )

@@ -11,7 +11,7 @@ from vidlabel.datasets.leaks import tell_apart
 from vidlabel.datasets.samples import Dataset
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
-from vidlabel.files.find import did_you_mean
+from vidlabel.files.find import did_you_mean, why_absent
 from vidlabel.machine import worker_count
 
 
@@ -64,7 +64,7 @@ def open_dataset(
         kind, found = "folder", read_folder(path, group_pattern, remarks)
     else:
         raise UsageError(
-            f"{data}: no such folder{did_you_mean(data)}; "
+            f"{data}: {why_absent(data, 'no such folder')}{did_you_mean(data)}; "
             "DATA is a folder with one sub-folder per class, a .csv table "
             f"path,label[,group][,split], {', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
         )

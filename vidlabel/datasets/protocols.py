@@ -61,7 +61,9 @@ PROTOCOLS = {
 }
 
 
-def make_folds(dataset: Dataset, protocol: str, *, folds: int = 5, seed: int = 0) -> list[Fold]:
+def make_folds(
+    dataset: Dataset, protocol: str, *, folds: int = 5, seed: int = 0, tests_only: bool = False
+) -> list[Fold]:
     """The folds of a data set under a protocol; the same for the same arguments.
 
     Splits in a table are ignored.
@@ -71,6 +73,7 @@ def make_folds(dataset: Dataset, protocol: str, *, folds: int = 5, seed: int = 0
         protocol: a name among `PROTOCOLS`.
         folds: of group-kfold, at least 2.
         seed: of group-kfold and random-80-20.
+        tests_only: the training clips of official splits need not be on disk.
 
     Raises:
         UsageError: there is no such protocol, or it does not fit the data set: no official splits,
@@ -82,7 +85,12 @@ def make_folds(dataset: Dataset, protocol: str, *, folds: int = 5, seed: int = 0
     part = partial(_part, dataset, protocol)
     if protocol == "official":
         numbers = sorted(dataset.official) or [1]  # for the message
-        return [Fold(f"split-{n}", part(n, "train"), (), part(n, "test")) for n in numbers]
+        learned = [part(n, "train", needed=not tests_only) for n in numbers]
+        tests = [part(n, "test") for n in numbers]
+        return [
+            Fold(f"split-{n}", train, (), test)
+            for n, train, test in zip(numbers, learned, tests, strict=True)
+        ]
     if protocol == "leaky-123":
         return [Fold(protocol, part(1, "train"), part(2, "test"), part(3, "test"))]
     if protocol == "split1-select-on-test":
@@ -124,7 +132,9 @@ def doubt_classes(dataset: Dataset) -> str | None:
     return f"classes {pairs[0]} differ only in case or spaces; give the same class one name"
 
 
-def _part(dataset: Dataset, protocol: str, number: int, part: str) -> tuple[Sample, ...]:
+def _part(
+    dataset: Dataset, protocol: str, number: int, part: str, needed: bool = True
+) -> tuple[Sample, ...]:
     """The clips on disk of one part of one official split."""
     if number not in dataset.official:
         what = f"official split {number}" if dataset.official else "official splits"
@@ -134,7 +144,7 @@ def _part(dataset: Dataset, protocol: str, number: int, part: str) -> tuple[Samp
         )
     parts = dataset.official[number]
     samples = tuple(s for s in dataset.samples if parts.get(s.id) == part)
-    if not samples:
+    if needed and not samples:
         listed = sum(p == part for p in parts.values())
         raise UsageError(
             f"--protocol {protocol}: none of the {listed} {part} clips of {dataset.name} split "

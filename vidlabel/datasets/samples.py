@@ -12,7 +12,7 @@ import numpy as np
 
 from vidlabel.errors import UsageError
 from vidlabel.files.find import identity
-from vidlabel.text import first_few, text_path
+from vidlabel.text import first_few, plural, text_path
 
 _MOST_TOLD = 60
 """Classes that are told of; the largest data sets have hundreds."""
@@ -157,7 +157,7 @@ def _why_none(samples: Sequence[Sample]) -> str:
         groups[sample.label].add(sample.group)
     label = next(label for label in sorted(groups) if len(groups[label]) == 1)
     (group,) = groups[label]
-    what = f"all {videos[label]} videos of class {label} are of one group, {group}"
+    what = f"all {plural(videos[label], 'video')} of class {label} are of one group, {group}"
     if videos[label] == 1:
         what = f"class {label} has only one video"
     return (

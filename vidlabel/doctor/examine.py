@@ -21,7 +21,7 @@ from vidlabel.datasets.public import videos_in
 from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.files.find import find_videos
 from vidlabel.machine import SHARED_MEMORY, usable_cores
-from vidlabel.text import first_few
+from vidlabel.text import first_few, plural
 
 CODECS = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
 """The codecs of nearly all videos, by FFmpeg's names."""
@@ -210,7 +210,8 @@ def _class_findings(root: Path, top: Path) -> Iterator[Finding]:
         yield Finding("classes", "unclear", False, str(error))
         return
     videos = Counter(sample.label for sample in samples).values()
-    size = f"{len(videos)}, with {len(samples)} videos, {min(videos)} to {max(videos)} each"
+    total = plural(len(samples), "video")
+    size = f"{len(videos)}, with {total}, {min(videos)} to {max(videos)} each"
     if len(videos) < 2:
         yield Finding("classes", size, False, "a model needs at least 2")
     else:

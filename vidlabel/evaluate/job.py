@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,9 @@ from vidlabel.files.write import check_folder_name
 from vidlabel.models.checkpoint import BEST, describe_model, read_header
 from vidlabel.predict.labeller import PredictSpec, load_labeller
 from vidlabel.specs import Precision, Strategy, StreamName
-from vidlabel.text import first_few, text_path
+from vidlabel.text import first_few, plural, text_path
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,9 @@ def run_evaluation(request: EvalRequest) -> bool:
     )  # fmt: skip
     warn_of_doubts(dataset)
     folds, protocol = choose_folds(
-        request.data, dataset, request.protocol, request.split, request.folds, request.seed
-    )
+        request.data, dataset, request.protocol, request.split, request.folds, request.seed,
+        tests_only=True,
+    )  # fmt: skip
     for line in leak_lines(folds, protocol):
         console.warn(line)
     if request.out is None and run.is_dir():
@@ -99,9 +103,11 @@ def run_evaluation(request: EvalRequest) -> bool:
 
 
 def choose_folds(
-    data: str, dataset: Dataset, protocol: str | None, split: str | None, folds: int, seed: int
-) -> tuple[list[Fold], str]:
-    """The folds that the options ask for, and the name of the protocol.
+    data: str, dataset: Dataset, protocol: str | None, split: str | None, folds: int, seed: int,
+    *, tests_only: bool = False,
+) -> tuple[list[Fold], str]:  # fmt: skip
+    """The folds that the options ask for, and the name of the protocol; `tests_only` as in
+    `make_folds`.
 
     Without a protocol the name is "" and there is one fold: its test part is what a table calls
     `test`, or all clips if the table has no such rows.
@@ -127,7 +133,8 @@ def choose_folds(
             there = ", ".join(map(str, sorted(dataset.official)))
             raise UsageError(f"--split {split}: there are {there}, or all")
         dataset = replace(dataset, official=wanted)
-    return make_folds(dataset, protocol, folds=folds, seed=seed), protocol
+    found = make_folds(dataset, protocol, folds=folds, seed=seed, tests_only=tests_only)
+    return found, protocol
 
 
 def warn_of_doubts(dataset: Dataset) -> None:
@@ -164,7 +171,23 @@ def model_of(model: str, folds: Sequence[Fold], fold: Fold) -> str:
     for choice in choices:
         if choice.is_file():
             return str(choice)
-    raise UsageError(f"--model {model}: has no {choices[0].relative_to(run)} for {fold.name}")
+    raise UsageError(f"--model {model}: has no model for {fold.name}: {_why_none(run, fold)}")
+
+
+def _why_none(run: Path, fold: Fold) -> str:
+    """Why a run folder has no model for a fold, and what to do."""
+    plan, one = read_description(run / PLAN), (run / BEST).is_file()
+    names = list(plan.get("folds", {}))
+    if one and not plan:
+        return "it was trained without a protocol; leave out --protocol and --split"
+    if plan and (one or fold.name not in names):
+        return (
+            f"it was trained on {plan['protocol']}: {first_few(names)}; test that, without "
+            "--protocol and --split, or train with the same ones"
+        )
+    if plan or (run / "spec.json").is_file():
+        return "no epoch of its training is finished; run the same `vidlabel train` command again"
+    return "it is not the run folder of a training"
 
 
 def report_of(request: EvalRequest, folds: Sequence[Fold], protocol: str) -> Path:
@@ -224,17 +247,22 @@ def evaluate_folds(
     allowed = request.allow_leak or (protocol != "" and PROTOCOLS[protocol].leaky)
     models = [model_of(request.model, folds, fold) for fold in folds]
     for fold, model in zip(folds, models, strict=True):  # before anything is decoded
+        tests = plural(len(fold.test), "test clip")
+        _LOG.debug("%s: %s, model %s", fold.name, tests, text_path(model))
         header = describe_model(model)
         check_classes(header, fold.test, request.data)
         check_leak(header, fold, model, allowed=allowed)
     spec = PredictSpec(views=request.views, workers=request.workers, strategy=request.strategy)
-    for fold, model in zip(folds, models, strict=True):
+    total, done = sum(len(fold.test) for fold in folds), 0
+    for number, (fold, model) in enumerate(zip(folds, models, strict=True), 1):
         labeller = load_labeller(model, request.device, request.precision, request.stream)
-        with console.Progress(len(fold.test), quiet=request.quiet, doing=doing) as progress:
+        which = f"{doing} fold {number} of {len(folds)}" if len(folds) > 1 else doing
+        with console.Progress(total, request.quiet, done, which) as progress:
             yield evaluate(
                 labeller, fold.test, spec, name=fold.name, data=request.data,
                 on_clip=progress.advance,
             )  # fmt: skip
+        done += len(fold.test)
 
 
 def evaluate_and_report(folds: Sequence[Fold], protocol: str, request: EvalRequest) -> bool:

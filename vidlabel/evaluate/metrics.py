@@ -31,7 +31,7 @@ PRIOR_DEVIATION = 0.5
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number and its 95 % interval; nan if one clip is too few for an interval."""
+    """A measured number and its 95 % interval; nan if the clips do not give one."""
 
     value: float
     low: float
@@ -48,7 +48,8 @@ def measure(probabilities: Tensor, labels: Tensor) -> dict[str, Figure]:
     Wilson's interval (Wilson 1927). `mean_class_accuracy`: mean of the shares of right clips of
     each class that occurs; `macro_f1`: mean F1 of the classes that occur or are predicted; `loss`:
     mean negative log-likelihood, natural logarithm. The last three have percentile bootstrap
-    intervals over the clips (Efron 1979), which are too narrow where clips are alike.
+    intervals over the clips (Efron 1979), which are too narrow where clips are alike, and none
+    where all samples give the same value, such as 1: that says nothing about other clips.
 
     `probabilities` are (N, K), N at least 1, rows summing to 1; `labels` (N,) class indices.
     """
@@ -144,5 +145,5 @@ def _resampled(statistic: Callable[[Tensor], float], count: int) -> Figure:
         method="percentile",
         rng=np.random.default_rng(0),
     )
-    interval = found.confidence_interval
-    return Figure(value, float(interval.low), float(interval.high))
+    low, high = map(float, found.confidence_interval)
+    return Figure(value, low, high) if low < high else Figure(value, math.nan, math.nan)

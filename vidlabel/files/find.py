@@ -6,9 +6,10 @@ import fnmatch
 import glob
 import hashlib
 import os
+import re
 import stat
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from vidlabel.errors import Reason, UsageError, VideoError
 from vidlabel.files.metadata_tag import has_tag
 from vidlabel.files.spelling import Spellings
 from vidlabel.specs import VideoItem
-from vidlabel.text import first_few
+from vidlabel.text import PathText, each_path, first_few
 
 _SUFFIXES = (
     ".3g2 .3gp .3gpp .3gpp2 .asf .avi .divx .dv .f4v .flv .h264 .h265 .hevc .insv .ivf .lrv .m1v "
@@ -57,7 +58,7 @@ class LeftOut:
 
 
 def find_videos(
-    inputs: Sequence[str],
+    inputs: PathText | Iterable[PathText],
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     suffixes: Collection[str] = VIDEO_SUFFIXES,
@@ -72,7 +73,8 @@ def find_videos(
     another spelling (see `spelling`) is taken so.
 
     Args:
-        inputs: folders, files, and globs (`**` is recursive); a name that exists is not a glob.
+        inputs: folders, files, and globs (`**` is recursive), one or more; a name that exists is
+            not a glob.
         include: globs, matched against the name and against the path below the input. Of the files
             in folders and of globs, only those that match one are taken, whatever their suffix.
         exclude: globs; files and folders that match one are left out, except files named as input.
@@ -86,9 +88,11 @@ def find_videos(
         raise UsageError("--include and --exclude need a pattern, such as '*.mp4'")
     left_out = left_out or LeftOut()
     chosen = _Chosen(include, exclude, suffixes, left_out)
-    for text in inputs:
+    for text in each_path(inputs):
         if there := left_out.spellings.find(text):
             chosen.add_input(there, named=True)
+        elif is_url(text):
+            chosen.add(text, Reason.NOT_FOUND, why_absent(text))
         elif glob.has_magic(text):
             found = glob.iglob(text, recursive=True)  # noqa: PTH207  (Path.glob drops a leading ./)
             matches = sorted(found, key=os.fsencode)
@@ -97,7 +101,7 @@ def find_videos(
             if not matches:
                 chosen.add(text, Reason.NOT_FOUND, "no file matches this pattern")
         else:
-            chosen.add(text, Reason.NOT_FOUND, "there is no such file or folder")
+            chosen.add(text, Reason.NOT_FOUND, why_absent(text))
     return [
         VideoItem(index, path, problem, detail)
         for index, (path, (problem, detail)) in enumerate(chosen.found.items())
@@ -136,6 +140,16 @@ def did_you_mean(path: str) -> str:
         whole = (place / names[close[0]]).joinpath(*steps[number + 1 :])
         return f"; did you mean {whole if os.path.lexists(whole) else place / names[close[0]]}?"
     return ""
+
+
+def why_absent(path: str, usual: str = "there is no such file or folder") -> str:
+    """Why there is no such file: it may be an address, and the network is never used."""
+    return "only local files are read; download it, and name the file" if is_url(path) else usual
+
+
+def is_url(path: str) -> bool:
+    """Whether a path looks like an address in a network."""
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path))
 
 
 class _Chosen:
@@ -247,7 +261,7 @@ def check_video_file(path: str) -> os.stat_result:
     except PermissionError as error:
         raise VideoError(Reason.PERMISSION, f"{path}: permission denied") from error
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        why = why_absent(path, getattr(error, "strerror", None) or str(error))
         raise VideoError(Reason.NOT_FOUND, f"{path}: {why}") from error
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"

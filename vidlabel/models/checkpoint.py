@@ -196,7 +196,18 @@ def load_checkpoint(name: str) -> Checkpoint:
     network = build_model(header.model, header.clip)
     network.load_state_dict(state)
     _check_finite(path, network)
-    return Checkpoint(path.stem, header, network.eval(), hashlib.sha256(data).hexdigest())
+    return Checkpoint(_name_of(path), header, network.eval(), hashlib.sha256(data).hexdigest())
+
+
+def _name_of(path: Path) -> str:
+    """The name of a model: in a run folder, the run's, with that of its fold."""
+    folder = path.absolute().parent
+    if not (folder / "spec.json").is_file():
+        return path.stem
+    run = folder.parent
+    of_a_fold = (run / "plan.json").is_file() and not (folder / "plan.json").is_file()
+    name = f"{run.name}-{folder.name}" if of_a_fold else folder.name
+    return name if path.name == BEST else f"{name}-{path.stem}"
 
 
 def _load_kinetics(name: str) -> Checkpoint:
@@ -256,7 +267,11 @@ def _best_of(run: Path) -> Path:
         each = ", ".join([*folds[:_FOLDS_NAMED], *(["..."] if len(folds) > _FOLDS_NAMED else [])])
         _refuse(run, f"has a model for each fold; choose one, FOLD/{BEST}, of the folds {each}")
     if (run / "spec.json").is_file():
-        _refuse(run, f"a run folder without {BEST}: no epoch is finished, or it was removed")
+        _refuse(
+            run,
+            f"a run folder without {BEST}: no epoch is finished, or it was removed; run the same "
+            "`vidlabel train` command again",
+        )
     _refuse(run, "a folder, not a checkpoint")
 
 

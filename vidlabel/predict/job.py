@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +23,15 @@ from vidlabel.results.ledger import LastRun, Ledger, RunSettings, discard, ledge
 from vidlabel.results.tables import STDOUT, pick_format, write_rows, write_table
 from vidlabel.signals import Stop, stop_asked
 from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
-from vidlabel.text import text_path
-from vidlabel.video.container import EXTRA_CONTAINERS, check_formats
+from vidlabel.text import plural, text_path
+from vidlabel.video.container import check_formats, suffixes_of
 
 if TYPE_CHECKING:
     from vidlabel.predict.labeller import Labeller
+
+
+_LOG = logging.getLogger(__name__)
+_RESUME = "; run the same command to resume"
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,6 @@ def choose_videos(
         RunError: there are no videos.
     """
     check_formats(formats)
-    suffixes = {suffix for name in formats for suffix in EXTRA_CONTAINERS[name].split()}
     if not inputs and listed is None:
         raise UsageError("name a folder, files or globs to label, or use --from-file LIST")
     named: list[str] = []
@@ -138,7 +142,11 @@ def choose_videos(
         named += read_list(sys.stdin.buffer.read()) if text == "-" else [text]
     named += read_list(listed or b"")
     left_out = LeftOut()
-    items = find_videos(named, include, exclude, VIDEO_SUFFIXES | suffixes, left_out)
+    suffixes = VIDEO_SUFFIXES | suffixes_of(formats)
+    items = find_videos(named, include, exclude, suffixes, left_out)
+    bad = sum(item.problem is not None for item in items)
+    _LOG.debug("%s name %s, %d of them unusable", plural(len(named), "input"),
+               plural(len(items), "video"), bad)  # fmt: skip
     check_found(items)
     if not items:
         why = "; ".join([*left_out.lines(), "see --include"])
@@ -152,7 +160,7 @@ def list_videos(items: Sequence[VideoItem]) -> ExitCode:
         print(text_path(item.path))
         if item.problem:
             print(f"would fail: {item.problem}: {text_path(item.detail)}", file=sys.stderr)
-    print(f"{len(items)} videos", file=sys.stderr)
+    print(plural(len(items), "video"), file=sys.stderr)
     return ExitCode.OK
 
 
@@ -181,7 +189,7 @@ def label_videos(
         min(spec.top_k, len(labeller.classes)),
         labeller.min_confidence(spec),
     )
-    with stop_asked() as stop:
+    with stop_asked("" if output.path is None else _RESUME) as stop:
         job = _LabellingRun(labeller, items, spec, output, options, run, stop)
         if output.path is None:
             code = _to_stdout(job)
@@ -231,7 +239,9 @@ def export_ledger(
             min_confidence=run.min_confidence if min_confidence is None else min_confidence,
         )
         tally = write_ledger_table(ledger, output, run)
-        console.note(f"{tally.videos} of {ledger.count()[1]} videos written to {output.out}")
+        console.note(
+            f"{tally.videos} of {plural(ledger.count()[1], 'video')} written to {output.out}"
+        )
     return ExitCode.OK
 
 
@@ -254,11 +264,15 @@ class _LabellingRun:
         """Predictions as they come, counted on the progress bar."""
         views = view_count(spec.views)
         done = len(self.items) - len(items)
-        with console.Progress(len(self.items), quiet=self.options.quiet, done=done) as progress:
+        quiet = self.options.quiet or (self.output.path is None and console.data_watched())
+        with console.Progress(len(self.items), quiet, done) as progress:
             for row in self.labeller.predict(items, spec, ordered=ordered, stop=self.stop):
                 yield row
+                if row.reason:
+                    _LOG.debug("%s", row.detail or f"{row.path}: {row.reason}")
                 progress.advance(clips=views if row.ok else 0, failed=not row.ok)
                 if self.options.fail_fast and not row.ok:
+                    console.warn(f"--fail-fast: {row.detail or f'{row.path}: {row.reason}'}")
                     return
 
     def report(self, tally: console.Tally, labelled: int) -> ExitCode:
@@ -271,10 +285,10 @@ class _LabellingRun:
             )  # fmt: skip
         for warning in self.labeller.warnings():
             console.warn(warning)
-        if self.stop():
-            how = "" if self.output.path is None else "; run the same command to resume"
-            total = len(self.items)
-            console.warn(f"stopped: {tally.videos} of {total} videos are in the table{how}")
+        if self.stop() or tally.videos < len(self.items):  # by a signal, or by --fail-fast
+            how = "" if self.output.path is None else _RESUME
+            total = plural(len(self.items), "video")
+            console.warn(f"stopped: {tally.videos} of {total} are in the table{how}")
         return ExitCode.SOME_FAILED if tally.failed else ExitCode.OK
 
 
@@ -317,6 +331,8 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
             embeddings=output.embeddings is not None, retry_failed=options.retry_failed,
             output=path.name,
         )  # fmt: skip
+        _LOG.debug("ledger %s: %d done before, %d to do", ledger.path,
+                   len(job.items) - len(pending), len(pending))  # fmt: skip
         try:
             for row in job.rows(pending, spec, ordered=False) if pending else ():
                 ledger.record(row)

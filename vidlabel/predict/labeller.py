@@ -3,9 +3,13 @@ average the views."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import count
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +21,7 @@ from vidlabel.decode.pool import DecoderPool
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.device import beside_decoders, pick_device
 from vidlabel.errors import CheckpointError, Reason, UsageError
+from vidlabel.files.find import VIDEO_SUFFIXES, find_videos
 from vidlabel.machine import worker_count
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.models.fusion import take_stream
@@ -26,7 +31,9 @@ from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.predictions import Predictions
 from vidlabel.results.topk import ranked, shown
 from vidlabel.signals import StopAsked, never
-from vidlabel.specs import ClipSpec, Precision, Prediction, Status, StreamName, VideoItem
+from vidlabel.specs import ClipSpec, Limits, Precision, Prediction, Status, StreamName, VideoItem
+from vidlabel.text import PathText, plural
+from vidlabel.video.container import check_formats, suffixes_of
 
 GPU_BATCH, CPU_BATCH = 64, 8
 """Clips per batch by default; 8 also on a GPU for networks that see whole clips, since each clip is
@@ -35,11 +42,16 @@ ten times the work."""
 View = tuple[int, Prediction, NDArray[np.float32] | None]
 """Index of a video, its prediction, and its probabilities (V, K) by view; None if it failed."""
 
+_LOG = logging.getLogger(__name__)
+
+Videos: TypeAlias = PathText | VideoItem | Iterable[PathText | VideoItem]
+"""What a labeller takes: paths or items, one or many."""
+
 __all__ = ["Labeller", "PredictSpec", "load_labeller"]
 
 
 def load_labeller(
-    model: str = "starter",
+    model: PathText = "starter",
     device: str = "auto",
     precision: Precision = "auto",
     stream: StreamName | None = None,
@@ -47,7 +59,8 @@ def load_labeller(
     """Load a model, ready to label.
 
     Args:
-        model: a name that `vidlabel models` lists, or the path of a .safetensors checkpoint.
+        model: a name that `vidlabel models` lists, or the path of a .safetensors checkpoint or of a
+            run folder.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32 or bf16.
         stream: of a two-stream model, use only this stream.
@@ -57,11 +70,14 @@ def load_labeller(
         CheckpointError: the model cannot be loaded, or its output for a test clip is not finite.
         DeviceError: the device is not there.
     """
-    checkpoint = load_checkpoint(model)
+    checkpoint = load_checkpoint(os.fspath(model))
     if stream is not None:
         checkpoint = take_stream(checkpoint, stream)
     labeller = Labeller(checkpoint, device, precision)
     labeller.self_test()
+    header = checkpoint.header
+    _LOG.debug("model %s: %s, %s, clips of %s, on %s", checkpoint.id, header.model.arch,
+               plural(len(header.classes), "class"), header.clip.told, labeller.device)  # fmt: skip
     return labeller
 
 
@@ -114,12 +130,12 @@ class Labeller:
         if self._runner.fell_back:
             return [f"{device} had too little memory for one clip; the CPU was used instead"]
         if most is not None:
-            return [f"{device} ran out of memory; batches were reduced to {most} clips"]
+            return [f"{device} ran out of memory; batches were reduced to {plural(most, 'clip')}"]
         return []
 
     def predict(
         self,
-        videos: Iterable[str | VideoItem],
+        videos: Videos,
         spec: PredictSpec | None = None,
         *,
         ordered: bool = True,
@@ -128,7 +144,8 @@ class Labeller:
         """Label videos: one prediction for each, also for those that cannot be read.
 
         Args:
-            videos: paths, or the items that `vidlabel.files.find.find_videos` gives.
+            videos: paths of files, paths of folders, which are walked as by `find_videos`, or its
+                items; one of them, or any number, which are read as they are needed.
             spec: how to label.
             ordered: give predictions in the order of the videos; otherwise as soon as they are
                 ready. In both cases labelling goes on meanwhile, and memory stays bounded.
@@ -140,7 +157,7 @@ class Labeller:
             RunError: nothing can run any more. An error of a single video is never raised.
         """
         spec = spec or PredictSpec()
-        items = (v if isinstance(v, VideoItem) else VideoItem(i, v) for i, v in enumerate(videos))
+        items = _items(videos, spec.limits)
         numbered = ((i, row) for i, row, _ in self.predict_views(items, spec, stop=stop))
         rows = _in_order(numbered) if ordered else (row for _, row in numbered)
         return Predictions(rows, self.checkpoint.id, min(spec.top_k, len(self.classes)))
@@ -164,7 +181,7 @@ class Labeller:
         return (self._view(video, spec) for video in join_parts(outputs))
 
     def embed(
-        self, videos: Iterable[str | VideoItem], spec: PredictSpec | None = None
+        self, videos: Videos, spec: PredictSpec | None = None
     ) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """(path, embedding) of each video that can be read; the RNN's pooled feature, (F,)."""
         for prediction in self.predict(videos, spec):
@@ -177,10 +194,14 @@ class Labeller:
         """The model's output for each video, or part of a video, as soon as it is ready."""
         on_gpu = self._runner.device.type != "cpu"
         usual = GPU_BATCH if on_gpu and not self.checkpoint.network.fixed_time_steps else CPU_BATCH
-        batch = ClipBatch(spec.batch_size or usual, job.clips_at_once, job.clip.shape)
+        size = spec.batch_size or usual
+        batch = ClipBatch(size, job.clips_at_once, job.clip.shape)
         waiting: deque[list[Member]] = deque()  # batches submitted and not yet collected
         self._runner.forget()  # batches of an earlier call that was not read to its end
-        pool = self._decoders(job, worker_count(spec.workers))
+        workers = worker_count(spec.workers)
+        _LOG.debug("%s, batches of %s", plural(workers, "decoder process"),
+                   plural(size, "clip"))  # fmt: skip
+        pool = self._decoders(job, workers)
         with pool, beside_decoders(self._runner.device):
             for decoded in pool.run(items, stop):
                 item, data = decoded.item, decoded.data
@@ -259,6 +280,24 @@ class Labeller:
             return data.clips
         steps = with_flow(torch.from_numpy(data.clips).flatten(0, 1), clip, device)
         return cut(steps.numpy().reshape(job.views, clip.frames, *steps.shape[1:]), clip, job.views)
+
+
+def _items(videos: Videos, limits: Limits) -> Iterator[VideoItem]:
+    """The items of paths, numbered; a file that does not exist is one too, and gets a row."""
+    check_formats(limits.formats)
+    if isinstance(videos, str | os.PathLike | VideoItem):
+        videos = [videos]
+    numbers = count()
+    for each in videos:
+        if isinstance(each, VideoItem):
+            found = [each]
+        elif os.path.isdir(each):  # noqa: PTH112 - a name that is too long is a row
+            found = find_videos(each, suffixes=VIDEO_SUFFIXES | suffixes_of(limits.formats))
+        else:
+            found = [VideoItem(0, os.fspath(each))]
+        for item in found:
+            number = next(numbers)
+            yield item if item is each else replace(item, index=number)
 
 
 def _in_order(predictions: Iterator[tuple[int, Prediction]]) -> Iterator[Prediction]:

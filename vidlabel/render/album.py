@@ -28,6 +28,7 @@ from vidlabel.render.pages import read_stills, write_grid, write_sheet
 from vidlabel.render.parallel import in_threads
 from vidlabel.render.spec import Album, RenderOptions
 from vidlabel.specs import VideoItem
+from vidlabel.text import plural
 from vidlabel.video.write import FORMATS
 
 
@@ -108,7 +109,7 @@ def render_album(
                     console.warn(f"{path}: {source.damaged}")
     if not options.quiet:
         read = len(items) - tally["failed"]
-        parts = [f"{read} of {len(items)} videos in {_range(made)}", *problems(tally)]
+        parts = [f"{read} of {plural(len(items), 'video')} in {_range(made)}", *problems(tally)]
         console.note(", ".join(parts))
     return ExitCode.SOME_FAILED if tally.total() else ExitCode.OK
 

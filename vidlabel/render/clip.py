@@ -33,6 +33,7 @@ from vidlabel.render.parallel import in_threads, until
 from vidlabel.render.spec import LAYOUT, RenderOptions, RenderSpec
 from vidlabel.render.stream_bars import StreamPanel
 from vidlabel.specs import VideoItem
+from vidlabel.text import plural
 from vidlabel.video.scale import Pixels
 from vidlabel.video.write import FORMATS, write_preview
 
@@ -211,7 +212,7 @@ def render_videos(
                 progress.advance(failed=kind == "failed")
     if not options.quiet:
         made = len(pending) - tally["failed"]
-        parts = [f"{made} of {len(files)} videos rendered to {out}", *problems(tally)]
+        parts = [f"{made} of {plural(len(files), 'video')} rendered to {out}", *problems(tally)]
         parts += [f"{kept} kept unchanged (--restart makes them again)"] if kept else []
         renamed = sum(path != files[item] for item, path in planned.items())
         parts += [f"{renamed} under other names, which fit there"] if renamed else []

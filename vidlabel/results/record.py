@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from vidlabel.errors import Reason, UsageError
 from vidlabel.specs import UNCERTAIN, Prediction, Status
 from vidlabel.text import text_path
 from vidlabel.version import __version__
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ def record(row: Prediction, info: TableInfo) -> Record:
             Top(label=text_path(label), confidence=_finite(confidence))
             for label, confidence in row.top[: info.top_k]
         ],
-        start_s=_finite(row.start_s),
-        end_s=_finite(row.end_s),
-        duration_s=_finite(row.duration_s),
+        start_s=_seconds(row.start_s),
+        end_s=_seconds(row.end_s),
+        duration_s=_seconds(row.duration_s),
         frames_used=row.frames_used,
         model=text_path(row.model) or None,
         reason=text_path(row.reason) or None,
@@ -78,8 +81,21 @@ def record(row: Prediction, info: TableInfo) -> Record:
     )
 
 
+def to_dict(value: Prediction | DataclassInstance) -> dict[str, Any]:
+    """A prediction as plain values, as a line of a .jsonl table has them; None where there is no
+    value. Of any other dataclass, such as `PredictSpec` or `Limits`, its fields."""
+    if not isinstance(value, Prediction):
+        return asdict(value)
+    return dict(record(value, TableInfo(value.model, len(value.top))))
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _seconds(value: float) -> float | None:
+    """To a microsecond: sums of times have more decimals, such as 1.9200000000000002."""
+    return round(value, 6) if math.isfinite(value) else None
 
 
 def check_record(values: Any, where: str) -> Record:

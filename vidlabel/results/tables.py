@@ -37,7 +37,7 @@ from vidlabel.files.write import replacing
 from vidlabel.results.ledger import SUFFIX, Ledger
 from vidlabel.results.record import Record, TableInfo, check_record, record
 from vidlabel.specs import Prediction
-from vidlabel.text import safe, text_path
+from vidlabel.text import PathText, safe, text_path
 
 FORMULA_STARTS = tuple("=+-@\uff1d\uff0b\uff0d\uff20\t\r\n")
 """A spreadsheet takes a text that starts with one of these for a formula: signs, their full-width
@@ -231,7 +231,7 @@ _SCHEMA = pa.schema(
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_labels(table: Path) -> PredictedLabels:
+def read_labels(table: PathText) -> PredictedLabels:
     """The rows of a table, or of a ledger's latest run.
 
     A CSV file needs only the columns `path` and `label`; what else is missing is empty.
@@ -243,6 +243,7 @@ def read_labels(table: Path) -> PredictedLabels:
         UsageError: the file cannot be read, has another format, or has no rows; with the place.
         OutputError: the ledger is damaged.
     """
+    table = Path(table)
     reader = _READERS.get(table.suffix.lower())
     if reader is None:
         raise UsageError(f"{table}: unknown format; the file must end in {', '.join(_READERS)}")

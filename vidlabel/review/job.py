@@ -26,7 +26,7 @@ from vidlabel.results.tables import read_labels
 from vidlabel.review.page import PageRow, page
 from vidlabel.review.previews import CLIP_S, SIDE_PX, make_preview
 from vidlabel.specs import Status
-from vidlabel.text import text_path
+from vidlabel.text import plural, text_path
 
 NOT_AGAIN = (Reason.CRASHED, Reason.TIMEOUT, Reason.TOO_LARGE)
 """Videos that failed like this in a separate decoder process are not decoded in this one."""
@@ -103,7 +103,7 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
         _remove_others(rows, spec)
     if not quiet:
         count = len({row.name for row in rows})
-        parts = [f"{spec.page} written, with {count - len(failed)} of {count} previews"]
+        parts = [f"{spec.page} written, with {count - len(failed)} of {plural(count, 'preview')}"]
         parts += [f"{kept} of them kept unchanged (--restart makes them again)"] if kept else []
         parts += [f"{len(failed)} failed"] if failed else []
         console.note(", ".join(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from vidlabel.train.progress import TrainBoard, TrainView
 from vidlabel.train.run_folder import RunFolder, describe_session, place_of, versions
 from vidlabel.train.settings import Settings
 from vidlabel.train.training_folder import RESULT, TrainResult
+
+_LOG = logging.getLogger(__name__)
 
 VALIDATION_SET = "validation set, on which the epoch was chosen"
 """The title of its report: on new clips a model is worse."""
@@ -127,6 +130,8 @@ class _TrainJob:
             warn_of_doubts(dataset)
             if generated:
                 self.team.wait()
+        for row in asked.settings.rows():
+            _LOG.debug("setting %s: %s, from %s", *row)
         if told := asked.settings.told:
             self._note(told)
         return dataset
@@ -182,10 +187,13 @@ class _TrainJob:
             self.folder.check()
         self.team.wait()
         unreadable = False
-        for fold in folds:
-            place = place_of(asked.out, [each.name for each in folds], fold.name)
-            complete = (place / RESULT).is_file() and asked.resume
-            self._note(f"{fold.name}: {'complete already' if complete else 'training'}")
+        places = [place_of(asked.out, [each.name for each in folds], f.name) for f in folds]
+        complete = [(place / RESULT).is_file() and asked.resume for place in places]
+        for number, (fold, place) in enumerate(zip(folds, places, strict=True), 1):
+            which = f"fold {number} of {len(folds)}" if len(folds) > 1 else ""
+            self._view.fold(which, complete[number:].count(False))
+            state = "complete already" if complete[number - 1] else "training"
+            self._note(f"{which}{', ' if which else ''}{fold.name}: {state}")
             about = {"protocol": protocol, "fold": fold.name}
             leaky = PROTOCOLS[protocol].leaky and bool(fold.val)
             result = self._train(_parts_of(fold), place, about, leaky=leaky)

@@ -27,7 +27,7 @@ from vidlabel.machine import keep_freed_memory
 from vidlabel.models.base import ClipModel
 from vidlabel.models.checkpoint import BEST, Header, describe_model, save_checkpoint
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.text import first_few
+from vidlabel.text import first_few, plural
 from vidlabel.train.cache_folder import default_folder
 from vidlabel.train.distributed import Team, join_team
 from vidlabel.train.feature_cache import FeatureCache
@@ -114,7 +114,7 @@ def _summary(
     held = [sample for sample in samples if sample.split == "val"]
     lacking = first_few(sorted({s.label for s in samples} - {s.label for s in held}))
     return (
-        f"{len({s.path for s in samples})} videos of {model.classes} classes: "
+        f"{plural(len({s.path for s in samples}), 'video')} of {model.classes} classes: "
         f"{sum(s.split == 'train' for s in samples)} for training, {len(held)} for validation "
         f"({len({s.group for s in held})} of {len({s.group for s in samples})} groups"
         f"{f'; none of {lacking}' if lacking else ''}); {model.arch} on "
@@ -313,7 +313,8 @@ def _check_unreadable(
     if len(unreadable) > share * total:
         enough = math.floor(100 * len(unreadable) / total + 1) / 100
         raise RunError(
-            f"{len(unreadable)} of {total} videos cannot be read, more than --max-bad {share:g}: "
+            f"{len(unreadable)} of {plural(total, 'video')} cannot be read, more than --max-bad "
+            f"{share:g}: "
             f"{first_few(list(unreadable.values()), mark='; ')}; replace or remove them, or train "
             f"without them with --max-bad {enough:g}"
         )

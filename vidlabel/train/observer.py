@@ -30,6 +30,9 @@ class Epoch:
 class TrainObserver:
     """Is told how a training goes; this one ignores it."""
 
+    def fold(self, told: str, later: int) -> None:
+        """A fold of a protocol, such as `fold 2 of 7`, comes next, and `later` more after it."""
+
     def decoding(self, total: int) -> Counting:
         """This number of videos will be decoded; `advance` counts them."""
         return Progress(total, quiet=True)

@@ -36,6 +36,10 @@ class TrainView(TrainObserver):
         self._clock = clock
         self._bar: Progress | None = None
         self._noted: set[str] = set()
+        self._fold, self._later = "", 0
+
+    def fold(self, told: str, later: int) -> None:
+        self._fold, self._later = told, later
 
     def decoding(self, total: int) -> Counting:
         return console.Progress(total, quiet=self._quiet, doing="decoding")
@@ -109,7 +113,7 @@ class TrainView(TrainObserver):
         number = min(self._done // self._steps + 1, self._epochs)
         mean = sum(self._losses) / max(1, len(self._losses))
         return {
-            "description": f"epoch {number}/{self._epochs}",
+            "description": ", ".join(filter(None, (self._fold, f"epoch {number}/{self._epochs}"))),
             "completed": self._done,
             "loss": f"loss {mean:.3f}" if self._losses else "",
             "speed": f"{self._clips / max(self._elapsed(), 1e-3):.1f} clips/s",
@@ -117,13 +121,13 @@ class TrainView(TrainObserver):
         }
 
     def _left(self) -> str:
-        """Time left, at the mean speed since the start; empty if that is unknown, and at the end.
+        """Time left for this training and for all later folds, which take as many steps.
 
         Rich's own estimate forgets what is 30 seconds old, and an epoch ends with a validation."""
-        now, to_come = self._done - self._before, self._epochs * self._steps - self._done
-        if not now or not to_come:
-            return ""
-        return f"{_clock_time(self._elapsed() / now * to_come)} left"
+        whole = self._epochs * self._steps
+        to_come = whole * (1 + self._later) - self._done
+        left = console.time_left(self._elapsed(), self._done - self._before, to_come)
+        return f"{left} for all folds" if left and self._fold else left
 
     def _elapsed(self) -> float:
         return self._clock() - self._started
@@ -202,7 +206,7 @@ def _row(line: Epoch, epochs: int, best: bool) -> Text:
     text = (
         f"{f'{line.epoch}/{epochs}':>{_place_width(epochs)}}"
         f"  {line.train_loss:5.3f}  {line.train_top1:6.1%}   {line.val_loss:5.3f}"
-        f"  {line.val_top1:6.1%}  {_clock_time(line.seconds):>7}  {'best' if best else '':4}"
+        f"  {line.val_top1:6.1%}  {console.clock_time(line.seconds):>7}  {'best' if best else '':4}"
         f"  {line.lr:7.1e}"
     )
     return Text(text, style="green" if best else "")
@@ -210,9 +214,3 @@ def _row(line: Epoch, epochs: int, best: bool) -> Text:
 
 def _place_width(epochs: int) -> int:
     return max(len("epoch"), len(f"{epochs}/{epochs}"))
-
-
-def _clock_time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -6,7 +6,7 @@ The settings are the fields of `TrainSpec`, `ClipSpec` and `ModelSpec` that are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -217,29 +217,52 @@ def read_config(path: Path) -> dict[str, Value]:
     Raises:
         UsageError: it cannot be read, or holds anything but settings.
     """
+    where = f"--config {safe(str(path))}"
+    return {key: _checked(where, key, value) for key, value in _read_toml(path).items()}
+
+
+def read_flags(path: Path, known: Collection[str]) -> dict[str, str | list[str]]:
+    """The values of flags in a TOML file, as texts, by names with underscores.
+
+    Raises:
+        UsageError: it cannot be read, or has a key that is not `known`.
+    """
+    where = f"--config {safe(str(path))}"
+    found: dict[str, str | list[str]] = {}
+    for said, value in _read_toml(path).items():
+        key = said.replace("-", "_")
+        _check_key(where, key, value, known)
+        found[key] = list(map(str, value)) if isinstance(value, list) else str(value)
+    return found
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     import tomllib  # takes as long to import as click
 
     if not path.is_file():  # a pipe would block
         raise UsageError(f"--config {safe(str(path))}: there is no such file")
     try:
-        values = tomllib.loads(as_utf8(path.read_bytes(), f"--config {safe(str(path))}").decode())
+        return tomllib.loads(as_utf8(path.read_bytes(), f"--config {safe(str(path))}").decode())
     except UsageError:  # a ValueError too
         raise
     except (OSError, ValueError, RecursionError) as error:
         why = safe(str(getattr(error, "strerror", None) or error))
         raise UsageError(f"--config {safe(str(path))}: cannot be read: {why}") from error
-    return {key: _checked(f"--config {safe(str(path))}", key, v) for key, v in values.items()}
+
+
+def _check_key(where: str, key: str, value: Any, known: Collection[str]) -> None:
+    if isinstance(value, dict):
+        raise UsageError(f"{where}: {safe(key)} is a table; settings must be outside of tables")
+    if key not in known:
+        near = get_close_matches(key, known, 1, 0.0)
+        raise UsageError(f"{where}: {safe(key)} is not a setting; did you mean {near[0]}?")
 
 
 def _checked(where: str, key: str, value: Any) -> Value:
     """A value from a TOML file, an int made a float where one is wanted."""
     known = {**{name: (each.kind, each.choices) for name, each in SETTINGS.items()},
              "recipe": (str, RECIPE_NAMES)}  # fmt: skip
-    if isinstance(value, dict):
-        raise UsageError(f"{where}: {safe(key)} is a table; settings must be outside of tables")
-    if key not in known:
-        near = get_close_matches(key, known, 1, 0.0)
-        raise UsageError(f"{where}: {safe(key)} is not a setting; did you mean {near[0]}?")
+    _check_key(where, key, value, known)
     kind, choices = known[key]
     if kind is float and type(value) is int and abs(value) < 2**53:
         value = float(value)

@@ -61,6 +61,11 @@ JUMP_S = 24 * 3600.0
 """In any other format a step of more than a day is a broken timestamp."""
 
 
+def suffixes_of(formats: Iterable[str]) -> set[str]:
+    """Suffixes, in lower case with the dot, of formats in EXTRA_CONTAINERS."""
+    return {suffix for name in formats for suffix in EXTRA_CONTAINERS[name].split()}
+
+
 def check_formats(names: Iterable[str]) -> None:
     """Raises UsageError for names that are not in EXTRA_CONTAINERS."""
     for name in names:
