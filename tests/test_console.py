@@ -15,7 +15,7 @@ from rich.console import Console
 
 from vidlabel import console
 from vidlabel.specs import Prediction, Status
-from vidlabel.text import safe
+from vidlabel.text import safe, time_left
 from vidlabel.train.observer import Epoch
 from vidlabel.train.progress import TrainView
 
@@ -210,7 +210,7 @@ def test_time_left_is_at_the_mean_speed(
     elapsed_s: float, done: int, to_come: int, left: str
 ) -> None:
     """field 18"""
-    assert console.time_left(elapsed_s, done, to_come) == left
+    assert time_left(elapsed_s, done, to_come) == left
 
 
 @pytest.mark.parametrize("width", [8, 20, 40, 200])

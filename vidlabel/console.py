@@ -24,7 +24,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from vidlabel.specs import Prediction, Status
-from vidlabel.text import plural, safe
+from vidlabel.text import plural, safe, time_left
 
 _LABELS_SHOWN = 10
 
@@ -205,19 +205,6 @@ class _Left(_Counts):
     def render(self, task: Task) -> Text:
         done, to_come = task.completed - self._before, task.remaining or 0.0
         return Text(time_left(self._elapsed(), done, to_come))
-
-
-def time_left(elapsed_s: float, done: float, to_come: float) -> str:
-    """How long the rest takes at the mean speed since the start; empty if that is unknown, and at
-    the end."""
-    return f"{clock_time(elapsed_s / done * to_come)} left" if done and to_come else ""
-
-
-def clock_time(seconds: float) -> str:
-    """Minutes and seconds, such as `1:05`; from an hour on with hours."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Tally:

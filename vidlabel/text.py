@@ -58,3 +58,16 @@ def first_few(names: Sequence[str], most: int = 5, mark: str = ", ") -> str:
     """The first few names, and how many more there are."""
     more = len(names) - most
     return mark.join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def time_left(elapsed_s: float, done: float, to_come: float) -> str:
+    """How long the rest takes at the mean speed since the start; empty if that is unknown, and at
+    the end."""
+    return f"{clock_time(elapsed_s / done * to_come)} left" if done and to_come else ""
+
+
+def clock_time(seconds: float) -> str:
+    """Minutes and seconds, such as `1:05`; from an hour on with hours."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

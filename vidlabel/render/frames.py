@@ -11,7 +11,8 @@ import numpy as np
 from vidlabel.errors import Reason, VideoError
 from vidlabel.render.spec import MAX_FPS, SMALLEST_PX, RenderSpec
 from vidlabel.specs import VideoItem
-from vidlabel.video.reader import EARLY_S, Video, open_video
+from vidlabel.video.index import EARLY_S
+from vidlabel.video.reader import Video, open_video
 from vidlabel.video.scale import Pixels
 
 DEFAULT_WIDTH_PX = 320

@@ -34,11 +34,11 @@ from vidlabel.files.find import identity
 from vidlabel.files.names import LONGEST, shortened
 from vidlabel.files.write import abilities
 from vidlabel.results.ledger_tables import (
-    APPLICATION,
     ELSEWHERE,
     MATCH,
     VALID,
     VERSION,
+    check_is_ledger,
     create,
     upgrade,
 )
@@ -108,7 +108,7 @@ class Ledger:
         self._committed = time.monotonic()
         self._keys: dict[str, tuple[bytes, int, int, bytes]] = {}
         self._reading: sqlite3.Cursor | None = None
-        _check_is_ledger(path)
+        check_is_ledger(path)
         locks, flushes = abilities(path.parent)
         with self._mapped():
             url = f"file://{quote(os.fsencode(path.absolute()))}?nolock={int(not locks)}"
@@ -348,33 +348,12 @@ def discard(path: Path) -> None:
     Raises:
         OutputError: the file is not a ledger, or cannot be deleted.
     """
-    _check_is_ledger(path)
+    check_is_ledger(path)
     try:
         for each in (path.with_name(path.name + "-journal"), path):
             each.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be deleted: {error.strerror}") from error
-
-
-def _check_is_ledger(path: Path) -> None:
-    """Refuse any other file: SQLite would write into it, and `discard` would delete it."""
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise OutputError(f"{path}: the ledger goes here, but this is not a file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(100)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
-    # https://www.sqlite.org/fileformat.html: the magic text, and the application id at byte 68. A
-    # run that was killed right after its start leaves an empty file.
-    ours = head[:16] == b"SQLite format 3\0" and head[68:72] == APPLICATION.to_bytes(4, "big")
-    if head and not ours:
-        raise OutputError(
-            f"{path}: this file is not a ledger of vidlabel, but has the name of one; "
-            "move it away, or choose another --out"
-        )
 
 
 def _row(values: Sequence[Any], run: LastRun) -> Prediction:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from pathlib import Path
 
-from vidlabel.errors import Reason
+from vidlabel.errors import OutputError, Reason
 
 APPLICATION = 0x76696C62  # "vilb", in the file's header
 VERSION = 2
@@ -100,3 +101,25 @@ def _make(db: sqlite3.Connection) -> None:
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION}")
     db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def check_is_ledger(path: Path) -> None:
+    """Refuse any other file: SQLite would write into it, and `discard` would delete it. Raises
+    OutputError."""
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise OutputError(f"{path}: the ledger goes here, but this is not a file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+    # https://www.sqlite.org/fileformat.html: the magic text, and the application id at byte 68. A
+    # run that was killed right after its start leaves an empty file.
+    ours = head[:16] == b"SQLite format 3\0" and head[68:72] == APPLICATION.to_bytes(4, "big")
+    if head and not ours:
+        raise OutputError(
+            f"{path}: this file is not a ledger of vidlabel, but has the name of one; "
+            "move it away, or choose another --out"
+        )

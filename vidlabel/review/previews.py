@@ -12,7 +12,8 @@ import numpy as np
 
 from vidlabel.errors import Reason, VideoError
 from vidlabel.files.metadata_tag import write_tag
-from vidlabel.video.reader import EARLY_S, open_video
+from vidlabel.video.index import EARLY_S
+from vidlabel.video.reader import open_video
 from vidlabel.video.write import write_preview
 
 SIDE_PX = 180

@@ -20,6 +20,7 @@ from rich.text import Text
 from vidlabel import console
 from vidlabel.console import Counting
 from vidlabel.errors import OutputError, UsageError
+from vidlabel.text import clock_time, time_left
 from vidlabel.train.observer import Epoch, TrainObserver
 
 
@@ -126,7 +127,7 @@ class TrainView(TrainObserver):
         Rich's own estimate forgets what is 30 seconds old, and an epoch ends with a validation."""
         whole = self._epochs * self._steps
         to_come = whole * (1 + self._later) - self._done
-        left = console.time_left(self._elapsed(), self._done - self._before, to_come)
+        left = time_left(self._elapsed(), self._done - self._before, to_come)
         return f"{left} for all folds" if left and self._fold else left
 
     def _elapsed(self) -> float:
@@ -206,7 +207,7 @@ def _row(line: Epoch, epochs: int, best: bool) -> Text:
     text = (
         f"{f'{line.epoch}/{epochs}':>{_place_width(epochs)}}"
         f"  {line.train_loss:5.3f}  {line.train_top1:6.1%}   {line.val_loss:5.3f}"
-        f"  {line.val_top1:6.1%}  {console.clock_time(line.seconds):>7}  {'best' if best else '':4}"
+        f"  {line.val_top1:6.1%}  {clock_time(line.seconds):>7}  {'best' if best else '':4}"
         f"  {line.lr:7.1e}"
     )
     return Text(text, style="green" if best else "")

@@ -22,6 +22,10 @@ NONE = -(2**63)
 MAX_PARTS = 1000
 """With more parts than this, the timestamps are noise."""
 
+EARLY_S = 0.005
+"""For pictures at regular times, a frame counts as on screen so much before its own time, since
+some files round times to 1/100 s."""
+
 LARGEST_STAMP = 2**61
 """Larger timestamps are invalid, and their differences may not fit into 64 bits."""
 

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from vidlabel.errors import Reason, VideoError
 from vidlabel.files.find import check_video_file
 from vidlabel.specs import Limits, OnPacket, PixelKind, VideoInfo
+from vidlabel.text import plural
 from vidlabel.video.container import (
     GAP_S,
     MAYBE_STILL,
@@ -58,10 +59,6 @@ KEEP_PACKETS = 400_000
 MAX_HIDDEN = 20_000
 """Files with more frames hidden by an edit list are not read by seeking, which takes FFmpeg time
 that is quadratic in their number, minutes for a million."""
-
-EARLY_S = 0.005
-"""For pictures at regular times, a frame counts as on screen so much before its own time, since
-some files round times to 1/100 s."""
 
 
 _UNREADABLE = (Reason.NOT_VIDEO, Reason.NO_VIDEO_STREAM, Reason.NO_DECODER, Reason.NO_FRAMES)
@@ -385,8 +382,6 @@ class Video:
             last_s = stamps.last_ticks * self._time_base or 1.0 / self.fps
             self.duration_s = float(self.frame_times_s[-1]) + last_s
 
-    # --- small things -------------------------------------------------------------------------
-
     def _to_pts(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
         # The small addend keeps the exact time of a frame from being rounded to just before it.
         return (np.floor(seconds / self._time_base + 1e-3)).astype(np.int64) + self._start
@@ -394,8 +389,7 @@ class Video:
     def _damage(self) -> str:
         parts, stream = [], self._source.stream
         if self._source.broken:
-            plural = "s" * (self._source.broken > 1)
-            parts.append(f"{self._source.broken} frame{plural} could not be decoded")
+            parts.append(f"{plural(self._source.broken, 'frame')} could not be decoded")
         header_s = promised_s(self._container, stream, self._start * self._time_base)
         # The container's length may be that of a longer stream, or an estimate if times jump.
         own = (stream.duration or len(self._container.streams) == 1) and self._gap_s > GAP_S
