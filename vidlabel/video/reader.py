@@ -57,9 +57,7 @@ KEEP_PACKETS = 400_000
 """Most packets kept in memory, however small they are; four hours of video."""
 
 MAX_HIDDEN = 20_000
-"""Files with more frames hidden by an edit list are not read by seeking, which takes FFmpeg time
-that is quadratic in their number, minutes for a million."""
-
+"""Most frames hidden by an edit list for reading by seeking, which takes quadratic time then."""
 
 _UNREADABLE = (Reason.NOT_VIDEO, Reason.NO_VIDEO_STREAM, Reason.NO_DECODER, Reason.NO_FRAMES)
 
