@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import platform
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vidlabel.machine import free_memory, usable_cores, worker_count
+from vidlabel.machine import free_memory, memory_ran_out, usable_cores, worker_count
 
 _COUNT = """
 import resource
@@ -53,3 +54,23 @@ def test_a_container_has_no_more_memory_than_its_limit(tmp_path: Path) -> None:
 def test_worker_count() -> None:
     assert worker_count(3) == 3
     assert worker_count(None) == min(16, usable_cores()) >= 1
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (MemoryError(), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), True),
+        (RuntimeError("can't start new thread"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (ValueError("a mistake"), False),
+    ],
+)
+def test_field_12_errors_that_mean_memory(error: Exception, is_it: bool) -> None:
+    assert memory_ran_out(error) is is_it
+    wrapped = RuntimeError("corrupt checkpoint")
+    wrapped.__cause__ = error
+    assert memory_ran_out(wrapped) is is_it

@@ -4,10 +4,12 @@ standard streams."""
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import re
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MAX_WORKERS = 16
@@ -21,6 +23,12 @@ CGROUP_LIMITS = (  # versions 2 and 1
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 """Files that hold the memory limit of a container, in bytes; psutil does not read them."""
+
+_NO_MEMORY = re.compile(
+    "(?i)(can't|cannot) allocate memory|not enough memory|failed to map segment|bad_alloc"
+    "|can't start new thread"
+)
+"""What libraries say where they do not raise MemoryError."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
 
@@ -62,6 +70,47 @@ def open_missing_streams() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Let nothing inside the block reach stderr, not even from programs that it starts."""
+    open_missing_streams()
+    sys.stderr and sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr and sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def memory_ran_out(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, says that the machine or a limit (as
+    `ulimit -v` sets it) has no more memory."""
+    while error is not None:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if _NO_MEMORY.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_nearly_full() -> bool:
+    """Whether most of the address space that this process may have (`ulimit -v`) is in use. Then
+    libraries fail in any way they like."""
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:  # not Linux
+        return False
+    return limit != resource.RLIM_INFINITY and pages * resource.getpagesize() > 0.8 * limit
 
 
 def keep_freed_memory() -> None:

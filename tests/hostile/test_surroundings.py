@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fakes import COLOURS, colour_video
 from places import ROOT
-from program import Program
+from program import Invoke, Program
 from refusals import CHMOD, RENAME, needs_refusals, refusing
+
+MakeVideo = Callable[..., Path]
 
 pytestmark = pytest.mark.field
 
@@ -151,3 +155,96 @@ def test_field_13_a_real_shell_closes_them() -> None:
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
         shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
         assert subprocess.run(shell, capture_output=True, check=False, cwd=ROOT).returncode == 0
+
+
+# --- 12: users without a home, and little memory --------------------------------------------------
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user as `docker run --user 12345` makes it: no HOME, and no account."""
+    for name in ("HOME", "XDG_CACHE_HOME", "VIDLABEL_CACHE", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(user: object) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwnam", nobody)
+
+
+@pytest.mark.usefixtures("homeless")
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("cache",), 3, "set VIDLABEL_CACHE"),
+        (("predict", "x.mp4", "-m", "r2plus1d_18"), 3, "set TORCH_HOME"),
+        (("eval", "hmdb51:~/hmdb51", "-m", "starter"), 2, "name the folder in full"),
+        (("eval", "ucf101:~nobody/ucf101", "-m", "starter"), 2, "name the folder in full"),
+    ],
+)
+def test_field_12_a_user_without_a_home_is_told_what_to_name(
+    arguments: tuple[str, ...], code: int, says: str, vidlabel: Invoke, make_video: MakeVideo,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    (tmp_path / "x.mp4").write_bytes(make_video(frames=3).read_bytes())
+    done, _, err = vidlabel(*arguments, cwd=tmp_path)
+    assert done == code, err
+    assert says in err
+    assert "internal error" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"], "no folder called ~"
+
+
+@pytest.mark.usefixtures("homeless")
+def test_field_12_a_training_without_a_home(vidlabel: Invoke, pair: Path, tmp_path: Path) -> None:
+    for colour in COLOURS[:2]:
+        for number in range(2):
+            colour_video(tmp_path / "data" / colour / f"{colour}{number}.mp4", colour, seed=number)
+    small = ("--frames", 4, "--size", 32, "--epochs", 1, "--trunk-weights", "none")
+    command = ("train", tmp_path / "data", "--out", tmp_path / "run", *small)
+    code, _, err = vidlabel(*command, cwd=tmp_path)
+    assert code == 3
+    assert "choose a folder with --cache FOLDER" in err
+    code, _, err = vidlabel(*command, "--cache", tmp_path / "cache", cwd=tmp_path)
+    assert code == 0, err
+
+
+def test_field_12_libraries_make_no_noise_about_the_home(tmp_path: Path) -> None:
+    """Matplotlib warns of it, and starts a program of fontconfig, which complains too."""
+    tool = tmp_path / "fc-list"
+    tool.write_text("#!/bin/sh\necho 'Fontconfig error: No writable cache directories' >&2\n")
+    tool.chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if name != "MPLCONFIGDIR"}
+    env |= {"HOME": os.devnull, "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": ""}
+    env |= {"PATH": f"{tmp_path}:{env['PATH']}"}
+    command = [
+        sys.executable,
+        "-c",
+        "import vidlabel.evaluate.report, sys; print('x', file=sys.stderr)",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=env)
+    assert done.stderr == "x\n"
+
+
+LIMITED = (
+    "import resource\n"
+    "pages = int(open('/proc/self/statm').read().split()[0])\n"
+    "size = pages * resource.getpagesize() + {more} * 2**20\n"
+    "resource.setrlimit(resource.RLIMIT_AS, (size, size))\n"
+)
+"""As `ulimit -v` with so many MiB more than are in use."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+@pytest.mark.parametrize("more", [1, 16, 64])
+def test_field_12_little_memory_is_named(
+    more: int, program: Program, pair: Path, model: Path, tmp_path: Path
+) -> None:
+    command = ("predict", pair, "-m", model, "-o", tmp_path / "labels.csv", "-j", 1)
+    done = program.run(*command, before=LIMITED.format(more=more))
+    assert "internal error" not in done.err
+    assert "Traceback" not in done.err
+    if done.code:
+        assert done.code == 3
+        assert "ulimit -v" in done.err
+    assert more > 1 or done.code == 3

@@ -25,8 +25,13 @@ from vidlabel.cli.render import render
 from vidlabel.cli.review import review
 from vidlabel.cli.train import train
 from vidlabel.errors import ExitCode, VidlabelError
-from vidlabel.machine import open_missing_streams
+from vidlabel.machine import is_nearly_full, memory_ran_out, open_missing_streams
 from vidlabel.version import __version__
+
+_MORE_MEMORY = (
+    "raise the limit of memory (ulimit -v, or that of the container), or use a smaller "
+    "--batch-size or fewer --workers"
+)
 
 
 class Commands(click.Group):
@@ -97,18 +102,26 @@ def main() -> None:
 
 def _tell(error: Exception) -> ExitCode:
     """Print an error as one line; returns its exit code."""
-    from vidlabel import console
-
     code = ExitCode.NOTHING_RAN
     if isinstance(error, VidlabelError):
         line, code = str(error), error.exit_code
+        if memory_ran_out(error):
+            line += f"; {_MORE_MEMORY}"
+    elif memory_ran_out(error) or is_nearly_full():
+        why = str(error).partition("\n")[0][:200] or type(error).__name__
+        line = f"there is not enough memory ({why}); {_MORE_MEMORY}"
     elif isinstance(error, OSError):
         line = f"operating system error: {error}"
     else:
         what = f"{type(error).__name__}: {error}"
         line = f"internal error: {what}; please report it with the output of --debug"
     if _speaks():
-        console.error(line)
+        try:
+            from vidlabel import console
+        except (ImportError, MemoryError):  # there is no memory even for that
+            os.write(2, f"error: {line}\n".encode("utf-8", "replace"))
+        else:
+            console.error(line)
     return code
 
 

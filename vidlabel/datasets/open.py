@@ -44,7 +44,11 @@ def open_dataset(
             raise UsageError(f"--group-pattern: the groups of {name} are its source videos")
         if not root:
             raise UsageError(f"{data}: name its folder too, as {name}:ROOT")
-        return PUBLIC[name].read(Path(root).expanduser(), splits)
+        try:
+            folder = Path(root).expanduser()
+        except RuntimeError as error:  # there is no such user, or this one has no home folder
+            raise UsageError(f"{data}: ~ cannot be resolved; name the folder in full") from error
+        return PUBLIC[name].read(folder, splits)
     if splits:
         raise UsageError(f"--splits works only with {' and '.join(f'{n}:ROOT' for n in PUBLIC)}")
     path, remarks = Path(data), list[str]()

@@ -14,14 +14,18 @@ import torch
 from scipy import stats
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
+
+from vidlabel.machine import silent_stderr
+
+with silent_stderr():  # it imports matplotlib; see `plots`
+    from torchmetrics.functional.classification import (
+        multiclass_accuracy,
+        multiclass_calibration_error,
+        multiclass_confusion_matrix,
+        multiclass_f1_score,
+        multiclass_precision,
+        multiclass_recall,
+    )
 
 RESAMPLES = 1000
 """Bootstrap samples for an interval."""

@@ -7,16 +7,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from vidlabel.files.write import write_bytes
 from vidlabel.fonts import distinct, font_file, width_em
+from vidlabel.machine import silent_stderr
+
+with silent_stderr():  # it and fontconfig tell of a home folder that they cannot write to
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.text import Text
 
 BINS = 10
 _NAME_EM = 14.0

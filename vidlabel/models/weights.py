@@ -4,6 +4,7 @@ that are a part of vidlabel."""
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import queue
 import ssl
@@ -77,10 +78,15 @@ def fetch_weights(source: WeightsEnum, what: str) -> tuple[dict[str, Tensor], st
     named = torch.hub.HASH_REGEX.search(path.name)
     digits = named[1] if named else ""
     advice = f"put {source.url} into {path.parent}"
+    if path.parts[0] == "~":  # as torch leaves it for a user without a home folder
+        why = "this user has no home folder; set TORCH_HOME to a folder for weights"
+        raise WeightsMissing(f"{what}: cannot be downloaded: {why}")
     try:
         if not path.exists():
             _download(source.url, path, digits)
     except (OSError, RunError) as error:
+        if not os.access(path.parent, os.W_OK):
+            advice += ", or set TORCH_HOME to a folder that can be written to"
         raise WeightsMissing(f"{what}: cannot be downloaded ({_why(error)}); {advice}") from error
     try:
         digest = _digest(path)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from vidlabel.errors import OutputError
+
 UNUSED_DAYS = 30
 """Entries that no training has used for this long are removed."""
 TEMPORARY_DAYS = 1
@@ -35,9 +37,21 @@ class Usage:
 
 
 def default_folder() -> Path:
-    """$VIDLABEL_CACHE, or a folder in the user's cache folder on this system."""
-    named = os.environ.get("VIDLABEL_CACHE")
-    return Path(named) if named else user_cache_path("vidlabel", appauthor=False) / "frames"
+    """$VIDLABEL_CACHE, or a folder in the user's cache folder on this system.
+
+    Raises:
+        OutputError: there is neither, as for a user without a home folder.
+    """
+    if named := os.environ.get("VIDLABEL_CACHE"):
+        return Path(named)
+    with suppress(RuntimeError):  # of platformdirs; its older releases return "~"
+        folder = user_cache_path("vidlabel", appauthor=False) / "frames"
+        if folder.is_absolute():
+            return folder
+    raise OutputError(
+        "decoded frames cannot be cached: this user has no home folder and HOME is not set; "
+        "choose a folder with --cache FOLDER, or set VIDLABEL_CACHE"
+    )
 
 
 def place_of(folder: Path, digest: str) -> Path:
