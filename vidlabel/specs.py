@@ -29,7 +29,7 @@ UNCERTAIN = "uncertain"
 """The label of a video whose best class is less probable than --min-confidence."""
 
 
-SHIPPED = {"starter": "starter.safetensors", "starter-fast": "starter-fast.safetensors"}
+SHIPPED = {"starter": "starter.safetensors"}
 """Names of the shipped models, and their files in weights/."""
 
 
