@@ -30,7 +30,7 @@ UNCERTAIN = "uncertain"
 only the status says that a video is uncertain."""
 
 
-SHIPPED = {"starter": "starter.safetensors", "starter-fast": "starter-fast.safetensors"}
+SHIPPED = {"starter": "starter.safetensors"}
 """Names of the shipped models, and their files in weights/."""
 
 
@@ -205,8 +205,13 @@ class ModelSpec:
     )
     statistics: bool = setting(
         False,
-        "Whether cnn-birnn also classifies the mean and standard deviation over time of the CNN's "
-        "features; the mean of both logits is the answer.",
+        "Whether cnn-birnn also classifies the mean, standard deviation and mean change over time "
+        "of the CNN's features; the mean of both logits is the answer.",
+    )
+    intermediate: bool = setting(
+        False,
+        "Whether cnn-birnn describes a frame also by the mean and standard deviation of "
+        "intermediate maps of the CNN (efficientnet_lite0 only).",
     )
     dropout: float = setting(0.3, "Dropout rate.")
     flow_trunk: str = setting(

@@ -477,12 +477,12 @@ def test_show_recipe_prints_every_setting_and_trains_nothing(
 
 def test_what_a_checkpoint_brings_is_blamed_on_it(program: Program, clips: Path) -> None:
     result = program.run(
-        *small(clips, clips / "none", "--init", "starter-fast", "--model", "two-stream")
+        *small(clips, clips / "none", "--init", "starter", "--model", "two-stream")
     )  # fmt: skip
     assert result.code == 2
     assert result.err == (
-        "error: two-stream needs --input rgb+flow, got motion (--input is from checkpoint "
-        "starter-fast)\n"
+        "error: two-stream needs --input rgb+flow, got difference (--input is from "
+        "checkpoint starter)\n"
     )
 
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidlabel.errors import CheckpointError
+from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.models import trunks, weights
 from vidlabel.models.build import build_model
 from vidlabel.models.efficientnet_lite import WEIGHTS, EfficientNetLite0, MbConv
@@ -131,3 +131,36 @@ def test_script_makes_the_file_again(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite_pytorch")
     monkeypatch.setattr(sys, "argv", ["make_efficientnet_lite0.py", "--check"])
     runpy.run_path(str(ROOT / "weights" / "make_efficientnet_lite0.py"), run_name="__main__")
+
+
+def test_intermediate_maps_are_described_by_mean_and_deviation() -> None:
+    made, width = make_trunk("efficientnet_lite0", 64, intermediate=True)
+    load_trunk(made, "efficientnet_lite0", "imagenet")
+    plain, last = make_trunk("efficientnet_lite0", 64)
+    load_trunk(plain, "efficientnet_lite0", "imagenet")
+    pictures = torch.rand(2, 3, 64, 64)
+    maps = {}
+    for name in ("11", "15"):  # the first layers after stages 5 and 6 halve and widen the maps
+        layer = plain.get_submodule(f"layers.{name}")
+        layer.register_forward_hook(lambda *found, name=name: maps.update({name: found[2]}))
+    with torch.inference_mode():
+        features, whole = made.eval()(pictures), plain.eval()(pictures)
+    assert features.shape == (2, width)
+    assert [maps[name].shape[1] for name in ("11", "15")] == [112, 192]
+    wanted = [(maps[name].mean((2, 3)), maps[name].std((2, 3), correction=0)) for name in maps]
+    wanted_all = torch.cat([*wanted[0], *wanted[1], whole.mean((2, 3))], 1)
+    torch.testing.assert_close(features, wanted_all, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(features[:, -last:], whole.mean((2, 3)))
+
+
+def test_one_pixel_maps_and_their_gradients_are_finite() -> None:
+    made, width = make_trunk("efficientnet_lite0", 32, intermediate=True)
+    features = made.train()(torch.rand(2, 3, 32, 32))
+    assert features.shape == (2, width)
+    features.sum().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in made.parameters() if p.grad is not None)
+
+
+def test_other_trunks_give_no_intermediate_maps() -> None:
+    with pytest.raises(UsageError, match="--intermediate: needs --trunk efficientnet_lite0"):
+        make_trunk("mnasnet0_5", 64, intermediate=True)

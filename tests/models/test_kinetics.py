@@ -311,9 +311,9 @@ def test_a_network_describes_itself_without_its_weights(name: str, hub: Path) ->
 
 
 def test_a_description_of_a_file_is_its_header(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"starter-fast, r3d_18, .*swin3d_b$"):
+    with pytest.raises(CheckpointError, match=r"starter, r3d_18, .*swin3d_b$"):
         describe_model(str(tmp_path / "none"))
-    with pytest.raises(CheckpointError, match=r"no such checkpoint.*starter-fast, r3d_18"):
+    with pytest.raises(CheckpointError, match=r"no such checkpoint.*starter, r3d_18"):
         find_checkpoint("r3d")
     assert describe_model("starter") == load_checkpoint("starter").header
 

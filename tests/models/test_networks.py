@@ -180,7 +180,7 @@ def test_a_trunk_that_is_unknown_or_takes_no_such_frames_is_one_clear_line() -> 
     assert make_trunk("vit_b_16", 224)[1] == 768
 
 
-def test_statistics_are_mean_and_deviation_and_have_a_say_of_their_own() -> None:
+def test_statistics_are_mean_deviation_and_change_and_have_a_say_of_their_own() -> None:
     torch.manual_seed(0)
     spec = ModelSpec(classes=3, hidden=8, features=8, embed=8, statistics=True)
     network = build_model(spec, CLIP).eval()
@@ -194,7 +194,8 @@ def test_statistics_are_mean_and_deviation_and_have_a_say_of_their_own() -> None
     torch.testing.assert_close(turned[:, 1], answers[:, 1])
     assert not torch.allclose(turned[:, 0], answers[:, 0], atol=1e-6)
     # by hand: what the second classifier sees
-    seen = torch.cat([frames.mean(1), frames.std(1, correction=0)], 1)
+    change = (frames[:, 1:] - frames[:, :-1]).abs().mean(1)
+    seen = torch.cat([frames.mean(1), frames.std(1, correction=0), change], 1)
     norm, layer = network.scale, network.classify["statistics"]  # type: ignore[index]
     wanted = layer(seen / (1 + norm.eps) ** 0.5)
     torch.testing.assert_close(answers[:, 1], wanted, atol=1e-4, rtol=1e-4)

@@ -5,9 +5,10 @@ The architecture of two reimplemented HMDB51 systems: a MNASNet 0.5 trunk (Tan e
 its concatenated directions, and one fully connected classifier. The trunk can be any of `trunks`.
 
 With `spec.statistics` a linear classifier beside the RNN sees the mean and standard deviation of
-the trunk's features over time (statistics pooling: Snyder et al. 2018, "X-vectors"). Both are
-trained to be right alone, and the mean of their logits is the answer. On a frozen ImageNet trunk
-and a few hundred clips the RNN alone overfits; see weights/README.md.
+the trunk's features over time (statistics pooling: Snyder et al. 2018, "X-vectors"), and the mean
+of their absolute change from step to step. Both are trained to be right alone, and the mean of
+their logits is the answer. On a frozen ImageNet trunk and a few hundred clips the RNN alone
+overfits; see weights/README.md.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class CnnBiRnn(ClipModel):
     """See the module."""
 
     def __init__(self, spec: ModelSpec, clip: ClipSpec) -> None:
-        trunk, width = make_trunk(spec.trunk, clip.size_px, clip.channels)
+        trunk, width = make_trunk(
+            spec.trunk, clip.size_px, clip.channels, intermediate=spec.intermediate
+        )
         super().__init__(Normalise(clip, *input_scale(spec.trunk)), trunk, spec.trunk)
         self.embed = nn.Linear(width, spec.embed)
         self.rnn = RNNS[spec.cell](spec.embed, spec.hidden, batch_first=True, bidirectional=True)
@@ -39,9 +42,9 @@ class CnnBiRnn(ClipModel):
         self.dropout = nn.Dropout(spec.dropout)
         self.classify = nn.Linear(spec.features, spec.classes)
         if spec.statistics:
-            self.scale = nn.BatchNorm1d(2 * width)
+            self.scale = nn.BatchNorm1d(3 * width)
             self.classify = nn.ModuleDict(
-                {"rnn": self.classify, "statistics": nn.Linear(2 * width, spec.classes)}
+                {"rnn": self.classify, "statistics": nn.Linear(3 * width, spec.classes)}
             )
 
     def read(self, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +59,9 @@ class CnnBiRnn(ClipModel):
         if not isinstance(self.classify, nn.ModuleDict):
             return cast(Tensor, self.classify(self.dropout(features)))[:, None]
         deviation = (frames.var(1, correction=0) + EPS).sqrt()
-        seen = self.scale(torch.cat([frames.mean(1), deviation], 1))
+        # A single step does not change; the mean of nothing is not a number.
+        change = frames.diff(dim=1).abs().sum(1) / max(1, frames.shape[1] - 1)
+        seen = self.scale(torch.cat([frames.mean(1), deviation, change], 1))
         parts = {"rnn": features, "statistics": seen}
         return torch.stack([self.classify[name](self.dropout(parts[name])) for name in parts], 1)
 

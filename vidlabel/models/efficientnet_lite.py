@@ -7,16 +7,23 @@ EfficientNet-Lite", TensorFlow blog, 2020).
 TensorFlow pads a picture of even length more at its end, PyTorch alike on both sides, of which a
 stride of 2 uses only the one at the start. So the shipped kernels are turned by 180 degrees, and
 so is the picture: the sums are TensorFlow's, for any size, and no layer copies its input to pad it.
+
+The last map is made for ImageNet's classes. What stands before it transfers better to pictures of
+another kind, so the network can describe a picture by intermediate maps as well (Evci et al. 2022,
+"Head2Toe", arXiv 2201.03529).
 """
 
 from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 WIDTH = 1280
 """Channels of the last map, F."""
+INTERMEDIATE_WIDTH = 2 * (112 + 192) + WIDTH
+"""F with intermediate maps: mean and deviation of the maps of stages 5 and 6, mean of the last."""
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 """Of the pixels, 0..1, that the weights were trained with."""
 WEIGHTS = "efficientnet_lite0.safetensors"
@@ -31,8 +38,12 @@ _STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
+_DESCRIBED = (11, 15)
+"""The layers that end stages 5 and 6."""
 _STEM = 32
 _EPS = 1e-3
+_LEAST_VARIANCE = 1e-6
+"""Added to a variance, so that its root has a slope everywhere."""
 
 
 class EfficientNetLite0(nn.Module):
@@ -40,10 +51,12 @@ class EfficientNetLite0(nn.Module):
 
     Args:
         channels: of the pictures, where they are not 3.
+        intermediate: give features (N, INTERMEDIATE_WIDTH) instead, see there.
     """
 
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self, channels: int = 3, *, intermediate: bool = False) -> None:
         super().__init__()
+        self.intermediate = intermediate
         layers: list[nn.Module] = [_layer(channels, _STEM, 3, stride=2)]
         width = _STEM
         for expansion, out, blocks, stride, kernel in _STAGES:
@@ -54,8 +67,18 @@ class EfficientNetLite0(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        turned = self.layers(pictures.flip(2, 3))
-        return cast(Tensor, turned.flip(2, 3))
+        maps, features = pictures.flip(2, 3), []
+        for number, layer in enumerate(self.layers):
+            maps = layer(maps)
+            if self.intermediate and number in _DESCRIBED:
+                variance, mean = torch.var_mean(maps.float(), (2, 3), correction=0)
+                features += [mean, (variance + _LEAST_VARIANCE).sqrt()]
+        if self.intermediate:
+            return torch.cat([*features, maps.float().mean((2, 3))], 1)
+        return maps.flip(2, 3)
+
+    def extra_repr(self) -> str:
+        return f"intermediate={self.intermediate}"
 
 
 class MbConv(nn.Module):

@@ -43,7 +43,9 @@ def input_scale(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return IMAGENET_MEAN, IMAGENET_STD
 
 
-def make_trunk(name: str, size_px: int, channels: int = 3) -> tuple[nn.Module, int]:
+def make_trunk(
+    name: str, size_px: int, channels: int = 3, *, intermediate: bool = False
+) -> tuple[nn.Module, int]:
     """A trunk with random weights, and its number of features F.
 
     It maps (N, C, H, W) to (N, F), or to (N, F, h, w), whose mean over h and w are the features.
@@ -52,9 +54,11 @@ def make_trunk(name: str, size_px: int, channels: int = 3) -> tuple[nn.Module, i
         name: one of `trunk_names`.
         size_px: H and W.
         channels: C.
+        intermediate: whether the features describe intermediate maps too; see `ModelSpec`.
 
     Raises:
-        UsageError: the name is unknown, or the network accepts no frames of that size.
+        UsageError: the name is unknown, the network accepts no frames of that size, or it does not
+            give intermediate maps.
     """
     if name not in trunk_names():
         raise UsageError(
@@ -62,8 +66,11 @@ def make_trunk(name: str, size_px: int, channels: int = 3) -> tuple[nn.Module, i
             f"resnet50, mobilenet_v3_large or swin_t, or {LITE0} or {CNN_M}"
         )
     width = _width(name, size_px)  # refuses a size before any memory is used
+    if intermediate and name != LITE0:
+        raise UsageError(f"--intermediate: needs --trunk {LITE0}, got {safe(name)}")
     if name == LITE0:
-        trunk: nn.Module = efficientnet_lite.EfficientNetLite0(channels)
+        trunk: nn.Module = efficientnet_lite.EfficientNetLite0(channels, intermediate=intermediate)
+        width = efficientnet_lite.INTERMEDIATE_WIDTH if intermediate else width
     else:
         trunk = _cnn_m(size_px, channels) if name == CNN_M else headless(name)
     ease_training(trunk)

@@ -6,7 +6,7 @@ values are left out. For the last feature map before a mean it equals Grad-CAM (
 2017, arXiv 1610.02391).
 
 The last feature map of a small frame has only 2 x 2 or 3 x 3 places: for 12 clips with
-starter-fast, its strongest place was on the moving person in 4, and that of the last feature map
+a MNASNet 0.5, its strongest place was on the moving person in 4, and that of the last feature map
 with at least FEWEST places a side in 9.
 """
 

@@ -20,7 +20,7 @@ from vidlabel.train.frame_cache import kept_time_steps
 from vidlabel.train.training_clips import centre_square
 from vidlabel.train.training_frames import TrainingFrames
 
-FORMAT = 1
+FORMAT = 2
 """Version of an entry's content: changes with everything that changes the features."""
 
 
@@ -92,8 +92,8 @@ class FeatureCache:
 
 
 def _digest(module: nn.Module) -> str:
-    """SHA-256 of a module's parameters and buffers."""
-    digest = hashlib.sha256()
+    """SHA-256 of a module's layers, parameters and buffers."""
+    digest = hashlib.sha256(repr(module).encode())
     for name, value in module.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())

@@ -166,9 +166,9 @@ _OURS: dict[str, bool | int | float | str] = {"epoch_steps": 50}
 """Common to our own recipes: 40 epochs are at least 2,000 optimizer steps."""
 _SHIPPED_TRUNK: dict[str, bool | int | float | str] = {
     "trunk": "efficientnet_lite0", "trunk_weights": "imagenet", "freeze_trunk": True,
-    "statistics": True, "input": "difference", "frames": 12, "size": 112, "resize": 112,
-    "aspect": 1.0, "crop": 1.0, "colour": 0.0, "noise": 0.0, "window": 0.8, "dropout": 0.5,
-    "batch_size": 64, "lr": 2e-3, "epochs": 8, "epoch_steps": 100,
+    "statistics": True, "intermediate": True, "input": "difference", "frames": 12, "size": 112,
+    "resize": 112, "aspect": 1.0, "crop": 1.0, "colour": 0.0, "noise": 0.0, "window": 0.8,
+    "dropout": 0.5, "batch_size": 64, "lr": 2e-3, "epochs": 8, "epoch_steps": 100,
 }  # fmt: skip
 """For the shipped ImageNet weights, as measured for `starter`: see weights/README.md."""
 _CONV_LSTM: dict[str, bool | int | float | str] = {
