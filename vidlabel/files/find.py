@@ -17,7 +17,7 @@ from vidlabel.errors import Reason, UsageError, VideoError
 from vidlabel.files.metadata_tag import has_tag
 from vidlabel.files.spelling import Spellings
 from vidlabel.specs import VideoItem
-from vidlabel.text import PathText, each_path, first_few
+from vidlabel.text import PathText, each_path, first_few, plural
 
 _SUFFIXES = (
     ".3g2 .3gp .3gpp .3gpp2 .asf .avi .divx .dv .f4v .flv .h264 .h265 .hevc .insv .ivf .lrv .m1v "
@@ -49,7 +49,7 @@ class LeftOut:
         """What to tell the user, a line each; none if nothing was left out."""
         told = [f"inputs: {line}" for line in filter(None, [self.spellings.told()])]
         if count := len(self._previews):
-            told.append(f"left out: {count} preview{'s' * (count > 1)} that vidlabel has made")
+            told.append(f"left out: {plural(count, 'preview')} that vidlabel has made")
         if self._suffixes:
             kinds = Counter(self._suffixes.values()).most_common()
             few = first_few([f"{number:,} {suffix}" for suffix, number in kinds], 8)
