@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
 
@@ -34,16 +35,16 @@ def fitting(root: Path, path: Path) -> Path:
         longest = LONGEST
     names = []
     for name in path.relative_to(root).parts:
-        if (rare := set(_RARE.findall(name))) and not _takes(root, sorted(rare)):
+        if (rare := set(_RARE.findall(name))) and not _takes(root, "".join(sorted(rare)[:20])):
             name = _told_apart(name, _RARE.sub("_", name), longest)
         names.append(shortened(name, longest))
     return root.joinpath(*names)
 
 
-def _takes(folder: Path, characters: list[str]) -> bool:
-    """Whether names in a folder may have such characters."""
-    text = "".join(characters[:20])
-    probe = folder / f".vidlabel-{token_hex(4)}{text}.part"
+@lru_cache(1024)  # a folder of thousands of such names has few sets of characters
+def _takes(folder: Path, characters: str) -> bool:
+    """Whether names in a folder may have such characters; tried with a file."""
+    probe = folder / f".vidlabel-{token_hex(4)}{characters}.part"
     try:
         os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except OSError as error:
