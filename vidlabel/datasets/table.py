@@ -12,9 +12,10 @@ from typing import cast
 
 from vidlabel.datasets.folder import guess_group
 from vidlabel.datasets.samples import Sample, Split
-from vidlabel.errors import Reason, UsageError
+from vidlabel.errors import UsageError
 from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.files.text_file import as_utf8, encoding_of
+from vidlabel.results.record import was_uncertain
 from vidlabel.specs import UNCERTAIN, Status
 from vidlabel.text import safe
 
@@ -85,15 +86,13 @@ def _doubt(samples: Sequence[Sample]) -> str:
 
 def _without_label(row: Mapping[str, str]) -> Status | None:
     """The status of a row of predict that has no class to learn; None for all other rows."""
-    status, label, best = row.get("status"), row["label"], row.get("top1_label")
+    status, label = row.get("status"), row["label"]
     if status == Status.FAILED and not label:
         return Status.FAILED
     if label != UNCERTAIN or status not in tuple(Status):
         return None
-    # Before `uncertain` was a status, only the label said so.
-    unsure = status == Status.UNCERTAIN or (best and best != label)
-    low = row.get("reason", "").startswith(Reason.LOW_CONFIDENCE)
-    return Status.UNCERTAIN if unsure or low else None
+    was = was_uncertain(label, row.get("top1_label", ""), row.get("reason", ""))
+    return Status.UNCERTAIN if status == Status.UNCERTAIN or was else None
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:

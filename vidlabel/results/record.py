@@ -98,6 +98,13 @@ def _seconds(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
+def was_uncertain(label: str, best: str, reason: str) -> bool:
+    """Whether a row is uncertain by its label, its most likely class ("" if not given) and its
+    reason, as in tables that were written before that was a status."""
+    low = reason.startswith(Reason.LOW_CONFIDENCE)
+    return label == UNCERTAIN and (low or best not in ("", label))
+
+
 def check_record(values: Any, where: str) -> Record:
     """A row that has every value, each of its type; the table may come from anywhere. Before
     `uncertain` was a status, it was only a label: such rows get the status.
@@ -121,9 +128,7 @@ def check_record(values: Any, where: str) -> Record:
         raise UsageError(f"{where}: label is empty, but status is {status}")
     top = [_top(each, where) for each in values.get("top") or []]
     reason = _text(values, "reason", where)
-    if label == UNCERTAIN and (
-        reason == Reason.LOW_CONFIDENCE or (top and top[0]["label"] != label)
-    ):
+    if was_uncertain(label or "", top[0]["label"] if top else "", reason or ""):
         status = Status.UNCERTAIN.value
     return Record(
         path=values["path"],
