@@ -725,7 +725,7 @@ def test_corrections_outlive_a_reload(shown: Page, big: Path) -> None:
     # busy browser a little later, and in any order.
     time.sleep(0.5)
     shown.type("1")
-    time.sleep(0.5)
+    time.sleep(2.0)
     assert shown.text("reviewed") == "3 reviewed, 2 changed"
     assert shown.js("return localStorage.getItem('vidlabel-review:big')")
     shown.load(big)
