@@ -8,7 +8,7 @@ from vidlabel.datasets.leaks import Leak, describe_leak, find_leak, known_among
 from vidlabel.datasets.protocols import PROTOCOLS, Fold
 from vidlabel.errors import UsageError
 from vidlabel.models.checkpoint import Header, describe_model
-from vidlabel.text import text_path
+from vidlabel.text import plural, text_path
 
 
 def leak_lines(folds: Sequence[Fold], protocol: str) -> list[str]:
@@ -92,5 +92,5 @@ def _overlap(
         f"{verb} used to choose the epoch": len(selected),
     }
     parts = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    clips = f"{leak.tested} test clip{'' if leak.tested == 1 else 's'} of {fold.name}"
+    clips = f"{plural(leak.tested, 'test clip')} of {fold.name}"
     return leak, f"{clips}, {parts}, such as {text_path(first.path)} (group {first.group})"
