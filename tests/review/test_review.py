@@ -515,6 +515,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.chrome.service.Service(programs[1])
     driver = webdriver.Chrome(options=options, service=service)
+    # Without a screen, a busy browser may leave the window without the focus, and keys are lost.
+    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     driver.downloads = downloads
     yield driver
     driver.quit()
@@ -714,21 +716,27 @@ def test_corrections_by_keys(shown: Page) -> None:
 
 def test_keys_do_not_reach_into_fields(shown: Page) -> None:
     shown.type("/")
+    wait_for(lambda: shown.js("return document.activeElement.id") == "search")
     shown.type("j1ux")
-    assert shown.js("return document.getElementById('search').value") == "j1ux"
+    wait_for(lambda: shown.js("return document.getElementById('search').value") == "j1ux")
     assert shown.text("reviewed") == "Nothing reviewed yet"
 
 
 def test_corrections_outlive_a_reload(shown: Page, big: Path) -> None:
-    shown.type("2", "2")
     # What a page keeps, and that the page before it has cleared all, reaches the processes of a
     # busy browser a little later, and in any order.
+    kept = "return localStorage.getItem('vidlabel-review:big')"
+    shown.type("2", "2")
     time.sleep(0.5)
     shown.type("1")
-    time.sleep(2.0)
     assert shown.text("reviewed") == "3 reviewed, 2 changed"
-    assert shown.js("return localStorage.getItem('vidlabel-review:big')")
-    shown.load(big)
+    assert shown.js(kept)
+
+    def reopened() -> bool:
+        shown.load(big)
+        return bool(shown.js(kept))
+
+    wait_for(reopened, within_s=20)
     assert shown.text("reviewed") == "3 reviewed, 2 changed"
     assert shown.label == "class_01"
     shown.type("e")
