@@ -14,6 +14,11 @@
         --out RUNS/without-$n; done
     python weights/make_starter.py unknown RUNS
 
+    # Across sets: of the actions that two sets have, the clips of one set were left out.
+    for set in weizmann kth ucf101; do vidlabel train RUNS/across-$set.csv \\
+        --config weights/starter.toml --out RUNS/across-$set; done
+    python weights/make_starter.py across RUNS
+
     python weights/make_starter.py publish RUNS/starter
 
 DATA is a folder with the sets in `weizmann/<class>/*.avi`, `ut_interaction/<class>/*.avi`,
@@ -72,6 +77,12 @@ LEFT_OUT = (
     ("shake_hands", "wave_both_hands", "fight", "no_fight"),
 )
 """Classes left out together: each class once, none with one that it is mixed up with."""
+ACROSS = {
+    "weizmann": ("jumping_jack", "run", "walk"),
+    "kth": ("run", "walk"),
+    "ucf101": ("jumping_jack",),
+}
+"""The actions that a set shares with another, whose clips in this set are left out together."""
 MIN_CONFIDENCE = 0.6
 """What nine of ten clips of known classes have or exceed; see `figures` and `unknown`."""
 SYNTHETIC_PER_CLASS = 20
@@ -150,8 +161,9 @@ def _group(name: str, label: str, path: Path, sources: dict[str, str]) -> str:
 
 
 def write_tables(data: Path, work: Path) -> None:
-    """Write the table of all clips to `work`/starter.csv, and those without some classes. Each
-    real clip has a copy that was encoded again, which belongs to the same group."""
+    """Write the table of all clips to `work`/starter.csv, and those without some classes, or
+    without those of one set. Each real clip has a copy that was encoded again, which belongs to the
+    same group."""
     work.mkdir(parents=True, exist_ok=True)
     made = generate_clips((work / "synthetic").absolute(), SYNTHETIC_PER_CLASS, processes=2)
     generated = [
@@ -165,14 +177,21 @@ def write_tables(data: Path, work: Path) -> None:
         clips.append((origin, jobs[-1][1], label, group))
     encode_all(jobs)
     clips += generated
-    for number, left_out in enumerate([(), *LEFT_OUT]):
-        name = f"without-{number}.csv" if number else "starter.csv"
-        with (work / name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "label", "group"])
-            for origin, path, label, group in clips:
-                if label not in left_out:
-                    writer.writerows([[path, label, group]] * TIMES.get(origin, 1))
+    _write_table(work / "starter.csv", clips)
+    for number, left_out in enumerate(LEFT_OUT, 1):
+        kept = [clip for clip in clips if clip[2] not in left_out]
+        _write_table(work / f"without-{number}.csv", kept)
+    for name, shared in ACROSS.items():
+        kept = [clip for clip in clips if clip[0] != name or clip[2] not in shared]
+        _write_table(work / f"across-{name}.csv", kept)
+
+
+def _write_table(path: Path, clips: Sequence[tuple[str, Path, str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "group"])
+        for origin, clip, label, group in clips:
+            writer.writerows([[clip, label, group]] * TIMES.get(origin, 1))
 
 
 def fold_rows(folds: Path) -> list[dict[str, str]]:
@@ -275,6 +294,18 @@ def show_unknown(work: Path) -> None:
     print(f"and {np.mean(together[1] >= least):.0%} of the unknown")
 
 
+def show_across(work: Path) -> None:
+    """Accuracy on the clips of one set by a model that knows their classes from other sets only."""
+    with (work / "starter.csv").open(encoding="utf-8") as file:
+        clips = {row["path"]: row for row in csv.DictReader(file) if _origin(row) in SETS}
+    for name, shared in ACROSS.items():
+        labeller = load_labeller(str(work / f"across-{name}"))
+        for label in shared:
+            paths = [p for p, row in clips.items() if (_origin(row), row["label"]) == (name, label)]
+            found = labeller.predict(paths, PredictSpec(min_confidence=0))
+            print(f"{label} of {name}: {_share([row.label == label for row in found])}")
+
+
 def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:
     wins = stats.mannwhitneyu(known, unknown).statistic
     return float(wins) / (len(known) * len(unknown))
@@ -311,6 +342,7 @@ COMMANDS = {
     "figures": show_figures,
     "reencoded": show_reencoded,
     "unknown": show_unknown,
+    "across": show_across,
     "publish": publish,
 }
 
@@ -319,7 +351,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("command", choices=["table", *COMMANDS])
     parser.add_argument(
-        "folder", type=Path, help="DATA of table, RUNS of reencoded, unknown, else the run"
+        "folder", type=Path, help="DATA of table, RUNS of reencoded, unknown, across; else the run"
     )
     parser.add_argument("--work", type=Path, default=Path("runs"), help="where table writes")
     options = parser.parse_args()
