@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A browser; it saves into its attribute `downloads`."""
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]

@@ -47,12 +47,11 @@ def told(path: Path) -> dict[str, Any]:
 # --- what the page is told ------------------------------------------------------------------------
 
 
-@pytest.fixture
-def table(make_video: MakeVideo, tmp_path: Path) -> Path:
-    """Two videos of 12 s, one with three segments, and one that is missing."""
+def write(folder: Path, make_video: MakeVideo) -> Path:
+    """A table of two videos of 12 s, one with three segments, and one that is missing."""
     for name in ("a.mp4", "b c.mp4"):
-        shutil.copy(make_video(frames=120), tmp_path / name)
-    path = tmp_path / "labels.csv"
+        shutil.copy(make_video(frames=120), folder / name)
+    path = folder / "labels.csv"
     path.write_text(
         "path,status,label,confidence,start_s,end_s\n"
         "a.mp4,ok,run,0.9,6.000,9.000\nb c.mp4,ok,walk,0.8,,\na.mp4,ok,walk,0.7,1.000,6.000\n"
@@ -61,8 +60,13 @@ def table(make_video: MakeVideo, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def table(make_video: MakeVideo, tmp_path: Path) -> Path:
+    return write(tmp_path, make_video)
+
+
 def test_each_video_is_shown_once(table: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert review_table(ReviewSpec(table)) == 1
+    assert review_table(ReviewSpec(table, with_clips=False)) == 1
     assert "with 2 of 3 previews, 1 failed" in capfd.readouterr().err
     data = told(table.with_suffix(".html"))
     first, second, third = data["rows"]
@@ -72,13 +76,13 @@ def test_each_video_is_shown_once(table: Path, capfd: pytest.CaptureFixture[str]
     assert second["segments"] == [[0, 12, "walk", 0.8]], "a row without times is the whole video"
     assert ("segments" in third, third["status"]) == (False, "failed")
     digest = data["digest"]
-    assert review_table(ReviewSpec(table)) == 1
+    assert review_table(ReviewSpec(table, with_clips=False)) == 1
     assert "2 of them kept unchanged" in capfd.readouterr().err
     again = told(table.with_suffix(".html"))
     assert again["rows"][0]["duration"] == 12
     assert again["digest"] == digest
     table.write_text(table.read_text().replace("9.000", "9.100"))
-    review_table(ReviewSpec(table), quiet=True)
+    review_table(ReviewSpec(table, with_clips=False), quiet=True)
     assert told(table.with_suffix(".html"))["digest"] != digest, "corrections are of other segments"
 
 
@@ -130,12 +134,19 @@ def test_a_clip_is_given_up_when_asked(make_video: MakeVideo) -> None:
 # --- in a browser ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def shown(chromium: Any, table: Path) -> Iterator[Page]:
-    """The page of two videos; no test may make the browser complain."""
-    chromium.get_log("browser")
+@pytest.fixture(scope="module")
+def made(make_video: MakeVideo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the two videos."""
+    table = write(tmp_path_factory.mktemp("made"), make_video)
     review_table(ReviewSpec(table), quiet=True)
-    opened = Page(chromium, table.with_suffix(".html"))
+    return table.with_suffix(".html")
+
+
+@pytest.fixture
+def shown(chromium: Any, made: Path) -> Iterator[Page]:
+    """The same, nothing corrected. No test may make the browser complain."""
+    chromium.get_log("browser")
+    opened = Page(chromium, made)
     wait_for(lambda: opened.js("return document.querySelector('#detail video').readyState") >= 1)
     yield opened
     opened.js("localStorage.clear()")
@@ -167,7 +178,7 @@ def saved(shown: Page, which: str) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_segments_are_edited_by_keys_and_saved(shown: Page, table: Path) -> None:
+def test_segments_are_edited_by_keys_and_saved(shown: Page, made: Path) -> None:
     from selenium.webdriver import Keys
 
     assert shown.js(SEGMENTS) == [
@@ -200,7 +211,7 @@ def test_segments_are_edited_by_keys_and_saved(shown: Page, table: Path) -> None
     assert saved(shown, "changed") == [["path", "label", "start_s", "end_s"], *lines]
     assert saved(shown, "done")[4:] == [["b c.mp4", "walk", "0.000", "12.000"]]
     time.sleep(0.5)  # what a page keeps reaches a busy browser a little later
-    shown.load(table.with_suffix(".html"))
+    shown.load(made)
     assert shown.text("reviewed") == "2 reviewed, 1 changed"
     assert len(shown.js(SEGMENTS)) == 4
     shown.type("x")
@@ -253,6 +264,19 @@ def test_the_mouse_drags_boundaries_and_chooses(shown: Page) -> None:
     assert shown.js(SECONDS) == pytest.approx(6, abs=0.11)
     shown.type("u")
     assert shown.js(SEGMENTS)[1] == "run, 0:06.0 to 0:09.0"
+
+
+def test_a_part_is_saved_with_its_times(chromium: Any, tmp_path: Path) -> None:
+    """Also where each video has one row, which is shown as a clip."""
+    values = [segment("walk", 2, 3, duration_s=9.0), segment("run", None, None, "b.mp4")]
+    rows = [PageRow(each, "/v", each["path"], "x", "", "", "", "", "gone") for each in values]
+    path = tmp_path / "parts.html"
+    path.write_text(page("parts.csv", "parts", ("run", "walk"), rows), encoding="utf-8")
+    shown = Page(chromium, path)
+    shown.type("1", "1")
+    lines = [["a.mp4", "walk", "2.000", "3.000"], ["b.mp4", "run", "", ""]]
+    assert saved(shown, "done") == [["path", "label", "start_s", "end_s"], *lines]
+    shown.js("localStorage.clear()")
 
 
 def test_hundreds_of_videos(chromium: Any, tmp_path: Path) -> None:

@@ -194,15 +194,23 @@ const SAVED = {
   all: (row) => !isExcluded(row) && (isDone(row) || isLabelled(row)),
 };
 
-/** A CSV of `path,label`, or of `path,label,start_s,end_s` with a line for each segment that has a
-    label, as parts of a Blob. */
+const timed = data.timeline || rows.some((row) => row.part);
+
+/** A CSV as parts of a Blob: `path,label`, or `path,label,start_s,end_s` where rows are for parts of
+    videos, with a line for each segment that has a label. */
 function table(which, paths) {
   const lines = rows.filter(SAVED[which]).flatMap((row) => {
     const path = cell(paths === "full" ? row.path : row.given);
-    if (!row.segments) return `${path},${cell(labelOf(row))}\n`;
-    return labelled(row).map(({ label, start, end }) => `${path},${cell(label)},${start.toFixed(3)},${end.toFixed(3)}\n`);
+    if (row.segments) return labelled(row).map(({ label, start, end }) => line(path, label, [start, end]));
+    return line(path, labelOf(row), row.part ?? []);
   });
-  return bytesOf([data.timeline ? "path,label,start_s,end_s\n" : "path,label\n", ...lines].join(""));
+  return bytesOf([timed ? "path,label,start_s,end_s\n" : "path,label\n", ...lines].join(""));
+}
+
+/** A line of the table; without times for a whole video. */
+function line(path, label, [start, end]) {
+  const times = timed ? `,${start?.toFixed(3) ?? ""},${end?.toFixed(3) ?? ""}` : "";
+  return `${path},${cell(label)}${times}\n`;
 }
 
 const labelled = (row) => segmentsOf(row).filter(({ label }) => label);
