@@ -112,6 +112,7 @@ def make_track(path: str, with_clip: bool, go_on: Callable[[], bool]) -> dict[st
         def pictures() -> Iterator[Pixels]:
             nonlocal ends
             for number, picture in enumerate(_evenly(video.frames(SIDE_PX), fps, count)):
+                check()
                 ends = time.monotonic() + DEADLINE_S
                 if number == count // 2 or not poster:
                     poster[:] = [picture]

@@ -71,7 +71,7 @@ function editing() {
   const more = element("p", { className: "hint muted" },
     element("kbd", { textContent: "b" }), " then ", element("kbd", { textContent: "←" }), " ", element("kbd", { textContent: "→" }), " moves a boundary · ",
     element("kbd", { textContent: "n" }), " ", element("kbd", { textContent: "p" }), " next, previous segment · ",
-    element("kbd", { textContent: "Space" }), " plays · ", element("kbd", { textContent: "?" }), " all keys");
+    element("kbd", { textContent: "Space" }), " plays · ", element("kbd", { textContent: "c" }), " confirms the video · ", element("kbd", { textContent: "?" }), " all keys");
   return element("div", { className: "editing", role: "group", ariaLabel: "Edit the segment" }, ...buttons, more);
 }
 
