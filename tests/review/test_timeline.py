@@ -122,7 +122,7 @@ def test_the_time_in_a_clip_is_the_time_in_the_video(make_video: MakeVideo, tmp_
 
 
 def test_the_frame_rate_of_a_clip_is_bounded() -> None:
-    assert [track_fps(fps, 60) for fps in (10, 25, 30, 50, 120)] == [10, 25, 30, 25, 30]
+    assert [track_fps(fps, 60) for fps in (4, 25, 30.02, 50, 120)] == [12, 25, 30.02, 25, 30]
     assert [track_fps(fps, 3600) for fps in (10, 25, 30)] == [10, 12.5, 15]
 
 

@@ -83,7 +83,8 @@ def track_fps(fps: float, duration_s: float) -> float:
     at least LEAST_FPS, as the frames of a rate that varies may follow each other faster than the
     mean."""
     most = LONG_TRACK_FPS if duration_s > LONG_S else TRACK_FPS
-    return fps / max(1, math.ceil(fps / most)) * max(1, math.ceil(LEAST_FPS / fps))
+    parts = max(1, math.ceil(fps / most - 0.05))  # measured rates lie a little above 30, say
+    return fps / parts * max(1, math.ceil(LEAST_FPS / fps))
 
 
 def make_track(path: str, with_clip: bool, go_on: Callable[[], bool]) -> dict[str, bytes]:
