@@ -22,6 +22,7 @@ import av
 import numpy as np
 import pytest
 import videos
+from browser import CONTRAST, Page, wait_for
 from PIL import Image
 
 from vidlabel.cli.main import main
@@ -495,79 +496,6 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A browser; it saves into its attribute `downloads`."""
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if not all(programs):
-        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
-        "disable-background-networking", "disable-component-update", "disable-sync",
-        "window-size=1300,900", f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(f"--{flag}")
-    downloads = tmp_path_factory.mktemp("downloads")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.chrome.service.Service(programs[1])
-    driver = webdriver.Chrome(options=options, service=service)
-    # Without a screen, a busy browser may leave the window without the focus, and keys are lost.
-    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
-    driver.downloads = downloads
-    yield driver
-    driver.quit()
-
-
-class Page:
-    """An open page: what a person sees, and what they type."""
-
-    def __init__(self, driver: Any, path: Path) -> None:
-        self.driver = driver
-        self.load(path)
-
-    def load(self, path: Path) -> None:
-        self.driver.get(path.as_uri())
-
-    def js(self, code: str, *arguments: object) -> Any:
-        return self.driver.execute_script(code, *arguments)
-
-    def type(self, *keys: str) -> None:
-        """Press keys, wherever the focus is; that may be something that is about to be hidden."""
-        from selenium.webdriver import ActionChains
-
-        for key in keys:
-            ActionChains(self.driver).send_keys(key).perform()
-
-    def set(self, key: str, value: str, event: str = "change") -> None:
-        code = "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-        self.js(code + "e.dispatchEvent(new Event(arguments[2]))", key, value, event)
-
-    def text(self, key: str) -> str:
-        return self.js("return document.getElementById(arguments[0]).innerText", key)
-
-    def click(self, selector: str) -> None:
-        self.js("document.querySelector(arguments[0]).click()", selector)
-
-    @property
-    def names(self) -> list[str]:
-        """Of the cards made so far."""
-        return self.js(
-            "return [...document.querySelectorAll('.card .name')].map(e => e.textContent)"
-        )
-
-    @property
-    def chosen(self) -> int:
-        return self.js("return Number(document.querySelector('.chosen')?.dataset.i ?? -1)")
-
-    @property
-    def label(self) -> str:
-        return self.js("return document.querySelector('#detail .label').innerText")
-
-
 @pytest.fixture
 def shown(chromium: Any, big: Path) -> Iterator[Page]:
     """The large page, nothing corrected. No test may make the browser complain."""
@@ -586,14 +514,6 @@ def test_of_2000_rows_the_first_are_drawn_and_the_rest_on_scrolling(shown: Page)
     wait_for(lambda: len(shown.names) > before)
     shown.js("document.body.style.zoom = .2")
     wait_for(lambda: len(shown.names) > 300)  # as many as there is room for
-
-
-def wait_for(done: Callable[[], Any], within_s: float = 5.0) -> Any:
-    end = time.monotonic() + within_s
-    while not (value := done()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-    return value
 
 
 def test_names_stay_text(shown: Page) -> None:
@@ -993,32 +913,6 @@ def test_several_clips_at_once(shown: Page) -> None:
     assert "selected" not in shown.text("detail"), "moving on ends a selection"
     shown.type("s", Keys.ESCAPE)
     assert "selected" not in shown.text("detail")
-
-
-CONTRAST = """
-const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-function rgba(colour) {
-  canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-  return [...canvas.getImageData(0, 0, 1, 1).data];
-}
-function light([r, g, b]) {
-  const part = v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-  return .2126 * part(r) + .7152 * part(g) + .0722 * part(b);
-}
-const bad = []; let count = 0;
-for (const e of document.querySelectorAll('body *')) {
-  const own = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
-  const style = getComputedStyle(e);
-  if (!own || e.closest('script, noscript, .sr, :disabled') || !e.checkVisibility({visibilityProperty: true})) continue;
-  let ground = e, back;
-  while ((back = rgba(getComputedStyle(ground).backgroundColor))[3] < 200 && ground.parentElement) ground = ground.parentElement;
-  const [a, b] = [light(rgba(style.color)), light(back)];
-  const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
-  count += 1;
-  if (ratio < 4.5) bad.push([e.className, e.textContent.slice(0, 30), ratio.toFixed(2)]);
-}
-return [count, bad];
-"""  # noqa: E501
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

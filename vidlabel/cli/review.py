@@ -32,6 +32,12 @@ from vidlabel.errors import ExitCode
     "FOLDER",
     "Folder of relative paths in TABLE.  [default: the current one, then TABLE's]",
 )
+@click.option(
+    "--timeline/--no-timeline",
+    default=None,
+    help="Show each video once, with its rows as segments on a strip to edit.  [default: if a "
+    "video has several rows with start_s and end_s]",
+)
 @click.option("--no-clips", is_flag=True, help="Only still posters: faster and smaller.")
 @click.option(
     "--restart",

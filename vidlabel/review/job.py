@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,7 +25,8 @@ from vidlabel.machine import worker_count
 from vidlabel.results.record import Record
 from vidlabel.results.tables import read_labels
 from vidlabel.review.page import PageRow, page
-from vidlabel.review.previews import CLIP_S, SIDE_PX, make_preview
+from vidlabel.review.previews import CLIP_S, SIDE_PX, make_preview, make_track
+from vidlabel.review.timeline import by_video, is_timeline, with_lengths
 from vidlabel.specs import Status
 from vidlabel.text import plural, text_path
 
@@ -49,6 +51,9 @@ class ReviewSpec:
     """Whether the page can play clips; otherwise it has posters only."""
     restart: bool = False
     """Make all previews again, also those that could be kept."""
+    timeline: bool | None = None
+    """Whether each video is shown once, with its rows as segments on a strip; None does so if a
+    video has several rows with times."""
 
     def __post_init__(self) -> None:
         if self.page.suffix.lower() not in (".html", ".htm"):
@@ -87,7 +92,12 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     truths = {os.path.realpath(sample.path): sample.label for sample in samples}
     roots = [spec.root] if spec.root else [Path(), spec.table.parent]
     spellings = Spellings()
-    rows = [_page_row(record, roots, truths, spec, spellings) for record in labels.rows]
+    timeline = is_timeline(labels.rows) if spec.timeline is None else spec.timeline
+    if timeline and truths:
+        console.warn(f"--truth {spec.truth}: is for whole videos, and not shown for segments")
+        truths = {}
+    videos = by_video(labels.rows) if timeline else [(row, None) for row in labels.rows]
+    rows = [_page_row(row, parts, roots, truths, spec, spellings) for row, parts in videos]
     if told := spellings.told():
         console.warn(f"{spec.table}: {told}")
     make_folder(spec.previews)
@@ -97,7 +107,7 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
             console.warn(f"--truth {spec.truth}: has none of the videos in {spec.table}")
         names = sorted({*labels.classes, *(row.truth for row in rows if row.truth)})
         remove_leftovers(spec.page)
-        rows = [replace(row, why=failed.get(row.name, "")) for row in rows]
+        rows = with_lengths([replace(row, why=failed.get(row.name, "")) for row in rows])
         text = page(spec.table.name, _digest(rows), names, rows)
         write_bytes(spec.page, [text.encode()])
         _remove_others(rows, spec)
@@ -125,15 +135,16 @@ def _find(given: str, roots: Sequence[Path], spellings: Spellings) -> tuple[str,
 
 
 def _page_row(
-    record: Record, roots: Sequence[Path], truths: Mapping[str, str], spec: ReviewSpec,
-    spellings: Spellings,
+    record: Record, segments: tuple[Record, ...] | None, roots: Sequence[Path],
+    truths: Mapping[str, str], spec: ReviewSpec, spellings: Spellings,
 ) -> PageRow:  # fmt: skip
     path, given = _find(record["path"], roots, spellings)
     below = os.path.relpath(path, spec.page.parent)
     # The name depends only on what is shown, not on where that lies.
     sample = excerpt(path)
     file = (Path(path).name, identity(path), sample) if sample else path
-    name = _hash(file, record["start_s"], record["end_s"], SIDE_PX, CLIP_S)[:16]
+    length_s = CLIP_S if segments is None else None
+    name = _hash(file, record["start_s"], record["end_s"], SIDE_PX, length_s)[:16]
     files = f"{_quoted(spec.previews.name)}/{name}"
     return PageRow(
         record=record,
@@ -144,12 +155,16 @@ def _page_row(
         name=name,
         poster=f"{files}.jpg",
         clip=f"{files}.mp4" if spec.with_clips else "",
+        segments=segments,
     )
 
 
 def _digest(rows: Sequence[PageRow]) -> str:
     """Under which the browser keeps corrections: the same for the same videos and labels."""
-    return _hash(*((row.name, sorted((row.record | {"path": ""}).items())) for row in rows))
+    each = ((row.name, (row.record,) if row.segments is None else row.segments) for row in rows)
+    return _hash(
+        *((name, *(sorted((told | {"path": ""}).items()) for told in all_)) for name, all_ in each)
+    )
 
 
 def _hash(*what: object) -> str:
@@ -174,6 +189,7 @@ def _make_previews(
     failed: dict[str, str] = {}
     waiting: dict[str, PageRow] = {}
     kept: set[str] = set()
+    ended = threading.Event()
     for row in rows:
         reason = row.record["reason"]
         if row.record["status"] == Status.FAILED and reason in NOT_AGAIN:
@@ -187,7 +203,10 @@ def _make_previews(
     def make(row: PageRow) -> VideoError | None:
         start_s, end_s = row.record["start_s"], row.record["end_s"]
         try:
-            files = make_preview(row.path, start_s, end_s, spec.with_clips)
+            if row.segments is None:
+                files = make_preview(row.path, start_s, end_s, spec.with_clips)
+            else:
+                files = make_track(row.path, spec.with_clips, lambda: not ended.is_set())
         except VideoError as error:
             return error
         for suffix, data in files.items():
@@ -207,6 +226,7 @@ def _make_previews(
                     console.error(error.detail)
                 progress.advance(failed=error is not None)
         finally:
+            ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
     return failed, len(kept)
 

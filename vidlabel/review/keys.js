@@ -70,12 +70,16 @@ function decideAll(steps, words) {
   const numbers = [...selected, ...steps.map(([i]) => i)];
   selected.clear();
   redraw(numbers);
-  const who = steps.length > 1 ? `${steps.length} videos` : rows[steps[0][0]].name;
-  say(kept ? `${who}: ${words}` : `${who}: ${words}. This browser keeps nothing over a reload: save before you leave.`);
+  tell(steps.length > 1 ? `${steps.length} videos` : rows[steps[0][0]].name, words);
   if (!several && steps[0][1] !== undefined && preferences.advance && !narrow.matches) move(1);
 }
 
+function tell(who, words) {
+  say(kept ? `${who}: ${words}` : `${who}: ${words}. This browser keeps nothing over a reload: save before you leave.`);
+}
+
 function take(label) {
+  if (data.timeline) return relabel(label);
   const found = targets();
   const same = found.every((row) => row.label === label);
   decideAll(found.map((row) => [row.i, label]), same ? `${label}, confirmed` : label);
@@ -104,7 +108,7 @@ function undo() {
   if (!numbers.length) return say("Nothing to undo");
   redraw(numbers);
   const at = list.findIndex((row) => row.i === numbers[0]);
-  if (at >= 0) {
+  if (at >= 0 && !(data.timeline && numbers[0] === chosen)) {
     while (made <= at) more();
     choose(numbers[0]);
   }
@@ -126,7 +130,7 @@ let offered = []; // names in the list of classes; the last may be new
 let marked = 0; // which of them Enter takes
 
 function openClasses() {
-  if (!targets().length) return;
+  if (!targets().length || (data.timeline && !hasSegment())) return;
   $("class-search").value = "";
   offerClasses();
   $("classes").showModal();
@@ -181,7 +185,8 @@ function classKey(event) {
 
 function openSave() {
   for (const which of ["done", "changed", "all"]) {
-    $(`n-${which}`).textContent = `(${rows.filter(SAVED[which]).length})`;
+    const videos = countOf(rows.filter(SAVED[which]).length, "video");
+    $(`n-${which}`).textContent = data.timeline ? `(${videos}, ${countOf(countSaved(which), "segment")})` : `(${countSaved(which)})`;
   }
   $("forget").disabled = !decisions.size;
   $("save").showModal();
@@ -189,7 +194,7 @@ function openSave() {
 
 function download() {
   const [which, paths] = ["which", "paths"].map((name) => document.querySelector(`[name=${name}]:checked`).value);
-  const count = rows.filter(SAVED[which]).length;
+  const count = countSaved(which);
   if (!count) return say("There are no such rows");
   const url = URL.createObjectURL(new Blob(table(which, paths), { type: "text/csv" }));
   const name = `${data.name.replace(/\.[^.]*$/, "")}_corrections.csv`;
@@ -208,20 +213,25 @@ const STEPS = {
   PageDown: () => 3 * columns(), PageUp: () => -3 * columns(),
 };
 const ACTIONS = {
-  u: undo, x: takeBack, t: takeTruth, c: confirmLabels, d: exclude, e: openSave,
-  a: selectAll, s: () => setSelected([chosen], !selected.has(chosen)),
+  u: undo, e: openSave,
+  ...(data.timeline ? {} : {
+    x: takeBack, t: takeTruth, c: confirmLabels, d: exclude,
+    a: selectAll, s: () => setSelected([chosen], !selected.has(chosen)),
+  }),
   "/": () => $("search").focus(), "?": () => $("keys").showModal(),
 };
 
 function key(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   const at = event.target;
+  const alone = at.dataset?.side && event.key.startsWith("Arrow"); // a boundary without its neighbour
+  if (((event.ctrlKey || event.altKey) && !alone) || event.metaKey || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") return escape(at);
-  if (at.closest("input, select, textarea, video")) return;
+  if (at.closest("input, select, textarea, video[controls]")) return;
   const plain = event.key.length === 1;
   if (plain && !preferences.letters) return;
   const among = at === document.body || at.closest("#grid");
   const row = rows[chosen];
+  if (data.timeline && row && segmentKey(event, among, row)) return event.preventDefault();
   if (Object.hasOwn(STEPS, event.key) && (among || plain)) move(STEPS[event.key](), event.shiftKey);
   else if (Object.hasOwn(ACTIONS, event.key) && (row || !"s".includes(event.key))) ACTIONS[event.key]();
   else if (/^[1-9]$/.test(event.key) && row?.choices[event.key - 1]) take(row.choices[event.key - 1]);
@@ -231,7 +241,8 @@ function key(event) {
 }
 
 function escape(at) {
-  if (selected.size) clearSelection();
+  if (drag) cancelDrag();
+  else if (selected.size) clearSelection();
   else if (at.closest(".bar") || at.closest("#detail")) cards.get(chosen)?.focus();
   else if (narrow.matches && chosen >= 0) closeDetail();
 }
@@ -277,6 +288,9 @@ for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // outside
 }
 document.addEventListener("keydown", key);
+document.addEventListener("keyup", (event) => {
+  if (data.timeline && event.key === " " && event.target.closest(".card, .segment")) event.preventDefault(); // it plays
+});
 
 const grid = $("grid");
 const cardAt = (event) => event.target.closest?.(".card");
@@ -314,7 +328,7 @@ restore();
 for (const name of ["advance", "letters"]) $(name).checked = preferences[name];
 $("summary").open = preferences.summary;
 $("summary").addEventListener("toggle", () => prefer("summary", $("summary").open));
-document.body.classList.toggle("few", rows.length <= 3);
+document.body.classList.toggle("few", rows.length <= 3 && !data.timeline);
 count();
 refilter();
 if (decisions.size) say(`${decisions.size} corrections of an earlier visit are here`);

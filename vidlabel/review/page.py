@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -25,7 +25,9 @@ from vidlabel.specs import Status
 from vidlabel.text import safe
 from vidlabel.version import __version__
 
-SCRIPTS = ("rows.js", "view.js", "keys.js")
+SCRIPTS = (
+    "segments.js", "rows.js", "view.js", "player.js", "strip.js", "timeline.js", "keys.js",
+)  # fmt: skip
 """Parts of the script; each uses those before it."""
 
 BINS = 20
@@ -53,6 +55,13 @@ class PageRow:
     """Like `poster`; "" if there is none."""
     why: str = ""
     """Why there is neither poster nor clip, in words."""
+    segments: tuple[Record, ...] | None = None
+    """The rows of the table for a video that is shown with a strip of its segments, in order; None
+    for a row that is shown as a clip by itself."""
+    duration_s: float = 0.0
+    """Length of a video with segments."""
+    fps: float = 0.0
+    """Frames per second that its clip shows; 0 if unknown."""
 
 
 def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]) -> str:
@@ -64,10 +73,12 @@ def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(_asset("page.html"))
-    data = {"name": safe(name), "digest": digest, "classes": list(classes)}
+    timeline = any(row.segments is not None for row in rows)
+    data = {"name": safe(name), "digest": digest, "classes": list(classes), "timeline": timeline}
     return template.render(
         name=safe(name),
         version=__version__,
+        timeline=timeline,
         style=style,
         script=script,
         style_hash=_hash(style),
@@ -116,7 +127,18 @@ def _row(row: PageRow) -> dict[str, Any]:
         "clip": "" if row.why else row.clip,
         "why": safe(row.why),
     }
+    if row.segments is not None:
+        told |= {"label": "", "confidence": None, "top": [], "duration": row.duration_s}
+        told |= {"fps": row.fps or None, "segments": [_segment(row, each) for each in row.segments]}
     return {key: value for key, value in told.items() if value not in (None, "", [])}
+
+
+def _segment(row: PageRow, values: Record) -> list[Any]:
+    """Start and end in seconds, label ("" if there is none) and confidence."""
+    end_s = min(row.duration_s, row.duration_s if values["end_s"] is None else values["end_s"])
+    start_s = min(max(0.0, values["start_s"] or 0.0), end_s)
+    label = "" if _uncertain(values) else values["label"]
+    return [start_s, end_s, label, values["confidence"]]
 
 
 def _uncertain(values: Record) -> bool:
@@ -134,6 +156,7 @@ def _part(values: Record) -> list[float]:
 
 def _summary(rows: Sequence[PageRow]) -> dict[str, Any]:
     """The values above the grid: counts of the table, without corrections."""
+    rows = [replace(row, record=record) for row in rows for record in row.segments or [row.record]]
     records = [row.record for row in rows]
     labelled = [row for row in rows if row.record["status"] != Status.FAILED]
     judged = [row for row in labelled if row.truth and not _uncertain(row.record)]

@@ -5,7 +5,8 @@ const rows = data.rows;
 const KEPT = `vidlabel-review:${data.digest}`;
 const PREFERRED = "vidlabel-review:preferences";
 
-const decisions = new Map(); // row number -> class, as a person says; null excludes the row
+// row number -> class, as a person says; null excludes the row; or the segments of a video
+const decisions = new Map();
 const history = []; // of steps, each a list of [row number, class before or undefined]
 const preferences = { advance: true, letters: true, summary: false };
 
@@ -16,6 +17,7 @@ rows.forEach((row, i) => {
   row.i = i;
   row.top ??= [];
   row.label ??= "";
+  if (data.timeline) beginSegments(row);
   const choices = row.top.map(([label]) => label);
   if (!choices.length && row.label) choices.push(row.label);
   row.choices = choices;
@@ -25,6 +27,16 @@ rows.forEach((row, i) => {
   const said = row.status === "uncertain" ? row.status : row.label;
   row.text = folded([row.shown, said, row.truth ?? ""].join("\n"));
 });
+
+/** Make the segments of the table those of `segments.js`; the row is as sure as the least sure. */
+function beginSegments(row) {
+  row.duration ??= 0;
+  row.step = row.fps ? 1 / row.fps : 0.1;
+  row.segments = (row.segments ?? []).map(([start, end, label, sure]) => segment(start, end, label ?? "", sure));
+  const shares = row.segments.flatMap(({ sure }) => sure ?? []);
+  if (shares.length) row.confidence = Math.min(...shares);
+}
+
 const common = rows.reduce((shared, { folder }) => {
   let same = 0;
   while (same < shared.length && shared[same] === folder[same]) same += 1;
@@ -35,10 +47,17 @@ for (const row of rows) row.place = row.folder.slice(common.length) || row.folde
 // --- decisions -------------------------------------------------------------------------------
 
 const labelOf = (row) => decisions.get(row.i) ?? row.label;
+const segmentsOf = (row) => decisions.get(row.i) ?? row.segments;
+/** The classes of a row, one for each of its segments; none if it is excluded. */
+function labelsOf(row) {
+  if (row.segments) return segmentsOf(row).flatMap(({ label }) => label || []);
+  return isExcluded(row) || !labelOf(row) ? [] : [labelOf(row)];
+}
 const isDone = (row) => decisions.has(row.i);
 const isExcluded = (row) => decisions.get(row.i) === null;
-const isChanged = (row) => isDone(row) && !isExcluded(row) && decisions.get(row.i) !== row.label;
-const isLabelled = (row) => row.label && row.status !== "failed";
+const isChanged = (row) => isDone(row) && !isExcluded(row) &&
+  (row.segments ? !sameSegments(decisions.get(row.i), row.segments) : decisions.get(row.i) !== row.label);
+const isLabelled = (row) => row.status !== "failed" && (row.segments ? labelsOf(row).length > 0 : row.label);
 
 /** Whether the label, as it is now, is the known class. */
 function verdictOf(row) {
@@ -46,9 +65,17 @@ function verdictOf(row) {
   return row.truth === labelOf(row) ? "right" : "wrong";
 }
 
-/** Note steps [row number, class or undefined for none] so that they can be undone as one. */
-function decide(steps) {
-  history.push(steps.map(([i]) => [i, decisions.get(i)]));
+let going = { what: "", until: 0 }; // the last step, while one like it belongs to it
+
+const goesOn = (name) => Boolean(name) && name === going.what && performance.now() <= going.until;
+
+/** Note steps [row number, class or undefined for none] so that they can be undone as one. So can
+    steps of one name that follow each other quickly, as while a key is held. */
+function decide(steps, name = "") {
+  if (!goesOn(name)) {
+    history.push(steps.map(([i]) => [i, decisions.get(i)]));
+  }
+  going = { what: name, until: performance.now() + 1500 };
   apply(steps);
   store();
 }
@@ -56,6 +83,7 @@ function decide(steps) {
 /** The numbers of the rows that the last step was about, restored; empty if there is none. */
 function undoLast() {
   const steps = history.pop() ?? [];
+  going.what = "";
   apply(steps);
   store();
   return steps.map(([i]) => i);
@@ -84,7 +112,7 @@ function restore() {
   decisions.clear();
   try {
     for (const [i, label] of JSON.parse(localStorage.getItem(KEPT) ?? "[]")) {
-      if (rows[i] && (label === null || (typeof label === "string" && label))) decisions.set(i, label);
+      if (rows[i] && isDecision(rows[i], label)) decisions.set(i, label);
     }
     const wished = JSON.parse(localStorage.getItem(PREFERRED) ?? "{}");
     for (const key of Object.keys(preferences)) {
@@ -93,6 +121,12 @@ function restore() {
   } catch {
     // Nothing was kept, or something else wrote there; begin without.
   }
+}
+
+function isDecision(row, value) {
+  if (!row.segments) return value === null || (typeof value === "string" && value !== "");
+  return Array.isArray(value) && value.every((each) =>
+    typeof each?.label === "string" && each.start >= 0 && each.start < each.end && each.end <= row.duration + NEAR_S);
 }
 
 function prefer(key, value) {
@@ -107,10 +141,7 @@ function prefer(key, value) {
 /** All class names, those that a person has made up included: [name, rows with it now]. */
 function classCounts() {
   const counts = new Map(data.classes.map((name) => [name, 0]));
-  for (const row of rows) {
-    const label = labelOf(row);
-    if (label && !isExcluded(row)) counts.set(label, (counts.get(label) ?? 0) + 1);
-  }
+  for (const label of rows.flatMap(labelsOf)) counts.set(label, (counts.get(label) ?? 0) + 1);
   return [...counts].sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
@@ -122,10 +153,11 @@ const ORDERS = {
   close: (a, b) => margin(a) - margin(b),
   name: (a, b) => compare(a.name, b.name) || compare(a.folder, b.folder),
   eman: (a, b) => compare(b.name, a.name) || compare(b.folder, a.folder),
-  label: (a, b) => compare(labelOf(a), labelOf(b)) || ORDERS.most(a, b),
+  label: (a, b) => compare(firstLabel(a), firstLabel(b)) || ORDERS.most(a, b),
 };
 const collator = new Intl.Collator("en", { numeric: true });
 const compare = (a, b) => collator.compare(a, b);
+const firstLabel = (row) => (row.segments ? (labelsOf(row)[0] ?? "") : labelOf(row));
 const margin = (row) => (row.top.length > 1 ? row.top[0][1] - row.top[1][1] : 2);
 
 /** The rows that fit, in order; what a filter does not say fits all. */
@@ -134,8 +166,8 @@ function select(filter) {
   const [low, high] = [filter.low / 100, filter.high / 100];
   const all = filter.low <= 0 && filter.high >= 100;
   const fits = (row) =>
-    words.every((word) => row.text.includes(word) || folded(labelOf(row)).includes(word)) &&
-    (!filter.label || (labelOf(row) === filter.label && !isExcluded(row))) &&
+    words.every((word) => row.text.includes(word) || textOf(row).includes(word)) &&
+    (!filter.label || labelsOf(row).includes(filter.label)) &&
     (!filter.status || row.status === filter.status) &&
     (!filter.truth || verdictOf(row) === filter.truth) &&
     (!filter.review || REVIEWS[filter.review](row)) &&
@@ -143,6 +175,8 @@ function select(filter) {
   const found = rows.filter(fits);
   return ORDERS[filter.sort] ? found.sort(ORDERS[filter.sort]) : found;
 }
+
+const textOf = (row) => folded(row.segments ? labelsOf(row).join("\n") : labelOf(row));
 
 const REVIEWS = {
   open: (row) => !isDone(row),
@@ -160,12 +194,31 @@ const SAVED = {
   all: (row) => !isExcluded(row) && (isDone(row) || isLabelled(row)),
 };
 
-/** A CSV of `path,label` as parts of a Blob. */
+const timed = data.timeline || rows.some((row) => row.part);
+
+/** A CSV as parts of a Blob: `path,label`, or `path,label,start_s,end_s` where rows are for parts of
+    videos, with a line for each segment that has a label. */
 function table(which, paths) {
-  const lines = rows
-    .filter(SAVED[which])
-    .map((row) => `${cell(paths === "full" ? row.path : row.given)},${cell(labelOf(row))}\n`);
-  return bytesOf(["path,label\n", ...lines].join(""));
+  const lines = rows.filter(SAVED[which]).flatMap((row) => {
+    const path = cell(paths === "full" ? row.path : row.given);
+    if (row.segments) return labelled(row).map(({ label, start, end }) => line(path, label, [start, end]));
+    return line(path, labelOf(row), row.part ?? []);
+  });
+  return bytesOf([timed ? "path,label,start_s,end_s\n" : "path,label\n", ...lines].join(""));
+}
+
+/** A line of the table; without times for a whole video. */
+function line(path, label, [start, end]) {
+  const times = timed ? `,${start?.toFixed(3) ?? ""},${end?.toFixed(3) ?? ""}` : "";
+  return `${path},${cell(label)}${times}\n`;
+}
+
+const labelled = (row) => segmentsOf(row).filter(({ label }) => label);
+
+/** How many lines such a table has. */
+function countSaved(which) {
+  const found = rows.filter(SAVED[which]);
+  return data.timeline ? found.reduce((sum, row) => sum + labelled(row).length, 0) : found.length;
 }
 
 const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

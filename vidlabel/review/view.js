@@ -84,7 +84,7 @@ function play(card, on) {
   const playing = card.querySelector("video");
   if (playing && !on) playing.remove();
   const row = rows[card.dataset.i];
-  if (!playing && on && row.clip && !still.matches) {
+  if (!playing && on && row.clip && !row.segments && !still.matches) {
     const video = clip(row, false);
     video.ariaHidden = "true"; // the card says what it is
     card.querySelector(".media").append(video);
@@ -117,7 +117,9 @@ function cardOf(row) {
 function fill(card, row) {
   const label = labelOf(row);
   const title = element("span", { className: "title" });
-  if (isExcluded(row)) {
+  if (row.segments) {
+    title.append(element("b", { textContent: countOf(segmentsOf(row).length, "segment") }));
+  } else if (isExcluded(row)) {
     title.append(element("s", { textContent: label }), element("b", { textContent: "excluded" }));
   } else if (isChanged(row)) {
     if (row.label) title.append(element("s", { textContent: row.label }), hidden(" changed to "));
@@ -130,7 +132,7 @@ function fill(card, row) {
   const file = element("span", { className: "file", title: row.shown }, element("span", { className: "folder", textContent: row.place }), name);
   card.querySelector(".words").replaceChildren(
     element("span", { className: "line" }, title, " ", sure),
-    meter(row.confidence), " ", file,
+    row.segments ? smallStrip(row) : meter(row.confidence), " ", file,
     row.part ? element("span", { className: "part", textContent: partOf(row) }) : "",
   );
   card.querySelectorAll(".mark").forEach((mark) => mark.remove());
@@ -143,6 +145,7 @@ function fill(card, row) {
   else card.removeAttribute("aria-current");
 }
 
+const countOf = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 const noLabel = (row) => (row.status === "uncertain" ? "uncertain" : "no label");
 const partOf = (row) => `${row.part[0].toFixed(1)}–${row.part[1].toFixed(1)} s`;
 
@@ -226,6 +229,7 @@ function move(by, extend = false) {
 
 /** Select rows, or take them out of the selection. */
 function setSelected(numbers, on) {
+  if (data.timeline) return; // keys are for the segments of one video
   for (const i of numbers) {
     if (on) selected.add(i);
     else selected.delete(i);
@@ -267,20 +271,25 @@ function drawDetail() {
   $("detail").hidden = !row;
   document.body.classList.toggle("sheet", Boolean(row));
   if (!row) return $("detail").replaceChildren();
+  if (row.segments) return drawTimeline(row);
   const same = $("detail").dataset.i === String(row.i);
   const media = same ? $("detail").querySelector(".media") : element("div", { className: "media" });
   if (!same) media.append(row.clip && !still.matches ? clip(row, true) : stillClip(row));
   $("detail").dataset.i = row.i;
   $("detail").replaceChildren(
-    element("div", { className: "nav" },
-      button("‹", "Previous video", () => move(-1)), button("›", "Next video", () => move(1)),
-      element("span", { className: "muted", textContent: `${list.indexOf(row) + 1} of ${list.length}` }),
-      element("span", { className: "push" }),
-      button("×", "Close", closeDetail, "close"),
-    ),
+    navigation(row),
     media,
     element("div", { className: "told" },
       ...(selected.size ? selection() : verdict(row)), choiceList(row), ...(selected.size ? [] : [facts(row)])),
+  );
+}
+
+function navigation(row) {
+  return element("div", { className: "nav" },
+    button("‹", "Previous video", () => move(-1)), button("›", "Next video", () => move(1)),
+    element("span", { className: "muted", textContent: `${list.indexOf(row) + 1} of ${list.length}` }),
+    element("span", { className: "push" }),
+    button("×", "Close", closeDetail, "close"),
   );
 }
 

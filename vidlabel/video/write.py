@@ -59,6 +59,10 @@ class Quality:
     """GIF: number of colours, 4 to 256."""
     loop: bool = True
     """GIF: whether it repeats for ever."""
+    preset: str = "medium"
+    """MP4: of x264, how much time it takes to make the file smaller."""
+    keyframes: int = 250
+    """MP4: the most pictures from one keyframe to the next; players seek faster where it is low."""
 
 
 def write_preview(
@@ -88,16 +92,17 @@ def write_preview(
                 step = math.ceil(fps / GIF_FPS)
                 _write_gif(file, islice(pictures, 0, None, step), fps / step, sample, quality)
             else:
-                _write_mp4(file, pictures, fps, quality.crf)
+                _write_mp4(file, pictures, fps, quality)
     except av.FFmpegError as error:  # around the error of the file
         cause = error.__cause__ or error.__context__
         raise cause if isinstance(cause, OSError) else OSError(str(error)) from None
 
 
-def _write_mp4(file: BinaryIO, pictures: Iterable[Pixels], fps: float, crf: int) -> None:
+def _write_mp4(file: BinaryIO, pictures: Iterable[Pixels], fps: float, quality: Quality) -> None:
     # The matrix from RGB to YUV is written into the file, so that players need not guess it.
     convert = [("scale", "out_color_matrix=bt709:out_range=tv"), ("format", "yuv420p")]
-    encoder = {"crf": str(crf), "colorspace": "bt709", "color_range": "tv"}
+    encoder = {"crf": str(quality.crf), "colorspace": "bt709", "color_range": "tv"}
+    encoder |= {"preset": quality.preset, "g": str(quality.keyframes)}
     encoder["x264-params"] = "cpu-independent=1"  # else its rate control differs from run to run
     faststart = {"movflags": "+faststart"}
     even = map(_with_even_sides, pictures)
