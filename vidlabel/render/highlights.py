@@ -38,9 +38,9 @@ TOGETHER = 8
 """Most segments of a video that are cut while it is open."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Highlight:
-    """A segment to cut out of a video."""
+    """A segment to cut out of a video; like no other, so that it is quickly looked up."""
 
     item: VideoItem
     segment: Segment

@@ -18,9 +18,9 @@ MOST_NAMED = 3
 """Most segments at once that a caption names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segment:
-    """A labelled stretch of a video."""
+    """A labelled stretch of a video; like no other, so that it is quickly looked up."""
 
     start_s: float
     end_s: float
