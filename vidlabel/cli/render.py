@@ -32,7 +32,8 @@ from vidlabel.errors import ExitCode
     "--labels",
     "TABLE",
     "Use the labels that predict has written (.csv, .json, .jsonl, .parquet or .ledger) "
-    "instead of a model.",
+    "instead of a model. If a video has rows for segments of it (start_s, end_s), the caption "
+    "follows them, and a strip below shows the classes over time.",
 )
 @path_option(
     "--truth",
@@ -95,8 +96,32 @@ from vidlabel.errors import ExitCode
     "--max-seconds",
     type=float,
     metavar="S",
-    help="Length of the preview, from the start of the video.  [default: 10; on a sheet, the whole "
-    "video]",
+    help="Show the first S seconds of the video.  [default: 10; of a video with segments, and on a "
+    "sheet, all of it]",
+)
+@click.option(
+    "--speed",
+    type=float,
+    metavar="X",
+    help="Play the video X times as fast.  [default: 1; a video with segments as fast as shows it "
+    "within a minute]",
+)
+@click.option(
+    "--highlights",
+    multiple=True,
+    metavar="LABEL",
+    help="Cut the segments with this label out of the videos, each into a file of its own that is "
+    "named after the video and the times; without sound. Several: LABEL,LABEL, or the option "
+    "again. Needs --labels.",
+)
+@click.option(
+    "--reel", is_flag=True, help="Join the --highlights of all videos in one file, in order."
+)
+@click.option(
+    "--padding",
+    type=float,
+    metavar="S",
+    help="Seconds to show before and after each of the --highlights.  [default: 0]",
 )
 @click.option(
     "--max-flow",

@@ -22,11 +22,13 @@ from vidlabel.files.write import make_folder, remove_leftovers, replacing
 from vidlabel.machine import worker_count
 from vidlabel.render.captions import Caption
 from vidlabel.render.clip import hash_of, problems
-from vidlabel.render.frames import DEFAULT_WIDTH_PX, PreviewFrames
+from vidlabel.render.frames import DEFAULT_WIDTH_PX
 from vidlabel.render.labels import Captions
 from vidlabel.render.pages import read_stills, write_grid, write_sheet
 from vidlabel.render.parallel import in_threads
 from vidlabel.render.spec import Album, RenderOptions
+from vidlabel.render.stretch import preview_frames
+from vidlabel.render.timeline import Timeline
 from vidlabel.specs import VideoItem
 from vidlabel.text import plural
 from vidlabel.video.write import FORMATS
@@ -132,12 +134,14 @@ def _readable(
     """The videos that can be read; the others are reported and counted in `tally`."""
     spec = options.spec()
 
-    def read(each: tuple[VideoItem, Caption], stop: Event) -> Video | VideoError:
+    def read(each: tuple[VideoItem, Caption | Timeline], stop: Event) -> Video | VideoError:
         item, caption = each
+        timed = isinstance(caption, Timeline)
         try:
             if album.frames:
-                return item.path, caption, read_stills(item, album.frames, spec)
-            return item.path, caption, PreviewFrames(item, spec.width_px or DEFAULT_WIDTH_PX, spec)
+                return item.path, caption, read_stills(item, album.frames, spec, timed)
+            width_px = spec.width_px or DEFAULT_WIDTH_PX
+            return item.path, caption, preview_frames(item, timed, width_px, spec)
         except VideoError as error:
             return error
 
@@ -162,5 +166,5 @@ def _range(pages: Sequence[Path]) -> str:
     return f"{pages[0]} to {pages[-1].name}"
 
 
-Video = tuple[str, Caption, Any]
-"""Path and caption of a video, and its PreviewFrames for a grid or DecodedFrames for a sheet."""
+Video = tuple[str, Caption | Timeline, Any]
+"""Path and caption of a video, and its frames for a grid, or Stills for a sheet."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidlabel.fonts import Font, drawable, fitted, load_font
+from vidlabel.render.class_colours import Paint
 from vidlabel.render.layout import STRIP, with_strip
 from vidlabel.specs import Prediction, Status
 from vidlabel.video.scale import Pixels
@@ -47,6 +48,9 @@ WHITE, PALE = (255, 255, 255, 255), (215, 215, 215, 255)
 COLOURS = {"": (120, 195, 255, 255), "right": (95, 225, 120, 255), "wrong": (255, 140, 130, 255)}
 """Colour of the label for each verdict, which also has a mark of its own."""
 
+MARK = 0.7
+"""Height of a mark before a text, in sizes of the text."""
+
 _TRACK = (95, 95, 95, 255)
 
 
@@ -57,6 +61,8 @@ class Line:
     text: str
     share: float = math.nan
     """Probability, 0..1; NaN shows neither number nor bar."""
+    paint: Paint | None = None
+    """That of the class on a timeline; None draws no box of it."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ class _Drawing:
         self._fonts = [load_font(text, size_px) for text in self._texts]
         self._number_font = load_font("0123456789 %", size_px)
         heights = [
-            _ink(font, "Ág" + text)[3] - _ink(font, "Ág" + text)[1]
+            ink_box(font, "Ág" + text)[3] - ink_box(font, "Ág" + text)[1]
             for font, text in zip(self._fonts, self._texts, strict=True)
         ]
         self._steps = [
@@ -164,37 +170,45 @@ class _Drawing:
         pen = ImageDraw.Draw(box)
         top = self._pad
         for number, step in enumerate(self._steps):
-            self._line(pen, number, top, width)
+            self._line(box, pen, number, top, width)
             top += step
         return box
 
-    def _line(self, pen: ImageDraw.ImageDraw, number: int, top: int, width: int) -> None:
+    def _line(
+        self, box: Image.Image, pen: ImageDraw.ImageDraw, number: int, top: int, width: int
+    ) -> None:
         line, text, font = self._caption.lines[number], self._texts[number], self._fonts[number]
         first = number == 0
         verdict = self._caption.verdict if first else ""
         left, right = self._pad, width - self._pad
-        baseline = top - _ink(font, "Ág" + text)[1]
+        baseline = top - ink_box(font, "Ág" + text)[1]
         if verdict:
             _mark(pen, verdict, left, baseline, self.size_px)
             left += round(1.1 * self.size_px)
+        if line.paint is not None:
+            side = round(MARK * self.size_px)
+            box.paste(Image.fromarray(line.paint.box(side, side)), (left, baseline - side))
+            left += side + self._pad
         if not math.isnan(line.share):
-            self._gauge(pen, line.share, COLOURS[verdict], baseline, width)
+            own = line.paint if not verdict else None
+            of_bar = own.colour if own else COLOURS[verdict]
+            self._gauge(pen, line.share, of_bar, baseline, width)
             percent = f"{100 * line.share:.0f} %"
-            wide = _ink(self._number_font, percent)[2]
+            wide = ink_box(self._number_font, percent)[2]
             if wide <= MOST_NUMBER * (right - left):
                 number_at = (right - wide, baseline)
                 pen.text(number_at, percent, WHITE, self._number_font, anchor="ls")
                 right -= wide + self._pad
-        text = fitted(text, right - left, lambda some: _width(font, some))
+        text = fitted(text, right - left, lambda some: ink_width(font, some))
         colour = (COLOURS[verdict] if verdict else WHITE) if first else PALE
-        pen.text((left - min(0, _ink(font, text)[0]), baseline), text, colour, font, anchor="ls")
+        pen.text((left - min(0, ink_box(font, text)[0]), baseline), text, colour, font, anchor="ls")
 
     def _gauge(
         self, pen: ImageDraw.ImageDraw, share: float, colour: Sequence[int], baseline: int,
         width: int,
     ) -> None:  # fmt: skip
         """A bar below a line of text, filled in proportion to the share."""
-        top = baseline + _ink(self._number_font, "Ág")[3] + self._pad // 4
+        top = baseline + ink_box(self._number_font, "Ág")[3] + self._pad // 4
         left, right = self._pad, width - self._pad - 1
         pen.rectangle((left, top, right, top + self._bar - 1), _TRACK)
         end = left + round((right - left) * min(max(share, 0.0), 1.0))
@@ -203,7 +217,7 @@ class _Drawing:
 
 def _mark(pen: ImageDraw.ImageDraw, verdict: Verdict, left: int, baseline: int, size: int) -> None:
     """A tick or a cross. It is drawn, since few fonts have these characters."""
-    side = round(0.7 * size)
+    side = round(MARK * size)
     top, bottom, right = baseline - side, baseline, left + side
     colour, thick = COLOURS[verdict], max(2, size // 7)
     if verdict == "right":
@@ -214,7 +228,7 @@ def _mark(pen: ImageDraw.ImageDraw, verdict: Verdict, left: int, baseline: int, 
         pen.line([(left, bottom), (right, top)], colour, thick)
 
 
-def _ink(font: Font, text: str) -> tuple[int, int, int, int]:
+def ink_box(font: Font, text: str) -> tuple[int, int, int, int]:
     """Left, top, right and bottom edge of a drawn text, px from the start of its baseline."""
     if not text:
         return (0, 0, 0, 0)
@@ -222,6 +236,7 @@ def _ink(font: Font, text: str) -> tuple[int, int, int, int]:
     return math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
 
 
-def _width(font: Font, text: str) -> int:
-    box = _ink(font, text)
+def ink_width(font: Font, text: str) -> int:
+    """Width of a drawn text in px."""
+    box = ink_box(font, text)
     return box[2] - min(0, box[0])

@@ -32,6 +32,9 @@ from vidlabel.render.layout import with_strip
 from vidlabel.render.parallel import in_threads, until
 from vidlabel.render.spec import LAYOUT, RenderOptions, RenderSpec
 from vidlabel.render.stream_bars import StreamPanel
+from vidlabel.render.stretch import Draw, StretchFrames, drawn, preview_frames
+from vidlabel.render.timeline import Timeline
+from vidlabel.render.timeline_view import StillView, TimelineView
 from vidlabel.specs import VideoItem
 from vidlabel.text import plural
 from vidlabel.video.scale import Pixels
@@ -102,7 +105,7 @@ class Renderer:
         )  # fmt: skip
 
     def write(
-        self, work: tuple[tuple[VideoItem, Path], Caption | None], stop: Event
+        self, work: tuple[tuple[VideoItem, Path], Caption | Timeline | None], stop: Event
     ) -> tuple[str, str]:
         """Make a file, complete or not at all. It gets its key as a tag if nothing is missing.
 
@@ -118,8 +121,13 @@ class Renderer:
         # Without a label it is made again next time, when there may be one.
         key = self.key(item) if labelled else ""
         try:
-            frames = PreviewFrames(item, self.spec.width_px, self.spec)
-            pictures, sample = self._pictures(item.path, frames, caption, stop)
+            timed = isinstance(caption, Timeline)
+            frames = preview_frames(item, timed, self.spec.width_px, self.spec)
+            if isinstance(frames, StretchFrames):
+                pictures, sample = self._stretch(frames, caption, stop)
+            else:
+                assert not isinstance(caption, Timeline)
+                pictures, sample = self._pictures(item.path, frames, caption, stop)
             make_folder(path.parent)
             remove_leftovers(path)
             with replacing(path) as part:
@@ -162,6 +170,26 @@ class Renderer:
             sample = [*bars.below(sample, frames.sample_times_s)]
         return chain.from_iterable(map(repeat, pictures, frames.repeats)), sample
 
+    def _stretch(
+        self, frames: StretchFrames, caption: Caption | Timeline | None, stop: Event
+    ) -> tuple[Iterator[Pixels], list[Pixels]]:
+        """All pictures of a preview whose caption or speed is not that of a plain one, and a sample
+        of them."""
+        spec = self.spec
+        flow = FlowPanel(frames.pairs, spec, self.device) if spec.flow else None
+        height, width = frames.pairs[0][0].shape[:2]
+        draw: Draw = _unchanged
+        if isinstance(caption, Timeline):
+            whole = (flow.sample[0].shape[1] if flow else width), height
+            draw = TimelineView(caption, whole, frames.span).onto
+        elif caption:
+            draw = StillView(draw_caption(caption, width, height)).onto
+        return drawn(frames, draw, stop, flow)
+
+
+def _unchanged(picture: Pixels, time_s: float) -> Pixels:
+    return picture
+
 
 def hash_of(*what: object) -> str:
     """A short hash of values, by their text, and of how this version draws."""
@@ -195,7 +223,7 @@ def render_videos(
             if options.restart or read_tag(path) != renderer.key(item)
         }
         kept = len(files) - len(pending)
-        captions: Iterable[Caption | None] = repeat(None)
+        captions: Iterable[Caption | Timeline | None] = repeat(None)
         if renderer.captions:
             captions = renderer.captions.of([*pending])
         work = zip(pending.items(), captions, strict=False)

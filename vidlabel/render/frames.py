@@ -66,11 +66,12 @@ class PreviewFrames:
             share = (width_px or min(info.width_px, DEFAULT_WIDTH_PX)) / info.width_px
             self._side_px = max(SMALLEST_PX, round(min(info.width_px, info.height_px) * share))
             self.end_s = min(video.duration_s, spec.max_s)
-            self.fps = spec.fps or _preview_fps(video, self.end_s)
+            self.fps = spec.fps or preview_fps(video, self.end_s)
+            self._early_s = min(EARLY_S, 0.25 / self.fps)
             count = max(1, math.floor(self.end_s * self.fps + 0.5))
             self._moments_s = [number / self.fps for number in range(count)]
             frames = _limited(video.frames(self._side_px, spec.max_s), item.path, spec.max_s)
-            self._choose_samples(self._on_screen(frames, self._moments_s))
+            self._choose_samples(on_screen(frames, self._moments_s, self._early_s))
 
     def _choose_samples(self, shown: Iterable[tuple[int, Pixels]]) -> None:
         wanted = [(number + 0.5) / SAMPLES * len(self._moments_s) for number in range(SAMPLES)]
@@ -92,30 +93,32 @@ class PreviewFrames:
 
     def at(self, moments_s: Sequence[float]) -> Iterator[tuple[int, Pixels]]:
         """Each frame that is on screen at one of these moments (ascending), and at how many."""
-        return self._on_screen(self._decode(), moments_s)
+        return on_screen(self._decode(), moments_s, self._early_s)
 
-    def _decode(self) -> Iterator[_TimedFrame]:
+    def _decode(self) -> Iterator[TimedFrame]:
         with open_video(self._path) as video:
             self.damaged = yield from video.frames(self._side_px, self._max_s)
 
-    def _on_screen(
-        self, frames: Iterable[_TimedFrame], moments_s: Sequence[float]
-    ) -> Iterator[tuple[int, Pixels]]:
-        early_s = min(EARLY_S, 0.25 / self.fps)
-        done = 0
-        shown: Pixels | None = None
-        for time_s, pixels in frames:
-            if shown is not None:
-                before = bisect_left(moments_s, time_s - early_s, done)
-                if before > done:
-                    yield before - done, shown
-                    done = before
-            shown = pixels
-        if shown is not None and done < len(moments_s):
-            yield len(moments_s) - done, shown
+
+def on_screen(
+    frames: Iterable[TimedFrame], moments_s: Sequence[float], early_s: float
+) -> Iterator[tuple[int, Pixels]]:
+    """Each frame that is on screen at one of these moments (ascending), and at how many; a frame
+    may appear so much before its time."""
+    done = 0
+    shown: Pixels | None = None
+    for time_s, pixels in frames:
+        if shown is not None:
+            before = bisect_left(moments_s, time_s - early_s, done)
+            if before > done:
+                yield before - done, shown
+                done = before
+        shown = pixels
+    if shown is not None and done < len(moments_s):
+        yield len(moments_s) - done, shown
 
 
-def _preview_fps(video: Video, end_s: float) -> float:
+def preview_fps(video: Video, end_s: float) -> float:
     """The video's own frame rate, divided or multiplied by a whole number where it is too high or
     too low.
 
@@ -134,7 +137,7 @@ def _preview_fps(video: Video, end_s: float) -> float:
     return min(USUAL_FPS, fps / max(1, math.ceil(fps / USUAL_FPS - 0.05)))
 
 
-def _limited(frames: Iterator[_TimedFrame], path: str, max_s: float) -> Iterator[_TimedFrame]:
+def _limited(frames: Iterator[TimedFrame], path: str, max_s: float) -> Iterator[TimedFrame]:
     """The frames, up to MAX_FPS of them per second: a file with more would keep us for ever."""
     for number, frame in enumerate(frames):
         if number > MAX_FPS * max_s:
@@ -142,4 +145,4 @@ def _limited(frames: Iterator[_TimedFrame], path: str, max_s: float) -> Iterator
         yield frame
 
 
-_TimedFrame = tuple[float, Pixels]
+TimedFrame = tuple[float, Pixels]

@@ -13,10 +13,14 @@ import imageio.v3 as iio
 import numpy as np
 
 from vidlabel.errors import VideoError
-from vidlabel.render.captions import Caption, Line, Overlay, draw_caption
+from vidlabel.render.captions import READABLE_PX, Caption, Line, draw_caption
 from vidlabel.render.frames import SAMPLES, PreviewFrames
-from vidlabel.render.layout import GAP_PX, extended, letterboxed, side_by_side, stacked
+from vidlabel.render.layout import GAP_PX, extended, letterboxed, side_by_side, stacked, with_strip
 from vidlabel.render.spec import RenderSpec
+from vidlabel.render.stretch import Draw, StretchFrames
+from vidlabel.render.timeline import Timeline
+from vidlabel.render.timeline_strip import Span, TimelineStrip
+from vidlabel.render.timeline_view import StillView, TimelineView, still_caption
 from vidlabel.specs import VideoItem
 from vidlabel.video.reader import open_video
 from vidlabel.video.scale import DecodedFrames, Pixels
@@ -29,9 +33,7 @@ STILL_WIDTH_PX = 160
 # --- grids ----------------------------------------------------------------------------------------
 
 
-def write_grid(
-    path: Path, videos: Sequence[tuple[str, Caption, PreviewFrames]], columns: int, spec: RenderSpec
-) -> None:
+def write_grid(path: Path, videos: Sequence[GridVideo], columns: int, spec: RenderSpec) -> None:
     """Write a GIF or MP4 in which all videos play at their own speed, the shorter ones repeatedly.
 
     Args:
@@ -54,8 +56,9 @@ def write_grid(
 class _Cell:
     """The place of one video in a grid."""
 
-    frames: PreviewFrames
-    overlay: Overlay
+    frames: PreviewFrames | StretchFrames
+    draw: Draw
+    """Draws the caption of a picture at a time of the video."""
     width: int
     height: int
     """Height of the frames, without a caption below."""
@@ -66,34 +69,50 @@ class _Cell:
         """The picture on screen at each of these moments, ascending."""
         end_s = self.frames.end_s
         for turn, some in groupby(moments_s, lambda moment_s: (moment_s + 1e-6) // end_s):
-            for count, frame in self.frames.at([moment_s - turn * end_s for moment_s in some]):
-                yield from repeat(self._drawn(frame), count)
+            own = [moment_s - turn * end_s for moment_s in some]
+            done = 0
+            for count, frame in self.frames.at(own):
+                if isinstance(self.frames, StretchFrames):  # its caption may change in between
+                    for moment_s in own[done : done + count]:
+                        yield self._drawn(frame, self.frames.true_s(moment_s))
+                else:
+                    yield from repeat(self._drawn(frame, 0.0), count)
+                done += count
 
     def sample(self, number: int) -> Pixels:
         """One of a few pictures that represent all."""
-        pairs = self.frames.pairs
-        return self._drawn(pairs[number % len(pairs)][0])
+        pairs, frames = self.frames.pairs, self.frames
+        share = (number + 0.5) / SAMPLES
+        time_s = frames.true_s(share * frames.end_s) if isinstance(frames, StretchFrames) else 0.0
+        return self._drawn(pairs[number % len(pairs)][0], time_s)
 
-    def _drawn(self, frame: Pixels) -> Pixels:
+    def _drawn(self, frame: Pixels, time_s: float) -> Pixels:
         """A frame in the cell, with the caption."""
-        shown = self.overlay.onto(letterboxed(frame, self.width, self.height))
+        shown = self.draw(letterboxed(frame, self.width, self.height), time_s)
         return extended(shown, self.height + self.strip)
 
 
-def _cells(videos: Sequence[tuple[str, Caption, PreviewFrames]]) -> list[_Cell]:
+def _cells(videos: Sequence[GridVideo]) -> list[_Cell]:
     """Cells of one size, with the median height of the videos."""
     shapes = [frames.pairs[0][0].shape for *_, frames in videos]
     width = max(shape[1] for shape in shapes)
     height = round(median(shape[0] for shape in shapes))
-    captions = [_with_name(caption, name) for name, caption, _ in videos]
-    overlays = [draw_caption(caption, width, height) for caption in captions]
-    if any(overlay.below for overlay in overlays):
-        overlays = [draw_caption(caption, width, height, below=True) for caption in captions]
-    strip = max(overlay.below * len(overlay.rgba) for overlay in overlays)
+    views = [_view(video, (width, height), None) for video in videos]
+    if any(view.below for view in views):
+        views = [_view(video, (width, height), True) for video in videos]
+    strip = max(view.extra_px for view in views)
     return [
-        _Cell(frames, overlay, width, height, strip)
-        for (*_, frames), overlay in zip(videos, overlays, strict=True)
+        _Cell(frames, view.onto, width, height, strip)
+        for (*_, frames), view in zip(videos, views, strict=True)
     ]
+
+
+def _view(video: GridVideo, size: tuple[int, int], below: bool | None) -> TimelineView | StillView:
+    name, caption, frames = video
+    if isinstance(caption, Timeline):
+        assert isinstance(frames, StretchFrames)
+        return TimelineView(caption, size, frames.span, below, (Line(name),))
+    return StillView(draw_caption(_with_name(caption, name), *size, below))
 
 
 def _with_name(caption: Caption, name: str) -> Caption:
@@ -115,41 +134,66 @@ def _tiled(cells: Sequence[Pixels], columns: int) -> Pixels:
 # --- sheets ---------------------------------------------------------------------------------------
 
 
-def read_stills(item: VideoItem, count: int, spec: RenderSpec) -> DecodedFrames:
-    """Read so many frames, evenly spread over a video. Raises VideoError."""
+@dataclass(frozen=True, repr=False)
+class Stills(DecodedFrames):
+    """Frames of a video for a sheet."""
+
+    end_s: float
+    """End of what they are spread over."""
+
+
+def read_stills(item: VideoItem, count: int, spec: RenderSpec, timed: bool = False) -> Stills:
+    """Read so many frames, evenly spread over a video; `timed` if it has segments. Raises
+    VideoError."""
     if item.problem is not None:
         raise VideoError(item.problem, item.detail)
     width, height = _size_px(spec)
     with open_video(item.path) as video:
-        end_s = min(video.duration_s, spec.max_s)
+        end_s = min(video.duration_s, spec.timeline_s if timed else spec.max_s)
         moments_s = (np.arange(count) + 0.5) / count * end_s
         found = video.frames_at(moments_s.tolist(), max(width, height))
     pixels = np.stack([letterboxed(each, width, height) for each in found.pixels])
-    return replace(found, pixels=pixels)
+    return Stills(pixels, found.times_s, found.damaged, end_s)
 
 
 def write_sheet(
-    path: Path, videos: Sequence[tuple[str, Caption, DecodedFrames]], spec: RenderSpec
+    path: Path, videos: Sequence[tuple[str, Caption | Timeline, Stills]], spec: RenderSpec
 ) -> None:
     """Write a .png with a row for each video: its caption and name, then its frames, and below each
-    of them its true time in the video."""
+    of them its true time in the video. Of a video with segments, each frame has its own caption,
+    and a strip is below all of them."""
     text_width = round(1.6 * _size_px(spec)[0])
     rows = []
     for name, caption, stills in videos:
-        text = draw_caption(_with_name(caption, name), text_width, 1, below=True)
-        shown = zip(stills.pixels, stills.times_s.tolist(), strict=True)
-        rows.append(side_by_side([text.rgba[..., :3], *(_timed(*each) for each in shown)]))
+        timeline = None
+        if isinstance(caption, Timeline):
+            timeline, caption = caption, Caption(())
+        own = _with_name(caption, name)
+        text = draw_caption(own, text_width, 1, below=True)
+        times_s = stills.times_s.tolist()
+        shown = [_timed(*each, timeline) for each in zip(stills.pixels, times_s, strict=True)]
+        row = side_by_side([text.rgba[..., :3], *shown])
+        if timeline:
+            span = Span(0.0, stills.end_s)
+            strip = TimelineStrip(timeline, span, row.shape[1], READABLE_PX)
+            row = with_strip(row, strip.marked(times_s))
+        rows.append(row)
     iio.imwrite(path, stacked(rows), plugin="pillow", extension=".png")
 
 
-def _timed(frame: Pixels, time_s: float) -> Pixels:
+def _timed(frame: Pixels, time_s: float, timeline: Timeline | None) -> Pixels:
     minutes, seconds = divmod(round(time_s, 1), 60)
     hours, minutes = divmod(int(minutes), 60)
     if hours:
         clock = f"{hours}:{minutes:02}:{seconds:04.1f}"
     else:
         clock = f"{minutes}:{seconds:04.1f}" if minutes else f"{seconds:.1f} s"
-    return draw_caption(Caption((Line(clock),)), frame.shape[1], 1, below=True).onto(frame)
+    lines = still_caption(timeline, time_s) if timeline else ()
+    return draw_caption(Caption((*lines, Line(clock))), frame.shape[1], 1, below=True).onto(frame)
+
+
+GridVideo = tuple[str, Caption | Timeline, PreviewFrames | StretchFrames]
+"""Name and caption of a video, and its frames; those of a timeline are StretchFrames."""
 
 
 def _size_px(spec: RenderSpec) -> tuple[int, int]:

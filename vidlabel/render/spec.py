@@ -25,6 +25,9 @@ LARGEST_PX = 3840
 MAX_FPS = 300
 """Highest frame rate of a preview, and of a video that is shown."""
 
+FASTEST = 10_000
+"""Highest speed of a preview."""
+
 SHEET_ROWS = 50
 """Videos on one sheet; more videos need several sheets."""
 
@@ -43,6 +46,11 @@ class RenderSpec:
     """Width of each panel; None uses the default of what is made."""
     max_s: float = 10.0
     """Length of the preview, seconds from the start of the video."""
+    timeline_s: float = math.inf
+    """As max_s, of a video with segments."""
+    speed: float | None = None
+    """Seconds of the video for each second of the preview; None: 1, or with segments as much as
+    makes a long video short enough to look through."""
     max_flow_px: float | None = None
     """Flow, px per frame, with full colour; None chooses it for each video."""
     fps: float | None = None
@@ -56,6 +64,8 @@ class RenderSpec:
             raise UsageError(f"--fps must be over 0 and at most {MAX_FPS}, got {self.fps}")
         if not 0 < self.max_s < math.inf:
             raise UsageError(f"--max-seconds must be over 0, got {self.max_s}")
+        if self.speed is not None and not 0 < self.speed <= FASTEST:
+            raise UsageError(f"--speed must be over 0 and at most {FASTEST}, got {self.speed}")
         if self.max_flow_px is not None and not 0 < self.max_flow_px < math.inf:
             raise UsageError(f"--max-flow must be over 0, got {self.max_flow_px}")
 
@@ -96,6 +106,11 @@ class RenderOptions:
     width: int | None = None
     fps: float | None = None
     max_seconds: float | None = None
+    speed: float | None = None
+    highlights: Sequence[str] = ()
+    """Labels, or lists of them with commas."""
+    reel: bool = False
+    padding: float | None = None
     max_flow: float | None = None
     quality: int | None = None
     loop: bool = True
@@ -114,11 +129,27 @@ class RenderOptions:
             raise UsageError("--panel shows both streams of a --model; it goes with --flow alone")
         if sum(each is not None for each in (self.flow, self.grid, self.sheet)) > 1:
             raise UsageError("--flow, --grid and --sheet are different pictures; choose one")
+        if self.speed is not None and (self.panel or self.attention):
+            raise UsageError("--speed does not go with --panel or --attention")
+        if self.highlights:
+            self._check_highlights()
+        elif self.reel or self.padding is not None:
+            raise UsageError("--reel and --padding are for --highlights LABEL")
         if self.attention and (self.labels or is_album):
             raise UsageError(
                 "--attention needs a --model and one video per file; it cannot be combined with "
                 "--labels, --grid or --sheet"
             )
+
+    def _check_highlights(self) -> None:
+        if self.labels is None:
+            raise UsageError(
+                "--highlights needs --labels TABLE: the segments, with start_s and end_s"
+            )
+        if self.flow or self.grid is not None or self.sheet is not None:
+            raise UsageError("--highlights does not go with --flow, --grid or --sheet")
+        if self.padding is not None and not 0 <= self.padding < math.inf:
+            raise UsageError(f"--padding must be at least 0, got {self.padding}")
 
     @property
     def album(self) -> Album | None:
@@ -148,7 +179,10 @@ class RenderOptions:
         if max_s is None:
             max_s = 10.0 if self.sheet is None else sys.float_info.max
         flow = self.flow or ("wheel" if self.panel else None)
-        return RenderSpec(flow, self.width, max_s, self.max_flow, self.fps, self._quality())
+        return RenderSpec(
+            flow=flow, width_px=self.width, max_s=max_s, timeline_s=self.max_seconds or math.inf,
+            speed=self.speed, max_flow_px=self.max_flow, fps=self.fps, quality=self._quality(),
+        )  # fmt: skip
 
     def _quality(self) -> Quality:
         """--quality and --loop; the meaning of the number depends on the format."""

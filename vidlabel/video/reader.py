@@ -4,7 +4,8 @@ Nothing in a file is trusted. Its frames are placed by their presentation timest
 the packets, never by the frame count of a header; a damaged packet costs its own frame and no
 other; and no file name or content can make FFmpeg open another file or the network.
 
-Decoding takes most of the time, so this module decodes as little as possible:
+Decoding takes most of the time, so this module decodes as little as possible, and gives the same
+frames as decoding everything (tests/video/test_reader.py):
 
 * A file of at most `WALK_BYTES` is read once without decoding. That gives the exact time of each
   frame, and the packets that the wanted frames depend on; groups of pictures without a wanted frame
@@ -13,8 +14,6 @@ Decoding takes most of the time, so this module decodes as little as possible:
   before it, so that the work does not grow with the length of the video. Only MPEG-TS, -PS and Ogg,
   which may hold joined recordings, and edit lists of several parts are read as a whole, once.
 * Without usable timestamps (raw streams, AVI with B-frames) frames are decoded in order.
-
-All three give the same frames as decoding everything (tests/video/test_reader.py).
 """
 
 from __future__ import annotations
@@ -102,6 +101,7 @@ class Video:
         frame_times_s: (N,) presentation times of all frames from 0, ascending, or None if the file
             is too large to read all packets.
         fps: the mean rate that the container gives, frames per second.
+        timed: whether frames have usable timestamps; else they can only be decoded in order.
     """
 
     def __init__(
@@ -116,10 +116,10 @@ class Video:
         self._scaler = FrameScaler(pixel_aspect=self._pixel_aspect)
         self._time_base = self._source.time_base
         self._start = stream.start_time or 0  # pts of the first frame shown
-        self._timed = has_timestamps(container, stream)
+        self.timed = has_timestamps(container, stream)
         self._edited = container.format.name.startswith("mov")
         self._gap_s = longest_gap_s(container)
-        self.fps = frame_rate(stream, self._timed)
+        self.fps = frame_rate(stream, self.timed)
         self._frame_ticks = max(1, round(1.0 / (self.fps * self._time_base)))
         self._timeline: Index | None = None  # None if not all packets were read, or have no times
         self._index: Index | None = None  # the same; None: read by seeking, or in order
@@ -127,7 +127,7 @@ class Video:
         self.frame_times_s: NDArray[np.float64] | None = None
         self.duration_s = 0.0
         small = Path(path).stat().st_size <= WALK_BYTES
-        if small or not self._timed or not self._find_end():
+        if small or not self.timed or not self._find_end():
             self._walk(keep=small)
         if self.duration_s > limits.duration_s:
             raise VideoError(
@@ -210,7 +210,7 @@ class Video:
 
     def _reach(self, targets_s: NDArray[np.float64]) -> list[_Found]:
         """The frames on screen at ascending times; empty if none can be decoded."""
-        if not self._timed:
+        if not self.timed:
             return self._by_order(targets_s)
         if self._index is not None:
             return self._by_index(self._index, self._to_pts(targets_s))
@@ -310,7 +310,7 @@ class Video:
         packets = self._source.all_packets()
         for part in self._parts:
             for frame in self._source.frames(islice(packets, part.count)):
-                if not self._timed:
+                if not self.timed:
                     yield clock.next(frame.dts), frame
                 elif frame.pts is not None:
                     yield (part.time(frame.pts) - self._start) * self._time_base, frame
@@ -365,7 +365,7 @@ class Video:
             raise VideoError(Reason.NOT_VIDEO, f"{self._path}: a still picture, not a video")
         self._source.kept = kept
         rules = Rules(self._gap_s / self._time_base, RESET_S / self._time_base, self._edited)
-        index = make_index(stamps, rules, self._frame_ticks) if self._timed else None
+        index = make_index(stamps, rules, self._frame_ticks) if self.timed else None
         if index is not None:
             seekable = len(index.parts) == 1 and stamps.shown.count(0) <= MAX_HIDDEN
             self._index = None if seekable and not keep else index
@@ -374,7 +374,7 @@ class Video:
             self.frame_times_s = (index.times - self._start).astype(np.float64) * self._time_base
             self.duration_s = (index.end - self._start) * self._time_base
         else:
-            self._timed = False
+            self.timed = False
             clock = Clock(self._time_base, self.fps, self._gap_s)
             self.frame_times_s = np.array([clock.next(dts) for dts in stamps.dts])
             last_s = stamps.last_ticks * self._time_base or 1.0 / self.fps
