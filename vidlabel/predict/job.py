@@ -21,9 +21,10 @@ from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.embeddings import check_embeddings, write_embeddings
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings, discard, ledger_of
 from vidlabel.results.tables import STDOUT, pick_format, write_rows, write_table
+from vidlabel.results.topk import choose_classes
 from vidlabel.signals import Stop, stop_asked
 from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
-from vidlabel.text import plural, text_path
+from vidlabel.text import first_few, plural, text_path
 from vidlabel.video.container import check_formats, suffixes_of
 
 if TYPE_CHECKING:
@@ -183,12 +184,13 @@ def label_videos(
         DeviceError: the device failed.
     """
     options = options or RunOptions()
-    run = LastRun(
-        labeller.checkpoint.id,
-        labeller.classes,
-        min(spec.top_k, len(labeller.classes)),
-        labeller.min_confidence(spec),
-    )
+    run = _shown_as(
+        LastRun(
+            labeller.checkpoint.id, labeller.classes, spec.top_k, labeller.min_confidence(spec),
+            labeller.chosen(spec),
+        ),
+        options.quiet,
+    )  # fmt: skip
     with stop_asked("" if output.path is None else _RESUME) as stop:
         job = _LabellingRun(labeller, items, spec, output, options, run, stop)
         if output.path is None:
@@ -197,6 +199,17 @@ def label_videos(
             with holding(ledger_of(output.path)):
                 code = _to_file(job, output.path)
         return ExitCode(stop.exit_code or code)
+
+
+def _shown_as(run: LastRun, quiet: bool = False) -> LastRun:
+    """The run, with at most as many classes in a row as it shows at all; a line says so, if they
+    are not all of the model's."""
+    if run.shown and not quiet:
+        console.note(
+            f"among {len(run.shown)} of {plural(len(run.classes), 'class')}, whose probabilities "
+            f"are scaled to a sum of 1: {first_few(run.shown)}"
+        )
+    return replace(run, top_k=min(run.top_k, len(run.shown or run.classes)))
 
 
 def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> console.Tally:
@@ -212,14 +225,15 @@ def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> con
 
 
 def export_ledger(
-    path: Path, output: TableOutput, top_k: int | None = None, min_confidence: float | None = None
-) -> ExitCode:
+    path: Path, output: TableOutput, top_k: int | None = None,
+    min_confidence: float | None = None, classes: Sequence[str] = (),
+) -> ExitCode:  # fmt: skip
     """Write the table of a run again: `path` is that table, or a ledger, whose latest run is taken.
 
-    `top_k` and `min_confidence` replace those of the run, unless they are None.
+    `top_k`, `min_confidence` and `classes` replace those of the run, unless they are None or empty.
 
     Raises:
-        UsageError: the output is stdout.
+        UsageError: the output is stdout, or the model has no such class.
         OutputError: there is no ledger, it has no such run, or the system refuses to read or write.
     """
     if output.path is None:
@@ -233,11 +247,14 @@ def export_ledger(
         *others, latest = ledger.outputs()
         if others and path == ledger_path:
             console.warn(f"{path}: has the runs of several tables; this is the last, of {latest}")
+        chosen = choose_classes(classes, run.classes, run.model) if classes else run.shown
         run = replace(
             run,
-            top_k=min(top_k or run.top_k, len(run.classes)),
+            top_k=top_k or run.top_k,
             min_confidence=run.min_confidence if min_confidence is None else min_confidence,
+            shown=chosen,
         )
+        run = _shown_as(run)
         tally = write_ledger_table(ledger, output, run)
         console.note(
             f"{tally.videos} of {plural(ledger.count()[1], 'video')} written to {output.out}"
@@ -280,7 +297,7 @@ class _LabellingRun:
         if not self.options.quiet:
             where = "" if self.output.path is None else self.output.out
             console.summary(
-                tally, monotonic() - self.started, self.run.model, self.labeller.device, where,
+                tally, monotonic() - self.started, self.run.name, self.labeller.device, where,
                 before=tally.videos - labelled,
             )  # fmt: skip
         for warning in self.labeller.warnings():
@@ -320,8 +337,8 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
         remove_leftovers(each)
     if options.restart:
         discard(ledger_of(path))
-    # The ledger keeps all classes, so that another --top-k needs no labelling.
-    spec = replace(job.spec, top_k=len(job.labeller.classes), min_confidence=0.0)
+    # The ledger keeps all classes, so that another --top-k or --classes needs no labelling.
+    spec = replace(job.spec, top_k=len(job.labeller.classes), min_confidence=0.0, classes=())
     labelled = 0
     model, precision = job.labeller.checkpoint.digest, job.labeller.precision
     settings = RunSettings(model, spec.views, precision, spec.strategy)

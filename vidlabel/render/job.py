@@ -70,4 +70,4 @@ def _captions(
             raise UsageError(f"--labels {options.labels}: has none of these videos")
         return Captions(table, truth, top_k), None
     labeller = load_labeller(options.model or "starter", options.device, stream=options.stream)
-    return Captions(ModelLabels(labeller, top_k), truth, top_k), labeller
+    return Captions(ModelLabels(labeller, top_k, options.classes), truth, top_k), labeller

@@ -56,14 +56,20 @@ class TableLabels:
 
 
 class ModelLabels:
-    """Labels from a model; a row has `top_k` classes."""
+    """Labels from a model; a row has `top_k` classes, of `classes` if there are any.
 
-    def __init__(self, labeller: Labeller, top_k: int) -> None:
-        self._labeller, self._spec = labeller, PredictSpec(top_k=top_k)
+    Raises:
+        UsageError: the model does not know one of the classes.
+    """
+
+    def __init__(self, labeller: Labeller, top_k: int, classes: tuple[str, ...] = ()) -> None:
+        self._labeller, self._spec = labeller, PredictSpec(top_k=top_k, classes=classes)
+        self._chosen = labeller.chosen(self._spec)
 
     def key(self, item: VideoItem) -> str:
         """Text that stays the same as long as the video's label does."""
-        return f"{self._labeller.checkpoint.digest} {self._labeller.precision}"
+        among = f" {self._chosen}" if self._chosen else ""
+        return f"{self._labeller.checkpoint.digest} {self._labeller.precision}{among}"
 
     def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction]:
         """A row for each video, in order."""
