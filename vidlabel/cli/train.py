@@ -11,6 +11,7 @@ import click
 from vidlabel.cli.completion import FILES
 from vidlabel.cli.log import log_options
 from vidlabel.cli.options import (
+    CLASS_MAP,
     DEVICE,
     FOLDS,
     GROUP_PATTERN,
@@ -51,6 +52,7 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 @FOLDS
 @SPLITS
 @GROUP_PATTERN
+@CLASS_MAP
 @click.option(
     "--per-class",
     default=100,

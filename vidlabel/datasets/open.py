@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vidlabel.datasets.class_map import read_map
 from vidlabel.datasets.complete import PUBLIC
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.leaks import tell_apart
@@ -21,6 +22,7 @@ def open_dataset(
     *,
     group_pattern: str | None = None,
     splits: Path | None = None,
+    mapped: Sequence[str] = (),
     per_class: int = 100,
     seed: int = 0,
     on_clip: Callable[[], None] = lambda: None,
@@ -33,11 +35,13 @@ def open_dataset(
         out: folder of the run; generated clips are written to its sub-folder `synthetic`.
         group_pattern: for a folder, see `read_folder`.
         splits: for `hmdb51:` and `ucf101:`, the folder of the official lists.
+        mapped: new names of its classes, see `read_map`.
         per_class, seed, on_clip: for `synthetic`, see `generate_clips`.
 
     Raises:
         UsageError: it is none of these, or what it names cannot be read.
     """
+    renamed = read_map(mapped)
     name, _, root = data.partition(":")
     if name in PUBLIC:
         if group_pattern:
@@ -48,7 +52,7 @@ def open_dataset(
             folder = Path(root).expanduser()
         except RuntimeError as error:  # there is no such user, or this one has no home folder
             raise UsageError(f"{data}: ~ cannot be resolved; name the folder in full") from error
-        return PUBLIC[name].read(folder, splits)
+        return renamed.dataset(PUBLIC[name].read(folder, splits))
     if splits:
         raise UsageError(f"--splits works only with {' and '.join(f'{n}:ROOT' for n in PUBLIC)}")
     path, remarks = Path(data), list[str]()
@@ -72,6 +76,7 @@ def open_dataset(
             "DATA is a folder with one sub-folder per class, a .csv table "
             f"path,label[,group][,split], {', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
         )
-    samples = tell_apart(found)
+    remarks += renamed.told(sample.label for sample in found)
+    samples = tell_apart(renamed.samples(found))
     labels = tuple(sorted({sample.label for sample in samples}))
     return Dataset(kind, tuple(samples), {}, (), (), labels, tuple(remarks))

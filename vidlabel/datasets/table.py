@@ -99,7 +99,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows that are not empty, each with the number of the line that it ends in."""
     from vidlabel.results.tables import is_excel_safe  # pandas and pyarrow, only when needed
 
-    rows, columns = _read_values(table)
+    rows, columns = read_values(table)
     names = [name.strip().lower() for name in rows[0][:columns]] if rows else []
     _check_columns(table, names)
     texts = [row[k] for row in rows[1:] for k in (names.index("path"), names.index("label"))]
@@ -123,7 +123,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             yield line, row
 
 
-def _read_values(table: Path) -> tuple[list[list[str]], int]:
+def read_values(table: Path) -> tuple[list[list[str]], int]:
     """The values of each line, and how many of them are columns."""
     import pandas
 
