@@ -23,6 +23,7 @@ def open_dataset(
     group_pattern: str | None = None,
     splits: Path | None = None,
     mapped: Sequence[str] = (),
+    pseudo_labels: float | None = None,
     per_class: int = 100,
     seed: int = 0,
     on_clip: Callable[[], None] = lambda: None,
@@ -36,12 +37,15 @@ def open_dataset(
         group_pattern: for a folder, see `read_folder`.
         splits: for `hmdb51:` and `ucf101:`, the folder of the official lists.
         mapped: new names of its classes, see `read_map`.
+        pseudo_labels: for a table of predictions, see `read_table`.
         per_class, seed, on_clip: for `synthetic`, see `generate_clips`.
 
     Raises:
         UsageError: it is none of these, or what it names cannot be read.
     """
     renamed = read_map(mapped)
+    if pseudo_labels is not None and Path(data).suffix.lower() != ".csv":
+        raise UsageError("--pseudo-labels works only with a .csv table that predict has written")
     name, _, root = data.partition(":")
     if name in PUBLIC:
         if group_pattern:
@@ -67,7 +71,7 @@ def open_dataset(
         kind, processes = data, worker_count(None)
         found = generate_clips(out / data, per_class, seed, processes=processes, on_clip=on_clip)
     elif table:
-        kind, found = "table", read_table(path, remarks)
+        kind, found = "table", read_table(path, remarks, pseudo_labels)
     elif path.is_dir():
         kind, found = "folder", read_folder(path, group_pattern, remarks)
     else:

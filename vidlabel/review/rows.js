@@ -160,12 +160,15 @@ const SAVED = {
   all: (row) => !isExcluded(row) && (isDone(row) || isLabelled(row)),
 };
 
-/** A CSV of `path,label` as parts of a Blob. */
+/** A CSV of `path,label` as parts of a Blob; with rows that nobody has looked at, it says which. */
 function table(which, paths) {
-  const lines = rows
-    .filter(SAVED[which])
-    .map((row) => `${cell(paths === "full" ? row.path : row.given)},${cell(labelOf(row))}\n`);
-  return bytesOf(["path,label\n", ...lines].join(""));
+  const all = which === "all";
+  const more = (row) => `,${row.status},${row.confidence ?? ""},${isDone(row) ? "yes" : "no"}`;
+  const lines = rows.filter(SAVED[which]).map((row) => {
+    const path = cell(paths === "full" ? row.path : row.given);
+    return `${path},${cell(labelOf(row))}${all ? more(row) : ""}\n`;
+  });
+  return bytesOf([`path,label${all ? ",status,confidence,reviewed" : ""}\n`, ...lines].join(""));
 }
 
 const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

@@ -1,15 +1,19 @@
-"""Distillation: what a model knew before a training goes on counting in it.
+"""Training without forgetting, for the classes of a model that have no clips in the new data.
 
-Learning without Forgetting (Li and Hoiem 2016, arXiv 1606.09282): beside its label, each clip has
-the probabilities that the first model gave it, softened by a temperature. Where the first model was
-wrong, the probabilities of its best class and of the label are exchanged before (probability shift:
-Wen et al. 2019, arXiv 1911.07471), so that a correction is not held back by the mistake.
+The network stays as it is, except for the rows of its classifier whose classes have clips: a fixed
+representation (DeeSIL: Belouadah and Popescu 2018, arXiv 1808.06396). So that these classes do not
+take over the clips of others, the first model is asked too, by Learning without Forgetting (Li and
+Hoiem 2016, arXiv 1606.09282): beside its label, each clip has the probabilities that the first
+model gives it, softened by a temperature. Where that was wrong, the probabilities of its best class
+and of the label are exchanged before (probability shift: Wen et al. 2019, arXiv 1911.07471), so
+that the mistake does not hold back the correction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,6 +23,19 @@ from vidlabel.models.base import ClipModel
 
 TEMPERATURE = 2.0
 """Divides the logits of both, as in the paper."""
+
+
+def train_rows(network: ClipModel, columns: Collection[int]) -> None:
+    """Let only the rows of some classes learn, those of these columns of the logits; and no layer
+    before the classifier. Other rows stay exactly as they are if there is no weight decay."""
+    network.requires_grad_(False)
+    for name in network.class_layers():
+        layer = network.get_submodule(name)
+        for values in layer.parameters():
+            learns = torch.zeros(len(values), *[1] * (values.ndim - 1), device=values.device)
+            learns[sorted(columns)] = 1
+            values.requires_grad_(True)
+            values.register_hook(partial(torch.mul, learns))  # type: ignore[no-untyped-call]
 
 
 class Teacher:

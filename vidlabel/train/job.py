@@ -53,6 +53,7 @@ class TrainRequest:
     group_pattern: str | None = None
     mapped: Sequence[str] = ()
     """Values of --map."""
+    pseudo_labels: float | None = None
     per_class: int = 100
     cache: Path | None = None
     tensorboard: bool = False
@@ -110,6 +111,8 @@ class _TrainJob:
         }
         if request.mapped:
             self._about["map"] = list(request.mapped)
+        if request.pseudo_labels is not None:
+            self._about["pseudo_labels"] = request.pseudo_labels
 
     def run(self) -> bool:
         dataset = self._open()
@@ -128,8 +131,8 @@ class _TrainJob:
         with console.Progress(total, asked.quiet or not generated, doing="generating") as progress:
             dataset = open_dataset(
                 asked.data, asked.out, group_pattern=asked.group_pattern, splits=asked.splits,
-                mapped=asked.mapped, per_class=asked.per_class, seed=asked.settings.train.seed,
-                on_clip=progress.advance,
+                mapped=asked.mapped, pseudo_labels=asked.pseudo_labels,
+                per_class=asked.per_class, seed=asked.settings.train.seed, on_clip=progress.advance,
             )  # fmt: skip
         if self.team.leads:
             warn_of_doubts(dataset)

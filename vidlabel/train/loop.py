@@ -67,6 +67,8 @@ def train(
         CheckpointError: the weights to start from, or the state in `out`, cannot be loaded.
         OutputError: `out` cannot be written.
     """
+    if spec.keep_classes:  # a CNN that learns would forget
+        spec = replace(spec, freeze_trunk=True)
     samples = list(samples) if leaky else hold_out(samples, spec.val_fraction, spec.seed)
     classes = model_classes(samples, spec)
     model = replace(model, classes=len(classes))

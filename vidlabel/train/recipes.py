@@ -85,8 +85,8 @@ class TrainSpec:
     )
     keep_classes: bool = setting(
         False,
-        "Keep all classes of the checkpoint of --init, also those without clips in DATA, and do "
-        "not forget them (Learning without Forgetting).",
+        "Keep all classes of the checkpoint of --init, also those without clips in DATA: only the "
+        "classifier learns, and only of the classes in DATA.",
     )
     trunk_weights: str = setting(
         "none",

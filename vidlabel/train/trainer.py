@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from vidlabel.specs import ClipSpec
 from vidlabel.text import safe
 from vidlabel.train.augment import Augmentation, Draw
 from vidlabel.train.batchnorm import count_batches_on_cpu, keep_batchnorm, recompute_batchnorm
-from vidlabel.train.distillation import Teacher
+from vidlabel.train.distillation import Teacher, train_rows
 from vidlabel.train.distributed import Team, reduce_gradients, share_layers
 from vidlabel.train.feature_cache import FeatureCache
 from vidlabel.train.frame_cache import held_out_moments, kept_time_steps
@@ -75,8 +75,8 @@ class Trainer:
     Args:
         network: on the device already; changed in place.
         features: of all videos, if the trunk is frozen and the pixels of clips do not change.
-        known: columns of the classes that the network has learned already and must not forget,
-            see `distillation`; BatchNorm then keeps its statistics.
+        known: columns of the classes that the network has learned already and must not forget; the
+            trunk must be frozen, and only some of the classifier learns, see `distillation`.
 
     Raises:
         UsageError: the batch cannot be divided among the processes, or the device has no bf16.
@@ -105,6 +105,9 @@ class Trainer:
         channels_last(network)
         if spec.freeze_trunk:
             network.trunk.requires_grad_(False)
+        if self._teacher is not None:
+            train_rows(network, {label for _, label in split.train})
+            spec = replace(spec, weight_decay=0.0)
         share_layers(network, team)
         if device.type == "cuda" and not spec.compile:
             count_batches_on_cpu(network)
@@ -276,15 +279,10 @@ class Trainer:
         draw, teacher = batch.draw, self._teacher
         if self._features is not None:
             frames = self._features.gather(batch.videos, draw.moments, draw.flip.tolist())
-            return frames, None if teacher is None else teacher.answers(frames)
-        clips = self._maker.augmented(self._frames, batch.videos, draw)
-        frames = self._frame_features(network, clips)
-        if teacher is None:
-            return frames, None
-        if self._spec.freeze_trunk:
-            return frames, teacher.answers(frames)
-        with torch.no_grad():
-            return frames, teacher.answers(self._frame_features(teacher.network, clips))
+        else:
+            clips = self._maker.augmented(self._frames, batch.videos, draw)
+            frames = self._frame_features(network, clips)
+        return frames, None if teacher is None else teacher.answers(frames)
 
     def _frame_features(self, network: ClipModel, clips: Tensor) -> Tensor:
         """Features of clips (B, T, C, S, S); only the trunk may compute in bf16."""
