@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vidlabel.datasets.class_map import ClassMap
 from vidlabel.datasets.samples import Sample
-from vidlabel.results.topk import choose_classes
+from vidlabel.results.topk import choice_told, choose_classes
 from vidlabel.text import first_few, plural
 
 
@@ -46,10 +46,7 @@ class ClassChoice:
         }
         notes = [f"{name} is any of {', '.join(old)}" for name, old in joined.items()]
         if chosen:
-            count = f"{len(names)} of {plural(len(known), 'class')}"
-            notes.append(
-                f"among {count}, whose probabilities are scaled to a sum of 1: {first_few(names)}"
-            )
+            notes.append(choice_told(names, known))
         renamed = tuple(map(self.map.of, known)) != tuple(known)
         return TestedClasses(
             names, members, bool(chosen), renamed, self.ignore_unknown, tuple(notes)

@@ -21,10 +21,10 @@ from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.embeddings import check_embeddings, write_embeddings
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings, discard, ledger_of
 from vidlabel.results.tables import STDOUT, pick_format, write_rows, write_table
-from vidlabel.results.topk import choose_classes
+from vidlabel.results.topk import choice_told, choose_classes
 from vidlabel.signals import Stop, stop_asked
 from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
-from vidlabel.text import first_few, plural, text_path
+from vidlabel.text import plural, text_path
 from vidlabel.video.container import check_formats, suffixes_of
 
 if TYPE_CHECKING:
@@ -184,13 +184,15 @@ def label_videos(
         DeviceError: the device failed.
     """
     options = options or RunOptions()
-    run = _shown_as(
-        LastRun(
-            labeller.checkpoint.id, labeller.classes, spec.top_k, labeller.min_confidence(spec),
-            labeller.chosen(spec),
-        ),
-        options.quiet,
-    )  # fmt: skip
+    run = LastRun(
+        labeller.checkpoint.id,
+        labeller.classes,
+        spec.top_k,
+        labeller.min_confidence(spec),
+        labeller.chosen(spec),
+    )
+    if run.shown and not options.quiet:
+        console.note(choice_told(run.shown, run.classes))
     with stop_asked("" if output.path is None else _RESUME) as stop:
         job = _LabellingRun(labeller, items, spec, output, options, run, stop)
         if output.path is None:
@@ -199,17 +201,6 @@ def label_videos(
             with holding(ledger_of(output.path)):
                 code = _to_file(job, output.path)
         return ExitCode(stop.exit_code or code)
-
-
-def _shown_as(run: LastRun, quiet: bool = False) -> LastRun:
-    """The run, with at most as many classes in a row as it shows at all; a line says so, if they
-    are not all of the model's."""
-    if run.shown and not quiet:
-        console.note(
-            f"among {len(run.shown)} of {plural(len(run.classes), 'class')}, whose probabilities "
-            f"are scaled to a sum of 1: {first_few(run.shown)}"
-        )
-    return replace(run, top_k=min(run.top_k, len(run.shown or run.classes)))
 
 
 def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> console.Tally:
@@ -254,7 +245,8 @@ def export_ledger(
             min_confidence=run.min_confidence if min_confidence is None else min_confidence,
             shown=chosen,
         )
-        run = _shown_as(run)
+        if run.shown:
+            console.note(choice_told(run.shown, run.classes))
         tally = write_ledger_table(ledger, output, run)
         console.note(
             f"{tally.videos} of {plural(ledger.count()[1], 'video')} written to {output.out}"

@@ -70,4 +70,7 @@ def _captions(
             raise UsageError(f"--labels {options.labels}: has none of these videos")
         return Captions(table, truth, top_k), None
     labeller = load_labeller(options.model or "starter", options.device, stream=options.stream)
-    return Captions(ModelLabels(labeller, top_k, options.classes), truth, top_k), labeller
+    labels = ModelLabels(labeller, top_k, options.classes)
+    if labels.told and not options.quiet:
+        console.note(labels.told)
+    return Captions(labels, truth, top_k), labeller

@@ -16,6 +16,7 @@ from vidlabel.predict.labeller import Labeller, PredictSpec
 from vidlabel.render.captions import Caption, caption_of
 from vidlabel.results.record import Record
 from vidlabel.results.tables import read_labels
+from vidlabel.results.topk import choice_told
 from vidlabel.specs import Prediction, Status, VideoItem
 from vidlabel.text import text_path
 
@@ -65,6 +66,8 @@ class ModelLabels:
     def __init__(self, labeller: Labeller, top_k: int, classes: tuple[str, ...] = ()) -> None:
         self._labeller, self._spec = labeller, PredictSpec(top_k=top_k, classes=classes)
         self._chosen = labeller.chosen(self._spec)
+        self.told = choice_told(self._chosen, labeller.classes)
+        """A line on the classes that were chosen; "" for all."""
 
     def key(self, item: VideoItem) -> str:
         """Text that stays the same as long as the video's label does."""

@@ -87,7 +87,8 @@ class LastRun:
 
     def info(self, excel_safe: bool = False) -> TableInfo:
         """What is true of all rows of its table."""
-        return TableInfo(self.name, self.top_k, excel_safe=excel_safe)
+        top_k = min(self.top_k, len(self.shown or self.classes))
+        return TableInfo(self.name, top_k, excel_safe=excel_safe)
 
 
 def ledger_of(out: Path) -> Path:

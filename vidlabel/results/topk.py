@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vidlabel.errors import Reason, UsageError
 from vidlabel.specs import UNCERTAIN, Prediction, Status
-from vidlabel.text import first_few, with_hint
+from vidlabel.text import first_few, plural, with_hint
 
 _NAMED = 8
 """Classes in the name of a model that is restricted to some."""
@@ -57,6 +57,16 @@ def model_name(model: str, classes: Sequence[str]) -> str:
     """The name of a model in a table, with the classes that it is restricted to, if any:
     `starter@3c7bf515[hug,kick]`."""
     return f"{model}[{first_few(classes, _NAMED, ',')}]" if classes else model
+
+
+def choice_told(chosen: Sequence[str], known: Sequence[str]) -> str:
+    """A line on what answers of a model are restricted to; "" for all of its classes."""
+    if not chosen:
+        return ""
+    return (
+        f"among {len(chosen)} of {plural(len(known), 'class')}, whose probabilities are scaled to "
+        f"a sum of 1: {first_few(chosen)}"
+    )
 
 
 def scaled(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
