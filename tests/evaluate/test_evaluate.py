@@ -148,6 +148,8 @@ def test_classes_are_joined_on_both_sides(samples: list[Sample], tmp_path: Path)
     assert [tested.classes[i] for i in labels] == [names.of(s.label) for s in samples]
     assert [each.row.label == "warm" for each in tested.tested] == (plain[:, 2] > 0.5).tolist()
     assert "cold is any of blue, green" in tested.notes
+    with pytest.raises(UsageError, match="all classes of m become one, x"):
+        ClassChoice(ClassMap(dict.fromkeys(COLOURS, "x"))).of(COLOURS, "m")
 
 
 def test_unknown_classes_are_left_out_and_counted(samples: list[Sample], tmp_path: Path) -> None:

@@ -207,6 +207,8 @@ def test_classes_without_clips_are_kept_and_not_forgotten(
         epochs=2, batch_size=4, epoch_steps=20, lr=5e-3, val_fraction=0.3, init=str(before),
         keep_classes=True,
     )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        train(new, tmp_path / "run", spec, CLIP, MODEL, device="cpu", observer=_Each(_stop))
     watch = _Each()
     result = train(new, tmp_path / "run", spec, CLIP, MODEL, device="cpu", observer=watch)
     assert result.header.classes == ("blue", "green", "red")

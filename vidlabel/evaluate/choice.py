@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vidlabel.datasets.class_map import ClassMap
 from vidlabel.datasets.samples import Sample
+from vidlabel.errors import UsageError
 from vidlabel.results.topk import choice_told, choose_classes
 from vidlabel.text import first_few, plural
 
@@ -29,9 +30,14 @@ class ClassChoice:
     ignore_unknown: bool = False
 
     def of(self, known: Sequence[str], model: str) -> TestedClasses:
-        """The classes of a model that knows the K classes `known`. Raises UsageError as
-        `choose_classes`."""
+        """The classes of a model that knows the K classes `known`.
+
+        Raises:
+            UsageError: the map leaves only one, or as `choose_classes`.
+        """
         names = tuple(dict.fromkeys(map(self.map.of, known)))
+        if len(names) < 2:
+            raise UsageError(f"--map: all classes of {model} become one, {names[0]}")
         chosen = choose_classes(self.classes, names, model)
         names = chosen or names
         places = {name: place for place, name in enumerate(names)}
