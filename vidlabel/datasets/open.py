@@ -46,17 +46,11 @@ def open_dataset(
     renamed = read_map(mapped)
     if pseudo_labels is not None and Path(data).suffix.lower() != ".csv":
         raise UsageError("--pseudo-labels works only with a .csv table that predict has written")
-    name, _, root = data.partition(":")
+    name = data.partition(":")[0]
     if name in PUBLIC:
         if group_pattern:
             raise UsageError(f"--group-pattern: the groups of {name} are its source videos")
-        if not root:
-            raise UsageError(f"{data}: name its folder too, as {name}:ROOT")
-        try:
-            folder = Path(root).expanduser()
-        except RuntimeError as error:  # there is no such user, or this one has no home folder
-            raise UsageError(f"{data}: ~ cannot be resolved; name the folder in full") from error
-        return renamed.dataset(PUBLIC[name].read(folder, splits))
+        return renamed.dataset(PUBLIC[name].read(_root_of(data), splits))
     if splits:
         raise UsageError(f"--splits works only with {' and '.join(f'{n}:ROOT' for n in PUBLIC)}")
     path, remarks = Path(data), list[str]()
@@ -84,3 +78,14 @@ def open_dataset(
     samples = tell_apart(renamed.samples(found))
     labels = tuple(sorted({sample.label for sample in samples}))
     return Dataset(kind, tuple(samples), {}, (), (), labels, tuple(remarks))
+
+
+def _root_of(data: str) -> Path:
+    """The folder of a public data set, `NAME:ROOT`. Raises UsageError if it is not named."""
+    name, _, root = data.partition(":")
+    if not root:
+        raise UsageError(f"{data}: name its folder too, as {name}:ROOT")
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:  # there is no such user, or this one has no home folder
+        raise UsageError(f"{data}: ~ cannot be resolved; name the folder in full") from error
