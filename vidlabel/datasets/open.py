@@ -9,7 +9,7 @@ from vidlabel.datasets.class_map import read_map
 from vidlabel.datasets.complete import PUBLIC
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.leaks import tell_apart
-from vidlabel.datasets.samples import Dataset
+from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
 from vidlabel.files.find import did_you_mean, why_absent
@@ -58,12 +58,7 @@ def open_dataset(
     if group_pattern and (data == "synthetic" or table):
         raise UsageError("--group-pattern works only with a folder; a table has a column group")
     if data == "synthetic":
-        if per_class < 1:
-            raise UsageError(f"--per-class must be at least 1, got {per_class}")
-        from vidlabel.datasets.generate import generate_clips
-
-        kind, processes = data, worker_count(None)
-        found = generate_clips(out / data, per_class, seed, processes=processes, on_clip=on_clip)
+        kind, found = data, _generated(out / data, per_class, seed, on_clip)
     elif table:
         kind, found = "table", read_table(path, remarks, pseudo_labels)
     elif path.is_dir():
@@ -78,6 +73,17 @@ def open_dataset(
     samples = tell_apart(renamed.samples(found))
     labels = tuple(sorted({sample.label for sample in samples}))
     return Dataset(kind, tuple(samples), {}, (), (), labels, tuple(remarks))
+
+
+def _generated(
+    folder: Path, per_class: int, seed: int, on_clip: Callable[[], None]
+) -> list[Sample]:
+    """The generated clips. Raises UsageError for less than one per class."""
+    if per_class < 1:
+        raise UsageError(f"--per-class must be at least 1, got {per_class}")
+    from vidlabel.datasets.generate import generate_clips
+
+    return generate_clips(folder, per_class, seed, processes=worker_count(None), on_clip=on_clip)
 
 
 def _root_of(data: str) -> Path:
