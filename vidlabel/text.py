@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import TypeAlias
 
 PathText: TypeAlias = str | os.PathLike[str]
@@ -46,6 +47,18 @@ def each_path(given: PathText | Iterable[PathText]) -> list[str]:
     """The paths that a caller gives; a single path is one, not a list of its letters."""
     paths = [given] if isinstance(given, str | os.PathLike) else given
     return [os.fspath(path) for path in paths]
+
+
+def with_hint(name: str, known: Iterable[str]) -> str:
+    """A name that is not known, with the known one that is most like it, whatever its case and
+    signs, if there is any: `kik (did you mean kick?)`."""
+    by_letters = {_letters(each): each for each in known}
+    near = get_close_matches(_letters(name), by_letters, 1)
+    return f"{name} (did you mean {by_letters[near[0]]}?)" if near else name
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
 
 
 def plural(count: int, noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -91,13 +92,9 @@ def test_rows_of_predict_without_a_label_are_left_out_and_counted(tmp_path: Path
         "f.mp4,ok,uncertain,0.9,uncertain,\n"  # a class of the model
     )
     dataset = open_dataset(str(table), tmp_path)
-    assert [(Path(s.path).stem, s.label) for s in dataset.samples] == [
-        ("a", "walk"), ("e", "run"), ("f", "uncertain"),
-    ]  # fmt: skip
-    assert (
-        dataset.remarks[0] == f"{table}: rows without a label are left out: 2 uncertain, 1 failed"
-    )
-    assert dataset.remarks[1].startswith(f"{table}: 1 row has the label uncertain, which is taken")
+    assert [(Path(s.path).stem, s.label) for s in dataset.samples] == [("e", "run")]
+    counts = "2 not reviewed, 2 uncertain, 1 failed"
+    assert dataset.remarks == (f"{table}: rows that are not taken as the truth: {counts}",)
     table.write_text("path,status,label\nd.mp4,failed,\n")
     with pytest.raises(UsageError, match="has no rows with a label; all have failed or are uncer"):
         read_table(table)
@@ -115,6 +112,103 @@ def test_a_label_that_may_be_a_state_is_told(name: str, tmp_path: Path) -> None:
     assert f"x.csv: 1 row has the label {name}, which is taken as a class; if" in told
     root = _tree(tmp_path / "in", [f"{name}/a.mp4", "walk/a.mp4"])
     assert open_dataset(str(root), tmp_path).remarks == ()
+
+
+PREDICTED = """\
+path,status,label,confidence,top1_label
+sure.mp4,ok,walk,0.95,walk
+part.mp4,partial,run,0.9,run
+low.mp4,ok,walk,0.89,walk
+other.mp4,ok,other,0.99,other
+unsure.mp4,uncertain,uncertain,0.95,walk
+named.mp4,ok,uncertain,0.99,uncertain
+failed.mp4,failed,,,
+"""
+"""Nobody has looked at it."""
+
+
+def _labels(table: Path, text: str, least: float | None = None) -> dict[str, str]:
+    table.write_text(text)
+    found = open_dataset(str(table), table.parent, pseudo_labels=least)
+    return {Path(sample.path).stem: sample.label for sample in found.samples}
+
+
+def test_predictions_are_not_the_truth_until_a_person_has_looked(tmp_path: Path) -> None:
+    table = tmp_path / "x.csv"
+    with pytest.raises(UsageError) as error:
+        _labels(table, PREDICTED)
+    assert str(error.value).startswith(
+        f"{table}: holds what a model has predicted, not the truth: of 7 rows, none can be taken "
+        "(5 not reviewed, 1 uncertain, 1 failed); look through it with `vidlabel review`"
+    )
+    edited = PREDICTED.replace("low.mp4,ok,walk", "low.mp4,ok,run").replace(
+        "failed,,,", "failed,run,,"
+    )
+    edited = edited.replace("unsure.mp4,uncertain,uncertain", "unsure.mp4,uncertain,walk")
+    assert _labels(table, edited) == {"low": "run", "unsure": "walk", "failed": "run"}
+    head, *lines = PREDICTED.splitlines()
+    said = ["yes", "no", "X", "TRUE", "yes", "", "1"]
+    marked = "\n".join(
+        [f"{head},reviewed", *(f"{x},{y}" for x, y in zip(lines, said, strict=True))]
+    )
+    assert _labels(table, marked) == {"sure": "walk", "low": "walk", "other": "other"}
+    assert _labels(table, "path,label\nx.mp4,walk\ny.mp4,uncertain\n") == {
+        "x": "walk", "y": "uncertain",
+    }  # fmt: skip
+
+
+def test_pseudo_labels_begin_at_a_confidence_and_are_classes(tmp_path: Path) -> None:
+    table = tmp_path / "x.csv"
+    assert _labels(table, PREDICTED, 0.9) == {"sure": "walk", "part": "run"}
+    assert _labels(table, PREDICTED, 0.0) == {"sure": "walk", "part": "run", "low": "walk"}
+    (told,) = open_dataset(str(table), tmp_path, pseudo_labels=0.9).remarks
+    assert told.endswith(
+        "taken as the truth: 1 below --pseudo-labels 0.9, 1 other, 2 uncertain, 1 failed"
+    )
+    edited = PREDICTED.replace("low.mp4,ok,walk", "low.mp4,ok,run")
+    assert _labels(table, edited, 0.99) == {"low": "run"}
+    with pytest.raises(UsageError, match=r"x.csv:2: confidence is 'high'; it must be a number"):
+        _labels(table, PREDICTED.replace("0.95,walk", "high,walk", 1), 0.9)
+    with pytest.raises(UsageError, match=r"--pseudo-labels works only with a .csv table"):
+        open_dataset(str(tmp_path), tmp_path, pseudo_labels=0.9)
+
+
+def test_a_map_renames_and_joins_classes(tmp_path: Path) -> None:
+    root = _tree(tmp_path / "in", ["jack/a.mp4", "jumping/a.mp4", "run/b.mp4", "walk/c.mp4"])
+    table = tmp_path / "map.csv"
+    table.write_text("new,old,why\nmoving,run,\nmoving,walk,\nflying,fly,\n")
+    found = open_dataset(str(root), tmp_path, mapped=["jack = jumping", str(table)])
+    assert sorted((s.label, Path(s.path).parent.name) for s in found.samples) == [
+        ("jumping", "jack"), ("jumping", "jumping"), ("moving", "run"), ("moving", "walk"),
+    ]  # fmt: skip
+    assert found.classes == ("jumping", "moving")
+    assert len({s.id for s in found.samples}) == 4, "files of one name in joined classes"
+    assert found.remarks == ("--map: the data have no class fly",)
+    swapped = open_dataset(str(root), tmp_path, mapped=["run=walk", "walk=run", "jak=x"])
+    assert {(s.label, Path(s.path).name) for s in swapped.samples} >= {
+        ("walk", "b.mp4"), ("run", "c.mp4"),
+    }  # fmt: skip
+    assert swapped.remarks == ("--map: the data have no class jak (did you mean jack?)",)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["jack"], "--map jack: must be OLD=NEW, or a .csv table old,new"),
+        (["jack="], "--map jack=: a name is empty"),
+        (["a=b", "a=c"], "--map a=c: a is b already; a class has one name"),
+        (["none.csv"], "none.csv: cannot be read"),
+        (["x.csv"], "x.csv:1: the first line must be old,new"),
+    ],
+)
+def test_a_wrong_map_is_one_line(
+    given: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.csv").write_text("path,label\na,b\n")
+    root = _tree(tmp_path / "in", ["jack/a.mp4", "run/b.mp4"])
+    with pytest.raises(UsageError, match=re.escape(message)):
+        open_dataset(str(root), tmp_path, mapped=given)
 
 
 def test_folder_errors_name_the_flag(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from fakes import COLOURS, colour_checkpoint, colour_video, random_checkpoint
 from PIL import Image
 
 from vidlabel import load_labeller
+from vidlabel.datasets.class_map import ClassMap
 from vidlabel.datasets.protocols import Fold
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import RunError, UsageError
+from vidlabel.evaluate.choice import ClassChoice
 from vidlabel.evaluate.evaluate import Evaluation, across, check_classes, evaluate, merge
 from vidlabel.evaluate.job import model_of
 from vidlabel.evaluate.leak_check import check_leak
@@ -93,14 +95,77 @@ def test_unreadable_clips_are_named_and_in_no_figure(samples: list[Sample], tmp_
 
 
 def test_classes_that_differ_are_one_clear_line(samples: list[Sample]) -> None:
-    header = colour_checkpoint().header
+    known = colour_checkpoint().header.classes
     with pytest.raises(UsageError, match=r"colours: 1 of its 4 classes are unknown .*\(pink\)"):
-        check_classes(header, [*samples, Sample("x", "pink", "")], "colours")
+        check_classes(known, [*samples, Sample("x", "pink", "")], "colours")
     with pytest.raises(UsageError, match="no clips to test"):
-        check_classes(header, [], "colours")
-    assert check_classes(header, samples, "") == ()
-    (note,) = check_classes(header, samples[:2], "")
+        check_classes(known, [], "colours")
+    assert check_classes(known, samples, "") == ()
+    (note,) = check_classes(known, samples[:2], "")
     assert note == "no test clips of 1 class: blue"
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_some_classes_are_tested_as_predict_labels_them(
+    views: int, samples: list[Sample], tmp_path: Path
+) -> None:
+    labeller = load_labeller(str(random_checkpoint(tmp_path / "m.safetensors")), "cpu")
+    spec = PredictSpec(views=views, classes=("red", "blue"))
+    choice = ClassChoice(classes=spec.classes)
+    tested = evaluate(labeller, samples, spec, name="x", choice=choice)
+    assert (tested.classes, tested.model) == (
+        ("blue", "red"), f"{labeller.checkpoint.id}[blue,red]",
+    )  # fmt: skip
+    kept = [sample for sample in samples if sample.label != "green"]
+    assert [each.sample for each in tested.tested] == kept
+    assert "3 clips of 1 other class left out: green 3" in tested.notes
+    rows = list(labeller.predict([sample.path for sample in kept], spec))
+    assert {row.model for row in rows} == {tested.model}
+    assert [(row.label, row.top) for row in rows] == [
+        (each.row.label, each.row.top) for each in tested.tested
+    ]
+    probabilities, _ = tested.video_level()
+    expected = [[dict(row.top)[name] for name in tested.classes] for row in rows]
+    np.testing.assert_array_equal(probabilities.numpy(), np.array(expected, dtype=np.float32))
+    np.testing.assert_allclose(tested.clip_level()[0].sum(1), 1, rtol=1e-6)
+    all_of = list(labeller.predict([sample.path for sample in kept], PredictSpec(views=views)))
+    for row, whole in zip(rows, all_of, strict=True):
+        of = dict(whole.top)
+        share = of["red"] / (of["red"] + of["blue"])
+        assert dict(row.top)["red"] == pytest.approx(share, abs=1e-6)
+
+
+def test_classes_are_joined_on_both_sides(samples: list[Sample], tmp_path: Path) -> None:
+    names = ClassMap({"blue": "cold", "green": "cold", "red": "warm"})
+    labeller = load_labeller(str(random_checkpoint(tmp_path / "m.safetensors")), "cpu")
+    plain = evaluate(labeller, samples, PredictSpec(), name="x").video_level()[0]
+    tested = evaluate(
+        labeller, names.samples(samples), PredictSpec(), name="x", choice=ClassChoice(names)
+    )
+    assert tested.classes == ("cold", "warm")
+    probabilities, labels = tested.video_level()
+    np.testing.assert_allclose(probabilities[:, 0], plain[:, 0] + plain[:, 1], atol=1e-6)
+    assert [tested.classes[i] for i in labels] == [names.of(s.label) for s in samples]
+    assert [each.row.label == "warm" for each in tested.tested] == (plain[:, 2] > 0.5).tolist()
+    assert "cold is any of blue, green" in tested.notes
+    with pytest.raises(UsageError, match="all classes of m become one, x"):
+        ClassChoice(ClassMap(dict.fromkeys(COLOURS, "x"))).of(COLOURS, "m")
+
+
+def test_unknown_classes_are_left_out_and_counted(samples: list[Sample], tmp_path: Path) -> None:
+    labeller = Labeller(colour_checkpoint(), "cpu")
+    more = [*samples, replace(samples[3], label="greenish"), replace(samples[4], label="pink")]
+    with pytest.raises(UsageError, match=r"unknown to the model \(greenish \(did you mean green\?"):
+        evaluate(labeller, more, PredictSpec(), name="x")
+    choice = ClassChoice(ignore_unknown=True)
+    tested = evaluate(labeller, more, PredictSpec(), name="x", choice=choice)
+    assert [each.sample for each in tested.tested] == samples
+    assert tested.classes == COLOURS
+    assert "2 clips of 2 other classes left out: greenish 1, pink 1" in tested.notes
+    with pytest.raises(UsageError, match="no clips to test"):
+        evaluate(labeller, more[-2:], PredictSpec(), name="x", choice=choice)
+    with pytest.raises(UsageError, match=r"classes: colours@0+ does not know bleu \(did you mean"):
+        evaluate(labeller, more, PredictSpec(), name="x", choice=ClassChoice(classes=("bleu,red",)))
 
 
 def test_known_clips_are_found_and_reported_apart(samples: list[Sample]) -> None:

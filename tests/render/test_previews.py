@@ -24,13 +24,16 @@ from vidlabel import __version__
 from vidlabel.cli.main import main
 from vidlabel.clips.flow_stacks import with_flow
 from vidlabel.clips.read import cut, read_time_steps
+from vidlabel.errors import UsageError
 from vidlabel.files.metadata_tag import read_tag, write_tag
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Checkpoint, Header
 from vidlabel.predict import labeller as predict
 from vidlabel.render.album import names_of
 from vidlabel.render.captions import COLOURS, Caption, Line, draw_caption
+from vidlabel.render.labels import ModelLabels
 from vidlabel.render.layout import STRIP
+from vidlabel.render.spec import RenderOptions
 from vidlabel.render.stream_bars import Bars, StreamPanel
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings
 from vidlabel.results.record import TableInfo
@@ -776,3 +779,18 @@ def test_a_panel_needs_two_streams(run: Run, make_video: MakeVideo, tmp_path: Pa
     assert (code, "only a two-stream model has streams to show" in told) == (2, True), told
     code, told = run(path, "--panel", "--stream", "spatial", "-o", tmp_path / "x.gif")
     assert (code, "it goes with --flow alone" in told) == (2, True), told
+
+
+def test_captions_among_some_classes(make_video: MakeVideo) -> None:
+    labeller = predict.Labeller(fakes.colour_checkpoint(), "cpu")
+    items = [VideoItem(0, str(make_video(frames=4)))]
+    every, some = ModelLabels(labeller, 3), ModelLabels(labeller, 3, ("red,blue",))
+    (whole,), (row,) = every.rows(items), some.rows(items)
+    assert {name for name, _ in row.top} == {"blue", "red"}
+    of = dict(whole.top)
+    assert row.confidence == pytest.approx(max(of["blue"], of["red"]) / (of["blue"] + of["red"]))
+    assert some.key(items[0]) != every.key(items[0]), "else the old preview would be kept"
+    assert some.told.startswith("among 2 of 3 classes")
+    for others in ({"labels": Path("x.csv")}, {"panel": True}):
+        with pytest.raises(UsageError, match="--classes"):
+            RenderOptions(["x"], Path("y"), classes=("red,blue",), **others)

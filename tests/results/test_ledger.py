@@ -17,6 +17,7 @@ from program import Invoke
 
 from vidlabel.errors import OutputError
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings
+from vidlabel.results.tables import read_labels
 from vidlabel.specs import Limits, Prediction, Status, VideoItem
 
 SETTINGS = RunSettings("m", 1, "fp32")
@@ -78,6 +79,39 @@ def test_an_export_is_of_the_run_whose_output_it_names(vidlabel: Invoke, tmp_pat
 
 
 @pytest.mark.field
+def test_a_choice_of_classes_needs_no_labelling(vidlabel: Invoke, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for i, colour in enumerate(("red", "green")):
+        colour_video(folder / f"{i}.mp4", colour)
+    model = random_checkpoint(tmp_path / "m.safetensors")
+    table, other = tmp_path / "labels.csv", tmp_path / "other.csv"
+    command = ("predict", folder, "-o", table, "-m", model, "--device", "cpu")
+    assert vidlabel(*command)[0] == 0
+    plain = table.read_bytes()
+    code, _, stderr = vidlabel(*command, "--classes", "red,blue")
+    assert code == 0
+    assert "all done before with m@" in stderr
+    assert "among 2 of 3 classes, whose probabilities are scaled to a sum of 1: blue, red" in stderr
+    some = table.read_bytes()
+    rows = read_labels(table).rows
+    assert all((row["model"] or "").endswith("[blue,red]") for row in rows)
+    for row in rows:
+        assert {top["label"] for top in row["top"]} == {"blue", "red"}
+        assert sum(top["confidence"] or 0 for top in row["top"]) == pytest.approx(1, abs=2e-6)
+    piped = vidlabel("predict", folder, "-m", model, "--device", "cpu", "--classes", "red,blue")
+    assert piped[1].encode() == some
+    assert vidlabel("export", table, "-o", other)[0] == 0
+    assert other.read_bytes() == some, "as in the run"
+    vidlabel("export", table, "-o", other, "--classes", "red, blue", "--classes", "green")
+    assert other.read_bytes() == plain, "all of them"
+    assert read_labels(tmp_path / "labels.ledger").classes == ("blue", "red")
+    assert vidlabel(*command)[0] == 0
+    assert table.read_bytes() == plain
+    for classes, told in (("red", "name two or more"), ("red,geen", "geen (did you mean green?)")):
+        code, _, stderr = vidlabel(*command, "--classes", classes)
+        assert (code, told in stderr) == (2, True)
+
+
 def test_a_run_keeps_its_rows_when_a_video_changes_for_another(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -697,6 +697,8 @@ def test_corrections_are_a_table_to_train_on(shown: Page) -> None:
         lines = list(csv.DictReader(file))
     assert len(lines) == COUNT - 1, "all but the one that failed"
     assert lines[5]["label"] == "class_05"
+    assert [line["reviewed"] for line in lines[:6]].count("yes") == len(samples) == 5
+    assert len(read_table(saved(shown, "all", "given"))) == 5, "of the rest nobody has said so"
 
 
 # --- what people stumbled over --------------------------------------------------------------------

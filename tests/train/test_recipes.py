@@ -320,6 +320,8 @@ def test_what_is_written_is_read_back_the_same(
     assert set(_VALUES) == set(SETTINGS), "a setting is not tested"
     if said.get("input") == "motion":  # which needs a step, and not every network's recipe has one
         said.setdefault("step", 0.1)
+    if said.get("keep_classes"):  # of what?
+        said["init"] = said.get("init") or "a.safetensors"
     made = gather({**said, "recipe": recipe})
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
     path.write_bytes(made.to_toml().encode())

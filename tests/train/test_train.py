@@ -21,9 +21,11 @@ from vidlabel.datasets.samples import Sample
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import CheckpointError, OutputError, RunError, UsageError, WeightsMissing
 from vidlabel.models import trunks
+from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import load_checkpoint, read_header
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.specs import ModelSpec
+from vidlabel.train.distillation import Teacher
 from vidlabel.train.distributed import Team
 from vidlabel.train.loop import TrainResult, train
 from vidlabel.train.observer import Epoch, TrainObserver
@@ -190,6 +192,52 @@ def test_init_starts_from_a_checkpoint(
     other = ModelSpec(hidden=8, features=32)
     with pytest.raises(UsageError, match="does not fit"):
         train(samples, tmp_path / "other", spec, CLIP, other, device="cpu")
+
+
+def test_classes_without_clips_are_kept_and_not_forgotten(
+    trained: tuple[TrainResult, list[Epoch], Path], samples: list[Sample], tmp_path: Path
+) -> None:
+    before = trained[0].checkpoint
+    new = [
+        Sample(str(colour_video(tmp_path / c / f"{i}.mp4", c, 8, seed=i + 9)), c, f"place{i}")
+        for c in ("red", "green")
+        for i in range(4)
+    ]
+    spec = TrainSpec(
+        epochs=2, batch_size=4, epoch_steps=20, lr=5e-3, val_fraction=0.3, init=str(before),
+        keep_classes=True,
+    )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        train(new, tmp_path / "run", spec, CLIP, MODEL, device="cpu", observer=_Each(_stop))
+    watch = _Each()
+    result = train(new, tmp_path / "run", spec, CLIP, MODEL, device="cpu", observer=watch)
+    assert result.header.classes == ("blue", "green", "red")
+    told = ("2 of its 2 classes go on; new: green", "8 videos of 2 of 3 classes: ")
+    assert all(any(part in note for note in watch.notes) for part in told)
+    labeller = load_labeller(str(result.checkpoint), "cpu")
+    rows = list(labeller.predict([s.path for s in (*samples, *new)]))
+    assert [row.label for row in rows] == [s.label for s in (*samples, *new)]
+    old, now = (load_checkpoint(str(x)).network.state_dict() for x in (before, result.checkpoint))
+    for key, values in now.items():
+        is_row = key.startswith("classify.")
+        assert torch.equal(values[0], old[key][0]) if is_row else torch.equal(values, old[key]), key
+
+
+def test_what_was_wrong_does_not_hold_back_the_correction() -> None:
+    network = build_model(replace(MODEL, classes=4), CLIP)
+    teacher = Teacher(network, [0, 1, 3])  # the class of column 2 is new
+    answers = torch.tensor([[[5.0, 1.0, 0.0]]])
+    as_taught = torch.tensor([[[5.0, 1.0, -9.0, 0.0]]])
+    corrected = torch.tensor([[[0.0, 1.0, -9.0, 5.0]]])  # best class and label exchanged
+    for label, fits in ((0, as_taught), (3, corrected), (2, as_taught)):
+        for ours in (as_taught, corrected):
+            (loss,) = teacher.losses(answers, ours, torch.tensor([label])).tolist()
+            assert (abs(loss) < 1e-5) == (ours is fits)
+
+
+def test_keeping_classes_needs_a_checkpoint() -> None:
+    with pytest.raises(UsageError, match="--keep-classes keeps those of a checkpoint; name it"):
+        TrainSpec(keep_classes=True)
 
 
 def test_b2_51_unreadable_videos_are_listed_or_stop_it(

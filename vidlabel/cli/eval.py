@@ -29,6 +29,13 @@ from vidlabel.errors import ExitCode
 @shared.FOLDS
 @shared.SPLITS
 @shared.GROUP_PATTERN
+@shared.CLASS_MAP
+@shared.CLASSES
+@click.option(
+    "--ignore-unknown",
+    is_flag=True,
+    help="Leave out clips of classes that the model does not know, and say how many.",
+)
 @click.option(
     "--allow-leak",
     is_flag=True,

@@ -78,6 +78,21 @@ GROUP_PATTERN = click.option(
     metavar="REGEX",
     help="Pattern that finds the name of a video's group (person, film, camera) in its path.",
 )
+CLASSES = click.option(
+    "--classes",
+    multiple=True,
+    metavar="NAME,...",
+    help="Choose only among these classes; their probabilities are scaled to a sum of 1. May be "
+    "repeated.",
+)
+CLASS_MAP = click.option(
+    "--map",
+    "mapped",
+    multiple=True,
+    metavar="OLD=NEW|FILE",
+    help="Rename a class, or join classes by giving them one name; FILE is a .csv table old,new. "
+    "May be repeated.",
+)
 
 VIEWS = click.option(
     "--views",

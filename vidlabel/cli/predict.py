@@ -67,6 +67,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="A name listed by `vidlabel models`, a .safetensors checkpoint, or the folder of a "
     "training run.",
 )
+@options.CLASSES
 @click.option("-k", "--top-k", default=5, help="Classes shown per video.")
 @options.VIEWS
 @options.STRATEGY
@@ -113,6 +114,7 @@ def predict(
     precision: Any, batch_size: int | None, workers: int | None, timeout: float, max_pixels: int,
     max_duration: float, max_memory: int, allow_formats: tuple[str, ...], restart: bool,
     retry_failed: bool, excel_safe: bool, fail_fast: bool, dry_run: bool, quiet: bool,
+    classes: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Label videos: folders (recursively), files and globs; - reads a list from stdin.
 
@@ -131,7 +133,7 @@ def predict(
     return predict_videos(
         inputs,
         from_file.read() if from_file else None,
-        PredictSpec(top_k, views, batch_size, workers, min_confidence, limits, strategy),
+        PredictSpec(top_k, views, batch_size, workers, min_confidence, limits, strategy, classes),
         TableOutput(out, format_name, embeddings, excel_safe),
         RunOptions(restart, retry_failed, fail_fast, quiet, dry_run),
         include=include, exclude=exclude,
@@ -145,6 +147,7 @@ def predict(
     "-o --out --output", "FILE", "Table to write: .csv, .json, .jsonl or .parquet.", required=True
 )
 @options.FORMAT
+@options.CLASSES
 @click.option(
     "-k", "--top-k", type=int, metavar="N", help="Classes shown.  [default: as in the run]"
 )
@@ -160,6 +163,7 @@ def predict(
 def export(
     ledger: Path, out: Path, format_name: str | None, top_k: int | None,
     min_confidence: float | None, embeddings: Path | None, excel_safe: bool,
+    classes: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Write the table of a run again from its LEDGER, in any format, without labelling again.
 
@@ -169,4 +173,4 @@ def export(
     from vidlabel.predict.job import TableOutput, export_ledger
 
     output = TableOutput(str(out), format_name, embeddings, excel_safe)
-    return export_ledger(ledger, output, top_k, min_confidence)
+    return export_ledger(ledger, output, top_k, min_confidence, classes)

@@ -8,7 +8,7 @@ import click
 
 from vidlabel.cli.completion import FILES, MODELS
 from vidlabel.cli.log import log_options
-from vidlabel.cli.options import DEVICE, QUIET, RECURSIVE, STREAM, path_option
+from vidlabel.cli.options import CLASSES, DEVICE, QUIET, RECURSIVE, STREAM, path_option
 from vidlabel.errors import ExitCode
 
 
@@ -41,6 +41,7 @@ from vidlabel.errors import ExitCode
     "The true classes: a folder with one sub-folder per class, or a table path,label. Right "
     "labels are green with a tick; wrong ones are red, with a cross and the true class.",
 )
+@CLASSES
 @click.option("-k", "--top-k", type=int, metavar="N", help="Classes in a caption.  [default: 1]")
 @STREAM
 @click.option(

@@ -11,6 +11,7 @@ import click
 from vidlabel.cli.completion import FILES
 from vidlabel.cli.log import log_options
 from vidlabel.cli.options import (
+    CLASS_MAP,
     DEVICE,
     FOLDS,
     GROUP_PATTERN,
@@ -51,6 +52,14 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 @FOLDS
 @SPLITS
 @GROUP_PATTERN
+@CLASS_MAP
+@click.option(
+    "--pseudo-labels",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Of a table that predict has written, also take labels that nobody has reviewed, from the "
+    "confidence P on.",
+)
 @click.option(
     "--per-class",
     default=100,
@@ -86,7 +95,8 @@ def train(
     or empty, or `synthetic` for generated clips. Videos of one group are never divided between the
     training part and the validation set that chooses the epoch. With a --protocol or --split, each
     of its folds is trained and then tested on its test clips; run the same command to resume with
-    the folds that are not done.
+    the folds that are not done. Of a table that predict has written, only the rows that a person
+    has reviewed are taken, unless --pseudo-labels says more.
 
     Every setting under a heading of its own is also a key of a --config file. A setting that is
     given in neither place is taken from the checkpoint of --init (clips and network), then from

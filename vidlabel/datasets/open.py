@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vidlabel.datasets.class_map import read_map
 from vidlabel.datasets.complete import PUBLIC
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.leaks import tell_apart
-from vidlabel.datasets.samples import Dataset
+from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.datasets.table import read_table
 from vidlabel.errors import UsageError
 from vidlabel.files.find import did_you_mean, why_absent
@@ -21,6 +22,8 @@ def open_dataset(
     *,
     group_pattern: str | None = None,
     splits: Path | None = None,
+    mapped: Sequence[str] = (),
+    pseudo_labels: float | None = None,
     per_class: int = 100,
     seed: int = 0,
     on_clip: Callable[[], None] = lambda: None,
@@ -33,22 +36,21 @@ def open_dataset(
         out: folder of the run; generated clips are written to its sub-folder `synthetic`.
         group_pattern: for a folder, see `read_folder`.
         splits: for `hmdb51:` and `ucf101:`, the folder of the official lists.
+        mapped: new names of its classes, see `read_map`.
+        pseudo_labels: for a table of predictions, see `read_table`.
         per_class, seed, on_clip: for `synthetic`, see `generate_clips`.
 
     Raises:
         UsageError: it is none of these, or what it names cannot be read.
     """
-    name, _, root = data.partition(":")
+    renamed = read_map(mapped)
+    if pseudo_labels is not None and Path(data).suffix.lower() != ".csv":
+        raise UsageError("--pseudo-labels works only with a .csv table that predict has written")
+    name = data.partition(":")[0]
     if name in PUBLIC:
         if group_pattern:
             raise UsageError(f"--group-pattern: the groups of {name} are its source videos")
-        if not root:
-            raise UsageError(f"{data}: name its folder too, as {name}:ROOT")
-        try:
-            folder = Path(root).expanduser()
-        except RuntimeError as error:  # there is no such user, or this one has no home folder
-            raise UsageError(f"{data}: ~ cannot be resolved; name the folder in full") from error
-        return PUBLIC[name].read(folder, splits)
+        return renamed.dataset(PUBLIC[name].read(_root_of(data), splits))
     if splits:
         raise UsageError(f"--splits works only with {' and '.join(f'{n}:ROOT' for n in PUBLIC)}")
     path, remarks = Path(data), list[str]()
@@ -56,14 +58,9 @@ def open_dataset(
     if group_pattern and (data == "synthetic" or table):
         raise UsageError("--group-pattern works only with a folder; a table has a column group")
     if data == "synthetic":
-        if per_class < 1:
-            raise UsageError(f"--per-class must be at least 1, got {per_class}")
-        from vidlabel.datasets.generate import generate_clips
-
-        kind, processes = data, worker_count(None)
-        found = generate_clips(out / data, per_class, seed, processes=processes, on_clip=on_clip)
+        kind, found = data, _generated(out / data, per_class, seed, on_clip)
     elif table:
-        kind, found = "table", read_table(path, remarks)
+        kind, found = "table", read_table(path, remarks, pseudo_labels)
     elif path.is_dir():
         kind, found = "folder", read_folder(path, group_pattern, remarks)
     else:
@@ -72,6 +69,29 @@ def open_dataset(
             "DATA is a folder with one sub-folder per class, a .csv table "
             f"path,label[,group][,split], {', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
         )
-    samples = tell_apart(found)
+    remarks += renamed.told(sample.label for sample in found)
+    samples = tell_apart(renamed.samples(found))
     labels = tuple(sorted({sample.label for sample in samples}))
     return Dataset(kind, tuple(samples), {}, (), (), labels, tuple(remarks))
+
+
+def _generated(
+    folder: Path, per_class: int, seed: int, on_clip: Callable[[], None]
+) -> list[Sample]:
+    """The generated clips. Raises UsageError for less than one per class."""
+    if per_class < 1:
+        raise UsageError(f"--per-class must be at least 1, got {per_class}")
+    from vidlabel.datasets.generate import generate_clips
+
+    return generate_clips(folder, per_class, seed, processes=worker_count(None), on_clip=on_clip)
+
+
+def _root_of(data: str) -> Path:
+    """The folder of a public data set, `NAME:ROOT`. Raises UsageError if it is not named."""
+    name, _, root = data.partition(":")
+    if not root:
+        raise UsageError(f"{data}: name its folder too, as {name}:ROOT")
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:  # there is no such user, or this one has no home folder
+        raise UsageError(f"{data}: ~ cannot be resolved; name the folder in full") from error

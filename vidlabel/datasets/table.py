@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import cast
 
 from vidlabel.datasets.folder import guess_group
+from vidlabel.datasets.predicted import why_left_out
 from vidlabel.datasets.samples import Sample, Split
 from vidlabel.errors import UsageError
 from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.files.text_file import as_utf8, encoding_of
-from vidlabel.results.record import was_uncertain
-from vidlabel.specs import UNCERTAIN, Status
-from vidlabel.text import safe
+from vidlabel.specs import Status
+from vidlabel.text import plural, safe
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _STATES = {"uncertain", "other", "failed", "unknown"}
@@ -25,15 +25,18 @@ _SPARE = 16
 """Values beyond the last column that a line may have; they must be empty."""
 
 
-def read_table(table: Path, remarks: list[str] | None = None) -> list[Sample]:
+def read_table(
+    table: Path, remarks: list[str] | None = None, pseudo_labels: float | None = None
+) -> list[Sample]:
     """The samples of a CSV file with a header line, in UTF-8 or, as Excel's Unicode text, UTF-16.
 
     Spaces around values other than paths, empty lines, and upper case in the header and in `split`
     are ignored; no value means "not available". Relative paths are relative to the table's folder.
     `split` is `train`, `val`, `test` or empty. A row that is repeated is seen as many times as
     often in training. A video that lies there only under another spelling of its path is taken so.
-    In a table that predict has written, rows that have failed or are uncertain have no label, and
-    are left out. For both, and for labels that may stand for no class, `remarks` gets a line.
+    Of a table that predict has written, only the rows that a person has looked at are taken, and
+    those of at least the confidence `pseudo_labels`, if it is given: see `predicted`. For both, and
+    for labels that may stand for no class, `remarks` gets a line.
 
     Raises:
         UsageError: the file cannot be read, a column or value is missing or wrong, or a video's
@@ -44,8 +47,8 @@ def read_table(table: Path, remarks: list[str] | None = None) -> list[Sample]:
     spellings = Spellings()
     without: Counter[str] = Counter()
     for line, row in _rows(table):
-        if status := _without_label(row):
-            without[status] += 1
+        if why := why_left_out(row, pseudo_labels, f"{table}:{line}"):
+            without[why] += 1
             continue
         sample = _sample(table, line, row, spellings)
         earlier, first = found.setdefault(os.path.normpath(sample.path), (line, sample))
@@ -58,18 +61,33 @@ def read_table(table: Path, remarks: list[str] | None = None) -> list[Sample]:
                 )
         samples.append(sample)
     if not samples:
-        told = " with a label; all have failed or are uncertain" if without else ""
-        raise UsageError(f"{table}: has no rows{told}")
+        raise UsageError(f"{table}: {_why_none(without)}")
     if remarks is not None:
         each = (spellings.told(), _told(without), _doubt(samples))
         remarks += [f"{table}: {told}" for told in each if told]
     return samples
 
 
+def _why_none(without: Counter[str]) -> str:
+    """Why a table has no samples."""
+    if not without:
+        return "has no rows"
+    if without.keys() <= {Status.FAILED, Status.UNCERTAIN}:
+        return "has no rows with a label; all have failed or are uncertain"
+    return (
+        f"holds what a model has predicted, not the truth: of {plural(without.total(), 'row')}, "
+        f"none can be taken ({_counts(without)}); look through it with `vidlabel review` and train "
+        "on the table saved there, or take rows as they are with --pseudo-labels 0.9"
+    )
+
+
 def _told(without: Counter[str]) -> str:
-    """How many rows have no label, by status; "" if all have one."""
-    counts = ", ".join(f"{count} {status}" for status, count in without.items())
-    return f"rows without a label are left out: {counts}" if counts else ""
+    """How many rows are left out, and why; "" if none is."""
+    return f"rows that are not taken as the truth: {_counts(without)}" if without else ""
+
+
+def _counts(without: Counter[str]) -> str:
+    return ", ".join(f"{count} {why}" for why, count in without.items())
 
 
 def _doubt(samples: Sequence[Sample]) -> str:
@@ -84,22 +102,11 @@ def _doubt(samples: Sequence[Sample]) -> str:
     )
 
 
-def _without_label(row: Mapping[str, str]) -> Status | None:
-    """The status of a row of predict that has no class to learn; None for all other rows."""
-    status, label = row.get("status"), row["label"]
-    if status == Status.FAILED and not label:
-        return Status.FAILED
-    if label != UNCERTAIN or status not in tuple(Status):
-        return None
-    was = was_uncertain(label, row.get("top1_label", ""), row.get("reason", ""))
-    return Status.UNCERTAIN if status == Status.UNCERTAIN or was else None
-
-
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows that are not empty, each with the number of the line that it ends in."""
     from vidlabel.results.tables import is_excel_safe  # pandas and pyarrow, only when needed
 
-    rows, columns = _read_values(table)
+    rows, columns = read_values(table)
     names = [name.strip().lower() for name in rows[0][:columns]] if rows else []
     _check_columns(table, names)
     texts = [row[k] for row in rows[1:] for k in (names.index("path"), names.index("label"))]
@@ -123,7 +130,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
             yield line, row
 
 
-def _read_values(table: Path) -> tuple[list[list[str]], int]:
+def read_values(table: Path) -> tuple[list[list[str]], int]:
     """The values of each line, and how many of them are columns."""
     import pandas
 

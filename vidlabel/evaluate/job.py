@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from vidlabel import console
+from vidlabel.datasets.class_map import read_map
 from vidlabel.datasets.leaks import describe_leak
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import PROTOCOLS, Fold, doubt_classes, doubt_groups, make_folds
 from vidlabel.datasets.samples import Dataset, file_identities
 from vidlabel.errors import UsageError
+from vidlabel.evaluate.choice import ClassChoice
 from vidlabel.evaluate.evaluate import Evaluation, across, check_classes, evaluate, merge
 from vidlabel.evaluate.leak_check import check_leak, leak_lines
 from vidlabel.evaluate.plan import PLAN, SPEC, read_description
@@ -45,6 +47,10 @@ class EvalRequest:
     folds: int = 5
     splits: Path | None = None
     group_pattern: str | None = None
+    mapped: Sequence[str] = ()
+    """Values of --map."""
+    classes: tuple[str, ...] = ()
+    ignore_unknown: bool = False
     allow_leak: bool = False
     views: int = 1
     strategy: Strategy = "clip"
@@ -54,6 +60,11 @@ class EvalRequest:
     workers: int | None = None
     seed: int = 0
     quiet: bool = False
+
+    @property
+    def choice(self) -> ClassChoice:
+        """Which classes to test. Raises UsageError as `read_map`."""
+        return ClassChoice(read_map(self.mapped), self.classes, self.ignore_unknown)
 
     def as_in_run(self) -> EvalRequest:
         """The same request, with the data divided as the run folder `model` divided it, unless
@@ -71,6 +82,7 @@ class EvalRequest:
             folds=len(names),
             seed=plan["train"]["seed"],
             group_pattern=self.group_pattern or plan.get("group_pattern"),
+            mapped=self.mapped or plan.get("map", ()),
         )
 
 
@@ -88,7 +100,7 @@ def run_evaluation(request: EvalRequest) -> bool:
     run = Path(request.model)
     dataset = open_dataset(
         request.data, run if run.is_dir() else Path(), group_pattern=request.group_pattern,
-        splits=request.splits, seed=request.seed,
+        splits=request.splits, mapped=request.mapped, seed=request.seed,
     )  # fmt: skip
     warn_of_doubts(dataset)
     folds, protocol = choose_folds(
@@ -209,6 +221,8 @@ def report_of(request: EvalRequest, folds: Sequence[Fold], protocol: str) -> Pat
         differs.append("regrouped")
     if (protocol, names) != tested:
         differs.append(names[0] if len(names) == 1 else protocol)
+    differs += ["mapped"] if list(request.mapped) != list(plan.get("map", ())) else []
+    differs += ["of", *request.classes] if request.classes else []
     differs += [f"views-{request.views}"] if request.views > 1 else []
     differs += [request.strategy] if request.strategy != "clip" else []
     differs += [request.stream] if request.stream else []
@@ -246,23 +260,27 @@ def evaluate_folds(
     """
     allowed = request.allow_leak or (protocol != "" and PROTOCOLS[protocol].leaky)
     models = [model_of(request.model, folds, fold) for fold in folds]
+    choice, total, done = request.choice, 0, 0
     for fold, model in zip(folds, models, strict=True):  # before anything is decoded
         tests = plural(len(fold.test), "test clip")
         _LOG.debug("%s: %s, model %s", fold.name, tests, text_path(model))
         header = describe_model(model)
-        check_classes(header, fold.test, request.data)
-        check_leak(header, fold, model, allowed=allowed)
+        classes = choice.of(header.classes, model)
+        tested, _ = classes.tested(fold.test)
+        check_classes(classes.names, tested, request.data)
+        check_leak(header, replace(fold, test=tuple(tested)), model, allowed=allowed)
+        total += len(tested)
     spec = PredictSpec(views=request.views, workers=request.workers, strategy=request.strategy)
-    total, done = sum(len(fold.test) for fold in folds), 0
     for number, (fold, model) in enumerate(zip(folds, models, strict=True), 1):
         labeller = load_labeller(model, request.device, request.precision, request.stream)
         which = f"{doing} fold {number} of {len(folds)}" if len(folds) > 1 else doing
         with console.Progress(total, request.quiet, done, which) as progress:
-            yield evaluate(
-                labeller, fold.test, spec, name=fold.name, data=request.data,
+            found = evaluate(
+                labeller, fold.test, spec, name=fold.name, data=request.data, choice=choice,
                 on_clip=progress.advance,
             )  # fmt: skip
-        done += len(fold.test)
+        yield found
+        done += len(found.tested)
 
 
 def evaluate_and_report(folds: Sequence[Fold], protocol: str, request: EvalRequest) -> bool:

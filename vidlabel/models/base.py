@@ -109,6 +109,18 @@ class ClipModel(nn.Module, ABC):
             found = found.mean((2, 3))
         return cast(Tensor, found.to(exact).reshape(batch, steps, -1))
 
+    def class_layers(self) -> dict[str, nn.Linear]:
+        """The linear layers whose outputs are the classes, by name: one, or one per branch."""
+        branches = {"classify": self.classify}
+        if isinstance(self.classify, nn.ModuleDict):
+            branches = {f"classify.{name}": part for name, part in self.classify.items()}
+        found = {}
+        for place, branch in branches.items():
+            for name, module in branch.named_modules(prefix=place):
+                if isinstance(module, nn.Linear):
+                    found[place] = (name, module)  # the last of each branch
+        return dict(found.values())
+
     @abstractmethod
     def pool(self, frames: Tensor) -> Tensor:
         """(B, T, F) frame features to (B, E): the embedding of the clip."""

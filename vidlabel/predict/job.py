@@ -21,6 +21,7 @@ from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.embeddings import check_embeddings, write_embeddings
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings, discard, ledger_of
 from vidlabel.results.tables import STDOUT, pick_format, write_rows, write_table
+from vidlabel.results.topk import choice_told, choose_classes
 from vidlabel.signals import Stop, stop_asked
 from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
 from vidlabel.text import plural, text_path
@@ -186,9 +187,12 @@ def label_videos(
     run = LastRun(
         labeller.checkpoint.id,
         labeller.classes,
-        min(spec.top_k, len(labeller.classes)),
+        spec.top_k,
         labeller.min_confidence(spec),
+        labeller.chosen(spec),
     )
+    if run.shown and not options.quiet:
+        console.note(choice_told(run.shown, run.classes))
     with stop_asked("" if output.path is None else _RESUME) as stop:
         job = _LabellingRun(labeller, items, spec, output, options, run, stop)
         if output.path is None:
@@ -212,14 +216,15 @@ def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> con
 
 
 def export_ledger(
-    path: Path, output: TableOutput, top_k: int | None = None, min_confidence: float | None = None
-) -> ExitCode:
+    path: Path, output: TableOutput, top_k: int | None = None,
+    min_confidence: float | None = None, classes: Sequence[str] = (),
+) -> ExitCode:  # fmt: skip
     """Write the table of a run again: `path` is that table, or a ledger, whose latest run is taken.
 
-    `top_k` and `min_confidence` replace those of the run, unless they are None.
+    `top_k`, `min_confidence` and `classes` replace those of the run, unless they are None or empty.
 
     Raises:
-        UsageError: the output is stdout.
+        UsageError: the output is stdout, or the model has no such class.
         OutputError: there is no ledger, it has no such run, or the system refuses to read or write.
     """
     if output.path is None:
@@ -233,11 +238,15 @@ def export_ledger(
         *others, latest = ledger.outputs()
         if others and path == ledger_path:
             console.warn(f"{path}: has the runs of several tables; this is the last, of {latest}")
+        chosen = choose_classes(classes, run.classes, run.model) if classes else run.shown
         run = replace(
             run,
-            top_k=min(top_k or run.top_k, len(run.classes)),
+            top_k=top_k or run.top_k,
             min_confidence=run.min_confidence if min_confidence is None else min_confidence,
+            shown=chosen,
         )
+        if run.shown:
+            console.note(choice_told(run.shown, run.classes))
         tally = write_ledger_table(ledger, output, run)
         console.note(
             f"{tally.videos} of {plural(ledger.count()[1], 'video')} written to {output.out}"
@@ -280,7 +289,7 @@ class _LabellingRun:
         if not self.options.quiet:
             where = "" if self.output.path is None else self.output.out
             console.summary(
-                tally, monotonic() - self.started, self.run.model, self.labeller.device, where,
+                tally, monotonic() - self.started, self.run.name, self.labeller.device, where,
                 before=tally.videos - labelled,
             )  # fmt: skip
         for warning in self.labeller.warnings():
@@ -320,8 +329,8 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
         remove_leftovers(each)
     if options.restart:
         discard(ledger_of(path))
-    # The ledger keeps all classes, so that another --top-k needs no labelling.
-    spec = replace(job.spec, top_k=len(job.labeller.classes), min_confidence=0.0)
+    # The ledger keeps all classes, so that another --top-k or --classes needs no labelling.
+    spec = replace(job.spec, top_k=len(job.labeller.classes), min_confidence=0.0, classes=())
     labelled = 0
     model, precision = job.labeller.checkpoint.digest, job.labeller.precision
     settings = RunSettings(model, spec.views, precision, spec.strategy)

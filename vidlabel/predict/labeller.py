@@ -29,7 +29,7 @@ from vidlabel.predict.clip_batch import ClipBatch, Member, VideoOutput, join_par
 from vidlabel.predict.runner import ClipOutput, Runner
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.predictions import Predictions
-from vidlabel.results.topk import ranked, shown
+from vidlabel.results.topk import choose_classes, model_name, ranked, shown
 from vidlabel.signals import StopAsked, never
 from vidlabel.specs import ClipSpec, Limits, Precision, Prediction, Status, StreamName, VideoItem
 from vidlabel.text import PathText, plural
@@ -153,14 +153,17 @@ class Labeller:
                 the last predictions are those that are ready or in the current batch.
 
         Raises:
-            UsageError: the model cannot be used with `spec.strategy`.
+            UsageError: the model cannot be used with `spec.strategy`, or lacks one of
+                `spec.classes`.
             RunError: nothing can run any more. An error of a single video is never raised.
         """
         spec = spec or PredictSpec()
         items = _items(videos, spec.limits)
         numbered = ((i, row) for i, row, _ in self.predict_views(items, spec, stop=stop))
         rows = _in_order(numbered) if ordered else (row for _, row in numbered)
-        return Predictions(rows, self.checkpoint.id, min(spec.top_k, len(self.classes)))
+        chosen = self.chosen(spec)
+        count = len(chosen or self.classes)
+        return Predictions(rows, model_name(self.checkpoint.id, chosen), min(spec.top_k, count))
 
     def predict_views(
         self,
@@ -171,14 +174,15 @@ class Labeller:
     ) -> Iterator[View]:
         """As `predict`, unordered: (index of the item, prediction, probabilities of each view).
 
-        The probabilities are (V, K) in the order of `classes`, None for a video that failed; the
-        prediction is made from their mean.
+        The probabilities are (V, K) in the order of `classes`, all of them, None for a video that
+        failed; the prediction is made from their mean.
         """
         spec = spec or PredictSpec()
         clip = self._clip(spec)  # refused here, before anything is begun
         job = DecodeJob(clip, spec.views, spec.limits, every=spec.strategy == "whole-video")
         outputs = self._outputs(videos, spec, job, stop)
-        return (self._view(video, spec) for video in join_parts(outputs))
+        chosen = self.chosen(spec)
+        return (self._view(video, spec, chosen) for video in join_parts(outputs))
 
     def embed(
         self, videos: Videos, spec: PredictSpec | None = None
@@ -234,9 +238,9 @@ class Labeller:
                 own = again.collect()
             yield replace(video, output=own)
 
-    def _view(self, video: VideoOutput, spec: PredictSpec) -> View:
+    def _view(self, video: VideoOutput, spec: PredictSpec, chosen: tuple[str, ...]) -> View:
         index, output = video.item.index, video.output
-        row = replace(video.row, model=self.checkpoint.id)
+        row = replace(video.row, model=model_name(self.checkpoint.id, chosen))
         if output is None:
             return index, row, None
         if not output.finite:
@@ -246,12 +250,18 @@ class Labeller:
         mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
         embedding = tuple(output.embeddings.mean(0).tolist())
         row = replace(row, embedding=embedding, top=ranked(self.classes, mean))
-        return index, shown(row, spec.top_k, self.min_confidence(spec)), output.probabilities
+        row = shown(row, spec.top_k, self.min_confidence(spec), chosen)
+        return index, row, output.probabilities
 
     def min_confidence(self, spec: PredictSpec) -> float:
         """The probability below which a label is `uncertain`: that of `spec`, else the model's."""
         asked = spec.min_confidence
         return self.checkpoint.header.min_confidence if asked is None else asked
+
+    def chosen(self, spec: PredictSpec) -> tuple[str, ...]:
+        """The classes that `spec` restricts the answers to, in the order of `classes`; () for all.
+        Raises UsageError as `choose_classes`."""
+        return choose_classes(spec.classes, self.classes, self.checkpoint.id)
 
     def _clip(self, spec: PredictSpec) -> ClipSpec:
         """What the model sees at a time with the strategy; UsageError if it cannot do that."""

@@ -28,6 +28,7 @@ class PredictSpec:
     min_confidence: float | None = None  # 0..1, below it `uncertain`; None: the model's
     limits: Limits = field(default_factory=Limits)
     strategy: Strategy = "clip"
+    classes: tuple[str, ...] = ()  # the answers; empty for all classes of the model
 
     def __post_init__(self) -> None:
         for name, high in (("top_k", 1000), ("views", 100), ("batch_size", 4096), ("workers", 256)):

@@ -93,4 +93,7 @@ def _captions(
     truth = read_truth(options.truth, items) if options.truth else None
     top_k = 1 if options.top_k is None else options.top_k
     labeller = load_labeller(options.model or "starter", options.device, stream=options.stream)
-    return Captions(ModelLabels(labeller, top_k), truth, top_k), labeller
+    labels = ModelLabels(labeller, top_k, options.classes)
+    if labels.told and not options.quiet:
+        console.note(labels.told)
+    return Captions(labels, truth, top_k), labeller

@@ -19,6 +19,7 @@ from vidlabel.render.class_colours import UNCERTAIN_PAINT, Paint, paints
 from vidlabel.render.timeline import Segment, Timeline
 from vidlabel.results.record import Record
 from vidlabel.results.tables import read_labels
+from vidlabel.results.topk import choice_told
 from vidlabel.specs import Prediction, Status, VideoItem
 from vidlabel.text import plural, text_path
 
@@ -93,14 +94,22 @@ class TableLabels:
 
 
 class ModelLabels:
-    """Labels from a model; a row has `top_k` classes."""
+    """Labels from a model; a row has `top_k` classes, of `classes` if there are any.
 
-    def __init__(self, labeller: Labeller, top_k: int) -> None:
-        self._labeller, self._spec = labeller, PredictSpec(top_k=top_k)
+    Raises:
+        UsageError: the model does not know one of the classes.
+    """
+
+    def __init__(self, labeller: Labeller, top_k: int, classes: tuple[str, ...] = ()) -> None:
+        self._labeller, self._spec = labeller, PredictSpec(top_k=top_k, classes=classes)
+        self._chosen = labeller.chosen(self._spec)
+        self.told = choice_told(self._chosen, labeller.classes)
+        """A line on the classes that were chosen; "" for all."""
 
     def key(self, item: VideoItem) -> str:
         """Text that stays the same as long as the video's label does."""
-        return f"{self._labeller.checkpoint.digest} {self._labeller.precision}"
+        among = f" {self._chosen}" if self._chosen else ""
+        return f"{self._labeller.checkpoint.digest} {self._labeller.precision}{among}"
 
     def rows(self, items: Sequence[VideoItem]) -> Iterator[Prediction]:
         """A row for each video, in order."""

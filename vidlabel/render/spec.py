@@ -95,6 +95,7 @@ class RenderOptions:
     model: str | None = None
     labels: Path | None = None
     truth: Path | None = None
+    classes: tuple[str, ...] = ()
     top_k: int | None = None
     stream: Literal["spatial", "temporal"] | None = None
     grid: str | None = None
@@ -122,6 +123,12 @@ class RenderOptions:
     def __post_init__(self) -> None:
         if self.labels and (self.model or self.stream):
             raise UsageError("--labels replaces --model and --stream; give one or the other")
+        if self.labels and self.classes:
+            raise UsageError(
+                "--classes is for a --model; `vidlabel export LEDGER --classes` restricts a table"
+            )
+        if self.panel and self.classes:
+            raise UsageError("--panel shows all classes of a model; leave out --classes")
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"--workers must be at least 1, got {self.workers}")
         is_album = self.grid is not None or self.sheet is not None

@@ -43,7 +43,7 @@ from vidlabel.results.ledger_tables import (
     upgrade,
 )
 from vidlabel.results.record import TableInfo
-from vidlabel.results.topk import ranked, shown
+from vidlabel.results.topk import model_name, ranked, shown
 from vidlabel.specs import Limits, Prediction, Status, VideoItem
 
 SUFFIX = ".ledger"
@@ -73,14 +73,22 @@ class LastRun:
     """A run of a ledger: what is needed to write its table again."""
 
     model: str
-    """Name of the model, as in the `model` column."""
+    """Name of the model; that in the `model` column also names the `shown` classes."""
     classes: tuple[str, ...]
     top_k: int
     min_confidence: float
+    shown: tuple[str, ...] = ()
+    """The classes that the table is restricted to; empty for all."""
+
+    @property
+    def name(self) -> str:
+        """What the `model` column says."""
+        return model_name(self.model, self.shown)
 
     def info(self, excel_safe: bool = False) -> TableInfo:
         """What is true of all rows of its table."""
-        return TableInfo(self.model, self.top_k, excel_safe=excel_safe)
+        top_k = min(self.top_k, len(self.shown or self.classes))
+        return TableInfo(self.name, top_k, excel_safe=excel_safe)
 
 
 def ledger_of(out: Path) -> Path:
@@ -242,8 +250,9 @@ class Ledger:
         values = json.loads(described)
         self._settings = values["settings"]
         return LastRun(
-            values["model"], tuple(values["classes"]), values["top_k"], values["min_confidence"]
-        )
+            values["model"], tuple(values["classes"]), values["top_k"], values["min_confidence"],
+            tuple(values.get("shown", ())),  # earlier versions had no such thing
+        )  # fmt: skip
 
     def count(self) -> tuple[int, int]:
         """Videos of the run: how many have a result, and how many there are."""
@@ -273,7 +282,7 @@ class Ledger:
 
     def shown_rows(self, run: LastRun) -> Iterator[Prediction]:
         """The results of the run as a table of `run` shows them."""
-        return (shown(row, run.top_k, run.min_confidence) for row in self.rows(run))
+        return (shown(row, run.top_k, run.min_confidence, run.shown) for row in self.rows(run))
 
     @property
     def _this(self) -> dict[str, Any]:
@@ -370,7 +379,7 @@ def _row(values: Sequence[Any], run: LastRun) -> Prediction:
         end_s=math.nan if end_s is None else end_s,
         duration_s=math.nan if duration_s is None else duration_s,
         frames_used=frames,
-        model=run.model,
+        model=run.name,
         reason=reason,
         detail=f"{path}: {detail}" if detail and status == Status.FAILED else detail,
         embedding=tuple(np.frombuffer(embedding, np.float32).tolist()) if embedding else (),

@@ -353,7 +353,7 @@ def _from_parquet(table: Path) -> tuple[list[Record], Iterable[str]]:
 def _from_ledger(table: Path) -> tuple[list[Record], Iterable[str]]:
     with Ledger(table) as ledger:
         run = ledger.last_run()
-        return [record(row, run.info()) for row in ledger.shown_rows(run)], run.classes
+        return [record(row, run.info()) for row in ledger.shown_rows(run)], run.shown or run.classes
 
 
 _READERS: dict[str, Callable[[Path], tuple[list[Record], Iterable[str]]]] = {

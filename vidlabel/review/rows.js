@@ -197,21 +197,25 @@ const SAVED = {
 const timed = data.timeline || rows.some((row) => row.part);
 
 /** A CSV as parts of a Blob: `path,label`, or `path,label,start_s,end_s` where rows are for parts of
-    videos, with a line for each segment that has a label. */
+    videos, with a line for each segment that has a label; with rows that nobody has looked at, it
+    says which. */
 function table(which, paths) {
+  const names = ["path", "label", ...(timed ? ["start_s", "end_s"] : [])];
+  if (which === "all") names.push("status", "confidence", "reviewed");
   const lines = rows.filter(SAVED[which]).flatMap((row) => {
     const path = cell(paths === "full" ? row.path : row.given);
-    if (row.segments) return labelled(row).map(({ label, start, end }) => line(path, label, [start, end]));
-    return line(path, labelOf(row), row.part ?? []);
+    const one = (label, times, sure) => {
+      const more = which === "all" ? [row.status, sure ?? "", isDone(row) ? "yes" : "no"] : [];
+      return [path, cell(label), ...(timed ? secondsOf(times) : []), ...more];
+    };
+    if (!row.segments) return [one(labelOf(row), row.part ?? [], row.confidence)];
+    return labelled(row).map(({ label, start, end, sure }) => one(label, [start, end], sure));
   });
-  return bytesOf([timed ? "path,label,start_s,end_s\n" : "path,label\n", ...lines].join(""));
+  return bytesOf([names, ...lines].map((line) => `${line.join(",")}\n`).join(""));
 }
 
-/** A line of the table; without times for a whole video. */
-function line(path, label, [start, end]) {
-  const times = timed ? `,${start?.toFixed(3) ?? ""},${end?.toFixed(3) ?? ""}` : "";
-  return `${path},${cell(label)}${times}\n`;
-}
+/** Start and end as they are written; empty for a whole video. */
+const secondsOf = ([start, end]) => [start?.toFixed(3) ?? "", end?.toFixed(3) ?? ""];
 
 const labelled = (row) => segmentsOf(row).filter(({ label }) => label);
 

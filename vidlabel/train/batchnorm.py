@@ -48,3 +48,10 @@ def count_batches_on_cpu(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None:
             module.num_batches_tracked = module.num_batches_tracked.cpu()
+
+
+def keep_batchnorm(network: nn.Module) -> None:
+    """Let BatchNorm use the statistics that it has, until the next `train()` of the network."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()

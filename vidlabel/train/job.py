@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vidlabel import console
 from vidlabel.datasets.open import open_dataset
@@ -50,6 +51,9 @@ class TrainRequest:
     folds: int = 5
     splits: Path | None = None
     group_pattern: str | None = None
+    mapped: Sequence[str] = ()
+    """Values of --map."""
+    pseudo_labels: float | None = None
     per_class: int = 100
     cache: Path | None = None
     tensorboard: bool = False
@@ -100,11 +104,15 @@ class _TrainJob:
         self.folder = RunFolder(request.out, self.team, session, settings.to_toml())
         view = TrainBoard if request.tensorboard and self.team.leads else TrainView
         self._view = view(self._request.quiet)
-        self._about = {
+        self._about: dict[str, Any] = {
             "data": text_path(request.data),
             "recipe": settings.recipe,
             "versions": versions(),
         }
+        if request.mapped:
+            self._about["map"] = list(request.mapped)
+        if request.pseudo_labels is not None:
+            self._about["pseudo_labels"] = request.pseudo_labels
 
     def run(self) -> bool:
         dataset = self._open()
@@ -123,8 +131,8 @@ class _TrainJob:
         with console.Progress(total, asked.quiet or not generated, doing="generating") as progress:
             dataset = open_dataset(
                 asked.data, asked.out, group_pattern=asked.group_pattern, splits=asked.splits,
-                per_class=asked.per_class, seed=asked.settings.train.seed,
-                on_clip=progress.advance,
+                mapped=asked.mapped, pseudo_labels=asked.pseudo_labels,
+                per_class=asked.per_class, seed=asked.settings.train.seed, on_clip=progress.advance,
             )  # fmt: skip
         if self.team.leads:
             warn_of_doubts(dataset)
@@ -178,6 +186,7 @@ class _TrainJob:
             "data": asked.data,
             "group_pattern": asked.group_pattern,
             "protocol": protocol,
+            **({"map": list(asked.mapped)} if asked.mapped else {}),
             "folds": {each.name: [*map(len, (each.train, each.val, each.test))] for each in folds},
             "train": asdict(settings.train),
             "clip": asdict(settings.clip),

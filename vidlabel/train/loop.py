@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidlabel.datasets.samples import Sample, class_counts, class_names, hold_out
+from vidlabel.datasets.samples import Sample, class_counts, hold_out
 from vidlabel.device import out_of_memory, pick_device
 from vidlabel.errors import RunError
 from vidlabel.evaluate.metrics import calibration_error, fit_temperature, top1
@@ -32,7 +32,7 @@ from vidlabel.train.cache_folder import default_folder
 from vidlabel.train.distributed import Team, join_team
 from vidlabel.train.feature_cache import FeatureCache
 from vidlabel.train.frame_cache import FrameCache
-from vidlabel.train.initial_weights import initial_network
+from vidlabel.train.initial_weights import initial_network, known_columns, model_classes
 from vidlabel.train.log import write_curves, write_log
 from vidlabel.train.observer import Epoch, TrainObserver
 from vidlabel.train.recipes import TrainSpec
@@ -67,8 +67,10 @@ def train(
         CheckpointError: the weights to start from, or the state in `out`, cannot be loaded.
         OutputError: `out` cannot be written.
     """
+    if spec.keep_classes:  # a CNN that learns would forget
+        spec = replace(spec, freeze_trunk=True)
     samples = list(samples) if leaky else hold_out(samples, spec.val_fraction, spec.seed)
-    classes = class_names(samples)
+    classes = model_classes(samples, spec)
     model = replace(model, classes=len(classes))
     # Refuses, before any work, names that no checkpoint may hold.
     header = Header(model, clip, classes, training=dict(about or {}))
@@ -114,13 +116,18 @@ def _summary(
     held = [sample for sample in samples if sample.split == "val"]
     lacking = first_few(sorted({s.label for s in samples} - {s.label for s in held}))
     return (
-        f"{plural(len({s.path for s in samples}), 'video')} of {model.classes} classes: "
+        f"{plural(len({s.path for s in samples}), 'video')} of {_classes(samples, model)}: "
         f"{sum(s.split == 'train' for s in samples)} for training, {len(held)} for validation "
         f"({len({s.group for s in held})} of {len({s.group for s in samples})} groups"
         f"{f'; none of {lacking}' if lacking else ''}); {model.arch} on "
         f"{f'{team.size} x ' if team.size > 1 else ''}{device.type} "
         f"in {'bf16' if computes_in_bf16(spec, device) else 'fp32'}"
     )
+
+
+def _classes(samples: Sequence[Sample], model: ModelSpec) -> str:
+    there = len({sample.label for sample in samples})
+    return f"{there} {'' if there == model.classes else f'of {model.classes} '}classes"
 
 
 def _decode(
@@ -158,6 +165,8 @@ def _with_training(
         seen |= set(first.trained_on)
         sources |= set(first.sources)
         selected |= set(first.selected_on)
+        if spec.keep_classes:  # it is still the same model to its users
+            header = replace(header, min_confidence=first.min_confidence)
     return replace(
         header,
         training=training,
@@ -191,7 +200,10 @@ def _make_trainer(
         features.fill(range(len(paths))[team.rank :: team.size], observer.describing)
         team.wait()
         features.fill(range(len(paths)), observer.describing)  # those of other machines
-    return Trainer(network, frames, split, header.clip, spec, device, team, observer, features)
+    return Trainer(
+        network, frames, split, header.clip, spec, device, team, observer, features,
+        known_columns(header.classes, spec),
+    )  # fmt: skip
 
 
 @dataclass

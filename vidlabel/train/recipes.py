@@ -80,8 +80,13 @@ class TrainSpec:
     seed: int = setting(0, "Random seed.")
     init: str = setting(
         "",
-        "Checkpoint to start from; its clip and network settings are used. If the classes differ, "
-        "the last layer starts from random weights.",
+        "Checkpoint to start from; its clip and network settings are used. Classes that it knows "
+        "keep what it has learned of them.",
+    )
+    keep_classes: bool = setting(
+        False,
+        "Keep all classes of the checkpoint of --init, also those without clips in DATA: only the "
+        "classifier learns, and only of the classes in DATA.",
     )
     trunk_weights: str = setting(
         "none",
@@ -109,6 +114,8 @@ class TrainSpec:
                 raise UsageError(f"--{name} must be {' or '.join(known)}: {getattr(self, name)}")
         if not 0 < self.lr < 10:
             raise UsageError(f"--lr must be over 0 and under 10, got {self.lr:g}")
+        if self.keep_classes and not self.init:
+            raise UsageError("--keep-classes keeps those of a checkpoint; name it with --init")
         if (self.mixup or self.cutmix) and self.batch_size % 2:
             raise UsageError(f"--batch-size must be even to mix pairs, got {self.batch_size}")
 

@@ -23,7 +23,7 @@ Spec = TypeVar("Spec", TrainSpec, ClipSpec, ModelSpec)
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
 _AUGMENTATION = ("mixup", "cutmix", "crop", "window", "flip", "colour", "noise")
-_START = ("init", "trunk_weights", "freeze_trunk")
+_START = ("init", "keep_classes", "trunk_weights", "freeze_trunk")
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
 HEADER = """\

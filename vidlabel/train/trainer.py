@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
@@ -20,7 +20,8 @@ from vidlabel.models.base import ClipModel, channels_last
 from vidlabel.specs import ClipSpec
 from vidlabel.text import safe
 from vidlabel.train.augment import Augmentation, Draw
-from vidlabel.train.batchnorm import count_batches_on_cpu, recompute_batchnorm
+from vidlabel.train.batchnorm import count_batches_on_cpu, keep_batchnorm, recompute_batchnorm
+from vidlabel.train.distillation import Teacher, train_rows
 from vidlabel.train.distributed import Team, reduce_gradients, share_layers
 from vidlabel.train.feature_cache import FeatureCache
 from vidlabel.train.frame_cache import held_out_moments, kept_time_steps
@@ -74,6 +75,8 @@ class Trainer:
     Args:
         network: on the device already; changed in place.
         features: of all videos, if the trunk is frozen and the pixels of clips do not change.
+        known: columns of the classes that the network has learned already and must not forget; the
+            trunk must be frozen, and only some of the classifier learns, see `distillation`.
 
     Raises:
         UsageError: the batch cannot be divided among the processes, or the device has no bf16.
@@ -82,7 +85,7 @@ class Trainer:
     def __init__(
         self, network: ClipModel, frames: TrainingFrames, split: DataSplit, clip: ClipSpec,
         spec: TrainSpec, device: torch.device, team: Team, observer: TrainObserver,
-        features: FeatureCache | None = None,
+        features: FeatureCache | None = None, known: Sequence[int] = (),
     ) -> None:  # fmt: skip
         self._frames = frames
         self._features = features
@@ -98,9 +101,13 @@ class Trainer:
         self._batch_size = clips_of_batch(spec, len(split.train), team)
         self._at_once = self._batch_size // team.size
         self._bf16 = computes_in_bf16(spec, device)
+        self._teacher = Teacher(network, known) if known else None
         channels_last(network)
         if spec.freeze_trunk:
             network.trunk.requires_grad_(False)
+        if self._teacher is not None:
+            train_rows(network, {label for _, label in split.train})
+            spec = replace(spec, weight_decay=0.0)
         share_layers(network, team)
         if device.type == "cuda" and not spec.compile:
             count_batches_on_cpu(network)
@@ -160,6 +167,8 @@ class Trainer:
         self._network.train()
         if self._spec.freeze_trunk:
             self._network.trunk.eval()
+        if self._teacher is not None:
+            keep_batchnorm(self._network)
         every = 1 if self._device.type == "cpu" else LOSS_EVERY
         pending: list[Tensor] = []
         total = torch.zeros(2, dtype=torch.float64)
@@ -181,6 +190,8 @@ class Trainer:
         """Measure BatchNorm's statistics again, for the weights as they are after epoch `number`;
         see `batchnorm.recompute_batchnorm`."""
         network = self.kept
+        if self._teacher is not None:
+            return
         batches = islice(self._batches(number), BATCHNORM_BATCHES)
         pieces = (piece for batch in batches for piece in batch.pieces(self._at_once))
         # Without compilation: compiling again for a few batches takes longer.
@@ -249,9 +260,10 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros(2, device=self._device)
         for piece in batch.pieces(self._at_once):
-            step_logits = self._forward(self._network, piece)
+            frames, taught = self._frames_of(self._network, piece)
+            step_logits = self._network.step_logits(frames)
             labels = to_device(piece.labels, self._device)
-            losses = self._losses(step_logits, labels, piece.draw.own)
+            losses = self._losses(step_logits, taught, labels, piece.draw.own)
             (losses.sum() / batch.whole).backward()  # type: ignore[no-untyped-call]
             right = step_logits.detach().softmax(2).mean(1).argmax(1) == labels
             sums += torch.stack([losses.detach().sum(), right.sum()])
@@ -259,13 +271,18 @@ class Trainer:
 
     def _forward(self, network: ClipModel, batch: TrainingBatch) -> Tensor:
         """Logits (B, A, K) of the augmented clips of a batch; see `ClipModel.step_logits`."""
-        draw = batch.draw
+        return network.step_logits(self._frames_of(network, batch)[0])
+
+    def _frames_of(self, network: ClipModel, batch: TrainingBatch) -> tuple[Tensor, Tensor | None]:
+        """Frame features (B, T, F) of the augmented clips of a batch, and what the teacher, if
+        there is one, answers to the same clips."""
+        draw, teacher = batch.draw, self._teacher
         if self._features is not None:
-            found = self._features.gather(batch.videos, draw.moments, draw.flip.tolist())
+            frames = self._features.gather(batch.videos, draw.moments, draw.flip.tolist())
         else:
             clips = self._maker.augmented(self._frames, batch.videos, draw)
-            found = self._frame_features(network, clips)
-        return network.step_logits(found)
+            frames = self._frame_features(network, clips)
+        return frames, None if teacher is None else teacher.answers(frames)
 
     def _frame_features(self, network: ClipModel, clips: Tensor) -> Tensor:
         """Features of clips (B, T, C, S, S); only the trunk may compute in bf16."""
@@ -275,14 +292,23 @@ class Trainer:
         with reduced:
             return network.frame_features(clips)
 
-    def _losses(self, step_logits: Tensor, labels: Tensor, own: Tensor) -> Tensor:
-        """Cross-entropy (B,) of clips of which only a share `own` (B,) may be their own."""
-        losses = self._cross_entropy(step_logits, labels)
+    def _losses(
+        self, step_logits: Tensor, taught: Tensor | None, labels: Tensor, own: Tensor
+    ) -> Tensor:
+        """Losses (B,) of clips of which only a share `own` (B,) may be their own."""
+        losses = self._loss(step_logits, taught, labels)
         if not (self._spec.mixup or self._spec.cutmix):
             return losses
-        others = self._cross_entropy(step_logits, labels.reshape(-1, 2).flip(1).flatten())
+        others = self._loss(step_logits, taught, labels.reshape(-1, 2).flip(1).flatten())
         own = to_device(own, self._device)
         return own * losses + (1 - own) * others
+
+    def _loss(self, step_logits: Tensor, taught: Tensor | None, labels: Tensor) -> Tensor:
+        """Cross-entropy (B,), and the divergence from what the teacher answers."""
+        losses = self._cross_entropy(step_logits, labels)
+        if self._teacher is None or taught is None:
+            return losses
+        return losses + self._teacher.losses(taught, step_logits, labels)
 
     def _cross_entropy(self, step_logits: Tensor, labels: Tensor) -> Tensor:
         """(B,), with label smoothing, the mean over the A logits (B, A, K) of each clip."""
