@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,9 +13,9 @@ from vidlabel.errors import UsageError
 from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.predict.labeller import Labeller, PredictSpec
 from vidlabel.render.captions import Caption, caption_of
-from vidlabel.results.record import Record
+from vidlabel.results.record import from_record
 from vidlabel.results.tables import read_labels
-from vidlabel.specs import Prediction, Status, VideoItem
+from vidlabel.specs import Prediction, VideoItem
 from vidlabel.text import text_path
 
 
@@ -31,7 +30,7 @@ class TableLabels:
     def __init__(self, path: Path) -> None:
         self._rows: dict[str, Prediction] = {}
         spellings = Spellings()
-        for row in map(_prediction, read_labels(path).rows):
+        for row in map(from_record, read_labels(path).rows):
             there = spellings.find(path_from_text(row.path))
             for key in (*_names(row.path), *(_names(text_path(there)) if there else ())):
                 self._rows.setdefault(key, row)  # the first of several is for the whole video
@@ -124,18 +123,3 @@ def _absolute(path: str) -> str:
 def _names(path: str) -> list[str]:
     """The names of a video: as it is written, and absolute."""
     return [path, _absolute(path)]
-
-
-def _prediction(row: Record) -> Prediction:
-    return Prediction(
-        path=row["path"],
-        status=Status(row["status"]),
-        label=row["label"] or "",
-        confidence=_number(row["confidence"]),
-        top=tuple((top["label"], _number(top["confidence"])) for top in row["top"]),
-        reason=row["reason"] or "",
-    )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
