@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,18 @@ def test_export_takes_corrections_in_a_table_and_all_classes_from_the_ledger(
     code, _, told = vidlabel("export", "marked.csv", "-o", "l.srt", "--conf", 1, cwd=place)
     assert code == 3
     assert "marked.ledger: there is no such ledger" in told
+
+
+def test_a_video_that_a_sidecar_cannot_hold_does_not_stop_the_run(
+    vidlabel: Invoke, model: Path, make_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    fast = make_video(frames=60, fps=120)
+    code, _, told = vidlabel(
+        "predict", fast, "-m", model, "-o", "l.csv", "--sidecar", "edl,vtt", "--conf", 0,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0
+    assert "edl is not written: " in told
+    assert "has 120 frames per second" in told
+    assert (tmp_path / "l.csv").is_file()
+    assert files_in(tmp_path / "l_vtt") == [f"{fast.name}.vtt"]

@@ -85,10 +85,15 @@ def check_folder_name(folder: Path, wanted: str = "a folder") -> None:
     Raises:
         UsageError: the suffix is that of a known kind of file.
     """
-    suffix = folder.suffix.lower()
+    if names_a_file(folder):
+        raise UsageError(f"--out {folder}: must be {wanted}, not a {folder.suffix.lower()} file")
+
+
+def names_a_file(path: Path) -> bool:
+    """Whether a path has the suffix of a known kind of file, and is no folder."""
+    suffix = path.suffix.lower()
     kind, _ = mimetypes.MimeTypes().guess_type(f"x{suffix}")
-    if (kind or suffix in FILE_SUFFIXES) and not folder.is_dir():
-        raise UsageError(f"--out {folder}: must be {wanted}, not a {suffix} file")
+    return bool(kind or suffix in FILE_SUFFIXES) and not path.is_dir()
 
 
 @contextmanager

@@ -255,14 +255,14 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
         except RunError:  # write the table of the results so far before the error is shown
             ledger.commit()
             if labelled:
-                write_ledger_table(ledger, output, job.run, options.quiet)
+                write_ledger_table(ledger, output, job.run, quiet=options.quiet, strict=False)
             raise
         ledger.commit()
         if job.stop() and not ledger.count()[0]:
             console.warn(f"stopped before the first video was labelled; {path} is unchanged")
             return ExitCode.OK  # the signal's code takes its place
         try:
-            tally = write_ledger_table(ledger, output, job.run, options.quiet)
+            tally = write_ledger_table(ledger, output, job.run, quiet=options.quiet, strict=False)
         except OutputError as error:
             raise OutputError(f"{error}; the results are kept in {ledger.path}") from error
     return job.report(tally, labelled)

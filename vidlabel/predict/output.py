@@ -95,17 +95,24 @@ class TableOutput:
 
 
 def write_ledger_table(
-    ledger: Ledger, output: TableOutput, run: LastRun, quiet: bool = False
+    ledger: Ledger, output: TableOutput, run: LastRun, *, quiet: bool, strict: bool
 ) -> console.Tally:
     """Write the output of a ledger's latest run to files, as `run` shows it; returns a count of the
-    rows. `quiet` prints no remarks."""
+    rows.
+
+    Args:
+        quiet: print no remarks.
+        strict: raise UsageError where a format does not fit, such as for an unknown frame rate;
+            otherwise warn, and write the others.
+    """
     info = run.info(output.excel_safe)
-    return _write(lambda: ledger.shown_rows(run), output, info, quiet)
+    return _write(lambda: ledger.shown_rows(run), output, info, quiet=quiet, strict=strict)
 
 
 def _write(
-    rows: Callable[[], Iterable[Prediction]], output: TableOutput, info: TableInfo, quiet: bool
-) -> console.Tally:
+    rows: Callable[[], Iterable[Prediction]], output: TableOutput, info: TableInfo, *,
+    quiet: bool, strict: bool,
+) -> console.Tally:  # fmt: skip
     """Write the rows, which are asked for anew for each kind of output, and embeddings and sidecars
     where asked for."""
     assert output.path is not None  # the caller has looked
@@ -119,9 +126,15 @@ def _write(
         headers = Headers()
         found, left_out = timelines_of((record(row, info) for row in counted), headers)
         for each in timelines:
-            for line in each.write(found, left_out.copy(), headers):
-                if not quiet:
-                    console.note(line)
+            try:
+                lines = each.write(found, left_out.copy(), headers)
+            except UsageError as error:
+                if strict:
+                    raise
+                console.warn(f"{each.format_name} is not written: {error}")
+                continue
+            for line in () if quiet else lines:
+                console.note(line)
     if output.embeddings is not None:
         write_embeddings(rows(), output.embeddings)
     return tally
@@ -161,7 +174,7 @@ def export_labels(
             top_k=min(top_k or run.top_k, len(run.classes)),
             min_confidence=run.min_confidence if min_confidence is None else min_confidence,
         )
-        tally = write_ledger_table(ledger, output, run)
+        tally = write_ledger_table(ledger, output, run, quiet=False, strict=True)
         if output.is_table:
             total = plural(ledger.count()[1], "video")
             console.note(f"{tally.videos} of {total} written to {output.out}")
@@ -175,7 +188,7 @@ def _export_table(path: Path, output: TableOutput) -> ExitCode:
     rows = [from_record(row) for row in labels.rows]
     top_k = max(1, *(len(row.top) for row in rows))
     info = TableInfo(rows[0].model, top_k, excel_safe=output.excel_safe)
-    tally = _write(lambda: rows, output, info, quiet=False)
+    tally = _write(lambda: rows, output, info, quiet=False, strict=True)
     if output.is_table:
         console.note(f"{plural(tally.rows, 'row')} written to {output.out}")
     return ExitCode.OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,9 @@ from pathlib import Path
 from vidlabel.errors import UsageError
 from vidlabel.files.names import fitting
 from vidlabel.files.write import (
-    FILE_SUFFIXES,
     check_output,
     make_folder,
+    names_a_file,
     remove_leftovers,
     write_bytes,
 )
@@ -56,11 +55,9 @@ class TimelineOutput:
     @property
     def is_folder(self) -> bool:
         """Whether `out` is a folder, with a file for each video."""
-        suffix = self.out.suffix.lower()
-        if self.fmt.one is None or suffix == self.fmt.suffix:
+        if self.fmt.one is None or self.out.suffix.lower() == self.fmt.suffix:
             return False
-        kind, _ = mimetypes.guess_type(f"x{suffix}")
-        return self.out.is_dir() or not (kind or suffix in FILE_SUFFIXES)
+        return not names_a_file(self.out)
 
     def check(self, videos: int | None = None) -> None:
         """Refuse what cannot be written, before any work; make the folder. `videos`: how many there
