@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from vidlabel.errors import OutputError
-from vidlabel.predict.job import RunOptions, TableOutput, label_videos
+from vidlabel.predict.job import RunOptions, label_videos
 from vidlabel.predict.labeller import PredictSpec
+from vidlabel.predict.output import TableOutput
 from vidlabel.results import ledger
 from vidlabel.specs import Prediction, Status, VideoItem
 

@@ -162,6 +162,13 @@ def format_names() -> list[str]:
     return list(EXTRA_CONTAINERS)
 
 
+def timeline_names() -> list[str]:
+    """Formats of labels over time."""
+    from vidlabel.results.formats.kinds import TIMELINE_FORMATS
+
+    return list(TIMELINE_FORMATS)
+
+
 FILES = offer(files=True)
 MODELS = offer(model_names, files=True)
 DEVICES = offer(lambda: ("auto", "cpu", "cuda", "cuda:0", "mps"))

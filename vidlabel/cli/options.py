@@ -8,7 +8,14 @@ from typing import Any, cast, get_args
 
 import click
 
-from vidlabel.cli.completion import DEVICES, MODELS, offer, protocol_names, trunk_names
+from vidlabel.cli.completion import (
+    DEVICES,
+    MODELS,
+    offer,
+    protocol_names,
+    timeline_names,
+    trunk_names,
+)
 from vidlabel.specs import Precision, Strategy, StreamName
 from vidlabel.train.settings import SETTINGS, by_section, gather, read_flags, show_value
 
@@ -39,8 +46,10 @@ FORMAT = click.option(
     "--format",
     "format_name",
     metavar="NAME",
-    shell_complete=offer(lambda: ("csv", "json", "jsonl", "parquet")),
-    help="csv, json, jsonl or parquet; overrides the suffix of --out.",
+    shell_complete=offer(lambda: ("csv", "json", "jsonl", "parquet", *timeline_names())),
+    help="A table: csv, json, jsonl or parquet; or the labels over time: srt, vtt, chapters "
+    "(FFmpeg), eaf (ELAN), edl, audacity, segments (CSV label,start,end), boris, activitynet, "
+    "label-studio or fiftyone. Overrides the suffix of --out.",
 )
 EXCEL_SAFE = click.option(
     "--excel-safe",

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vidlabel.cli import options
-from vidlabel.cli.completion import FILES, MODELS, format_names, offer
+from vidlabel.cli.completion import FILES, MODELS, format_names, offer, timeline_names
 from vidlabel.cli.log import log_options
 from vidlabel.specs import Limits
 
@@ -37,9 +37,20 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     default="-",
     metavar="FILE",
     shell_complete=FILES,
-    help="Table to write: .csv, .json, .jsonl or .parquet; - is stdout.",
+    help="Table to write: .csv, .json, .jsonl or .parquet; - is stdout. Or another --format: for "
+    "one video a file such as .srt, for several a folder.",
 )
 @options.FORMAT
+@click.option(
+    "--sidecar",
+    "sidecars",
+    multiple=True,
+    metavar="FORMAT",
+    shell_complete=offer(timeline_names),
+    help="Also write the labels in such a format: one file for each video, in a folder such as "
+    "labels_srt beside the table; or one for all, such as labels.boris. May be repeated.",
+)
+@options.path_option("--sidecar-dir", "FOLDER", "Folder for the files of --sidecar.")
 @click.option(
     "--from-file",
     type=click.File("rb"),
@@ -108,7 +119,8 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @options.QUIET
 @log_options
 def predict(
-    inputs: tuple[str, ...], out: str, format_name: str | None, from_file: Any,
+    inputs: tuple[str, ...], out: str, format_name: str | None, sidecars: tuple[str, ...],
+    sidecar_dir: Path | None, from_file: Any,
     include: tuple[str, ...], exclude: tuple[str, ...], model: str, top_k: int, views: int,
     strategy: Any, stream: Any, min_confidence: float | None, embeddings: Path | None, device: str,
     precision: Any, batch_size: int | None, workers: int | None, timeout: float, max_pixels: int,
@@ -123,7 +135,8 @@ def predict(
     or have changed. Exit code 0: all videos labelled; 1: finished, but some videos failed; 2: wrong
     usage; 3: the run could not start or finish.
     """
-    from vidlabel.predict.job import RunOptions, TableOutput, predict_videos
+    from vidlabel.predict.job import RunOptions, predict_videos
+    from vidlabel.predict.output import TableOutput
     from vidlabel.predict.spec import PredictSpec
 
     limits = Limits(
@@ -134,7 +147,7 @@ def predict(
         inputs,
         from_file.read() if from_file else None,
         PredictSpec(top_k, views, batch_size, workers, min_confidence, limits, strategy, classes),
-        TableOutput(out, format_name, embeddings, excel_safe),
+        TableOutput(out, format_name, embeddings, excel_safe, sidecars, sidecar_dir),
         RunOptions(restart, retry_failed, fail_fast, quiet, dry_run),
         include=include, exclude=exclude,
         model=model, device=device, precision=precision, stream=stream,
@@ -142,12 +155,23 @@ def predict(
 
 
 @click.command()
-@click.argument("ledger", type=click.Path(path_type=Path))
+@click.argument("labels", type=click.Path(path_type=Path))
 @options.path_option(
-    "-o --out --output", "FILE", "Table to write: .csv, .json, .jsonl or .parquet.", required=True
+    "-o --out --output",
+    "FILE|FOLDER",
+    "Table to write: .csv, .json, .jsonl or .parquet. Or another --format: for one video a file "
+    "such as .srt, for several a folder.",
+    required=True,
 )
 @options.FORMAT
 @options.CLASSES
+@click.option(
+    "--fps",
+    type=float,
+    metavar="X",
+    help="Frame rate of formats that count frames, edl and label-studio.  [default: from each "
+    "video's header]",
+)
 @click.option(
     "-k", "--top-k", type=int, metavar="N", help="Classes shown.  [default: as in the run]"
 )
@@ -161,16 +185,18 @@ def predict(
 @options.EMBEDDINGS
 @options.EXCEL_SAFE
 def export(
-    ledger: Path, out: Path, format_name: str | None, top_k: int | None,
+    labels: Path, out: Path, format_name: str | None, fps: float | None, top_k: int | None,
     min_confidence: float | None, embeddings: Path | None, excel_safe: bool,
     classes: tuple[str, ...],
 ) -> int:  # fmt: skip
-    """Write the table of a run again from its LEDGER, in any format, without labelling again.
+    """Write LABELS again in any format, without labelling again.
 
-    LEDGER is the output of `vidlabel predict`, or the ledger that it keeps beside it: then the
-    latest run is taken, if several outputs share the ledger.
+    LABELS is the output of `vidlabel predict`, or the ledger that it keeps beside it: then the
+    latest run is taken, if several outputs share the ledger. Or it is any table with the columns
+    path, label and, for parts of a video, start_s and end_s: subtitles and other labels over time
+    are made from the table itself, so that it may have been corrected.
     """
-    from vidlabel.predict.job import TableOutput, export_ledger
+    from vidlabel.predict.output import TableOutput, export_labels
 
-    output = TableOutput(str(out), format_name, embeddings, excel_safe)
-    return export_ledger(ledger, output, top_k, min_confidence, classes)
+    output = TableOutput(str(out), format_name, embeddings, excel_safe, fps=fps)
+    return export_labels(labels, output, top_k, min_confidence, classes)

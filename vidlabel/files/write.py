@@ -24,6 +24,7 @@ UNSUPPORTED = frozenset(
 )
 """Error numbers by which a file system says that it cannot do something at all."""
 
+_RANDOM = 8  # characters between the beginning and the end of a temporary file's name
 _SUFFIX_CHARACTERS = 16  # what comes after a dot may be the rest of a sentence
 
 _OF_THE_NAME = frozenset(
@@ -84,10 +85,15 @@ def check_folder_name(folder: Path, wanted: str = "a folder") -> None:
     Raises:
         UsageError: the suffix is that of a known kind of file.
     """
-    suffix = folder.suffix.lower()
+    if names_a_file(folder):
+        raise UsageError(f"--out {folder}: must be {wanted}, not a {folder.suffix.lower()} file")
+
+
+def names_a_file(path: Path) -> bool:
+    """Whether a path has the suffix of a known kind of file, and is no folder."""
+    suffix = path.suffix.lower()
     kind, _ = mimetypes.MimeTypes().guess_type(f"x{suffix}")
-    if (kind or suffix in FILE_SUFFIXES) and not folder.is_dir():
-        raise UsageError(f"--out {folder}: must be {wanted}, not a {suffix} file")
+    return bool(kind or suffix in FILE_SUFFIXES) and not path.is_dir()
 
 
 @contextmanager
@@ -104,7 +110,7 @@ def replacing(path: Path) -> Iterator[Path]:
     check_output(path)
     target = path.resolve()
     prefix, suffix = _affixes(target)
-    temporary = target.with_name(f"{prefix}{token_hex(4)}{suffix}")
+    temporary = target.with_name(f"{prefix}{token_hex(_RANDOM // 2)}{suffix}")
     try:
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
         # The file that it replaces may be private.
@@ -164,18 +170,21 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove temporary files that killed runs have left beside `path`.
+def remove_leftovers(*paths: Path) -> None:
+    """Remove temporary files that killed runs have left beside outputs.
 
-    Only while `holding` the output: otherwise another run's file could be removed.
+    Only while `holding` the outputs: otherwise another run's files could be removed.
     """
-    target = path.resolve()
-    prefix, suffix = _affixes(target)
-    with suppress(OSError):
-        for entry in os.scandir(target.parent):
-            if entry.name.startswith(prefix) and entry.name.endswith(suffix):
-                with suppress(OSError):
-                    Path(entry.path).unlink()
+    folders: dict[Path, set[tuple[str, str]]] = {}
+    for path in paths:
+        target = path.resolve()
+        folders.setdefault(target.parent, set()).add(_affixes(target))
+    for folder, affixes in folders.items():
+        with suppress(OSError):
+            for entry in os.scandir(folder):
+                if _parted(entry.name) in affixes:
+                    with suppress(OSError):
+                        Path(entry.path).unlink()
 
 
 def _affixes(path: Path) -> tuple[str, str]:
@@ -183,3 +192,9 @@ def _affixes(path: Path) -> tuple[str, str]:
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()  # a long name has no room for more
     suffix = path.suffix if len(path.suffix) <= _SUFFIX_CHARACTERS else ""
     return f".vidlabel-{digest[:8]}-", f".part{suffix}"
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """How a name begins and ends, as `_affixes` gives it for the name of a temporary file."""
+    head, mark, suffix = name.partition(".part")
+    return head[:-_RANDOM], mark + suffix

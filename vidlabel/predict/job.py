@@ -16,12 +16,13 @@ from vidlabel.errors import ExitCode, OutputError, RunError, UsageError
 from vidlabel.files.find import VIDEO_SUFFIXES, LeftOut, check_found, find_videos
 from vidlabel.files.lock import holding
 from vidlabel.files.text_file import read_list
-from vidlabel.files.write import check_output, make_folder, remove_leftovers
+from vidlabel.files.write import remove_leftovers
+from vidlabel.predict.output import TableOutput, write_ledger_table
 from vidlabel.predict.spec import PredictSpec
-from vidlabel.results.embeddings import check_embeddings, write_embeddings
+from vidlabel.results.embeddings import write_embeddings
 from vidlabel.results.ledger import LastRun, Ledger, RunSettings, discard, ledger_of
-from vidlabel.results.tables import STDOUT, pick_format, write_rows, write_table
-from vidlabel.results.topk import choice_told, choose_classes
+from vidlabel.results.tables import write_rows
+from vidlabel.results.topk import choice_told
 from vidlabel.signals import Stop, stop_asked
 from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
 from vidlabel.text import plural, text_path
@@ -33,48 +34,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _RESUME = "; run the same command to resume"
-
-
-@dataclass(frozen=True)
-class TableOutput:
-    """Where the rows go, in which format. Raises UsageError if the format does not fit."""
-
-    out: str  # a file; `-` is stdout
-    format_name: str | None = None  # as `pick_format` takes it
-    embeddings: Path | None = None  # a file for the embeddings
-    excel_safe: bool = False  # as in `TableInfo`
-
-    def __post_init__(self) -> None:
-        pick_format(self.out, self.format_name)
-
-    @property
-    def path(self) -> Path | None:
-        """The file of the table; None for stdout."""
-        return None if self.out == STDOUT else Path(self.out)
-
-    @property
-    def fmt(self) -> str:
-        """The format of the table."""
-        return pick_format(self.out, self.format_name)
-
-    def check(self) -> None:
-        """Refuse, before any work, what cannot be written; make the folders of the files.
-
-        Raises OutputError, UsageError.
-        """
-        if self.path is not None:
-            if ledger_of(self.path) == self.path:
-                raise UsageError(
-                    f"--out {self.path}: this is the name of the ledger; use another suffix"
-                )
-            make_folder(self.path.parent)
-            check_output(self.path)
-        elif self.embeddings is None and not console.has_stdout():
-            raise OutputError("stdout: is closed; name a file with --out")
-        if self.embeddings is not None:
-            check_embeddings(self.embeddings)
-            make_folder(self.embeddings.parent)
-            check_output(self.embeddings)
 
 
 @dataclass(frozen=True)
@@ -111,7 +70,7 @@ def predict_videos(
         console.note(line)
     if options.dry_run:
         return list_videos(items)
-    output.check()
+    output.check(len(items))
     from vidlabel.predict.labeller import load_labeller  # torch takes seconds to import
 
     labeller = load_labeller(model, device, precision, stream)
@@ -201,57 +160,6 @@ def label_videos(
             with holding(ledger_of(output.path)):
                 code = _to_file(job, output.path)
         return ExitCode(stop.exit_code or code)
-
-
-def write_ledger_table(ledger: Ledger, output: TableOutput, run: LastRun) -> console.Tally:
-    """Write the table (and the embeddings, if asked for) of a ledger's latest run to a file, as
-    `run` shows it; returns a count of the rows."""
-    assert output.path is not None  # the caller has looked
-    tally = console.Tally()
-    rows = tally.counting(ledger.shown_rows(run))
-    write_table(rows, output.path, output.fmt, run.info(output.excel_safe))
-    if output.embeddings is not None:
-        write_embeddings(ledger.shown_rows(run), output.embeddings)
-    return tally
-
-
-def export_ledger(
-    path: Path, output: TableOutput, top_k: int | None = None,
-    min_confidence: float | None = None, classes: Sequence[str] = (),
-) -> ExitCode:  # fmt: skip
-    """Write the table of a run again: `path` is that table, or a ledger, whose latest run is taken.
-
-    `top_k`, `min_confidence` and `classes` replace those of the run, unless they are None or empty.
-
-    Raises:
-        UsageError: the output is stdout, or the model has no such class.
-        OutputError: there is no ledger, it has no such run, or the system refuses to read or write.
-    """
-    if output.path is None:
-        raise UsageError("--out -: a table can be exported only to a file")
-    output.check()
-    ledger_path = ledger_of(path)
-    if not ledger_path.is_file():
-        raise OutputError(f"{ledger_path}: there is no such ledger")
-    with Ledger(ledger_path) as ledger:
-        run = ledger.last_run(None if path == ledger_path else path.name)
-        *others, latest = ledger.outputs()
-        if others and path == ledger_path:
-            console.warn(f"{path}: has the runs of several tables; this is the last, of {latest}")
-        chosen = choose_classes(classes, run.classes, run.model) if classes else run.shown
-        run = replace(
-            run,
-            top_k=top_k or run.top_k,
-            min_confidence=run.min_confidence if min_confidence is None else min_confidence,
-            shown=chosen,
-        )
-        if run.shown:
-            console.note(choice_told(run.shown, run.classes))
-        tally = write_ledger_table(ledger, output, run)
-        console.note(
-            f"{tally.videos} of {plural(ledger.count()[1], 'video')} written to {output.out}"
-        )
-    return ExitCode.OK
 
 
 @dataclass(frozen=True)
@@ -351,14 +259,14 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
         except RunError:  # write the table of the results so far before the error is shown
             ledger.commit()
             if labelled:
-                write_ledger_table(ledger, output, job.run)
+                write_ledger_table(ledger, output, job.run, quiet=options.quiet, strict=False)
             raise
         ledger.commit()
         if job.stop() and not ledger.count()[0]:
             console.warn(f"stopped before the first video was labelled; {path} is unchanged")
             return ExitCode.OK  # the signal's code takes its place
         try:
-            tally = write_ledger_table(ledger, output, job.run)
+            tally = write_ledger_table(ledger, output, job.run, quiet=options.quiet, strict=False)
         except OutputError as error:
             raise OutputError(f"{error}; the results are kept in {ledger.path}") from error
     return job.report(tally, labelled)

@@ -17,7 +17,7 @@ from vidlabel.predict.labeller import Labeller, PredictSpec
 from vidlabel.render.captions import Caption, caption_of
 from vidlabel.render.class_colours import UNCERTAIN_PAINT, Paint, paints
 from vidlabel.render.timeline import Segment, Timeline
-from vidlabel.results.record import Record
+from vidlabel.results.record import from_record
 from vidlabel.results.tables import read_labels
 from vidlabel.results.topk import choice_told
 from vidlabel.specs import Prediction, Status, VideoItem
@@ -36,7 +36,7 @@ class TableLabels:
         self._rows: dict[str, list[Prediction]] = {}
         spellings = Spellings()
         wrong = 0
-        for row in map(_prediction, read_labels(path).rows):
+        for row in map(from_record, read_labels(path).rows):
             if row.end_s < row.start_s or (row.end_s == row.start_s and row.start_s > 0):
                 wrong += 1
                 continue
@@ -204,21 +204,3 @@ def _unsure(row: Prediction) -> bool:
 def _shown(row: Prediction | None) -> object:
     """What a caption shows of a row."""
     return row and (row.status, row.label, row.confidence, row.top, row.reason)
-
-
-def _prediction(row: Record) -> Prediction:
-    return Prediction(
-        path=row["path"],
-        status=Status(row["status"]),
-        label=row["label"] or "",
-        confidence=_number(row["confidence"]),
-        top=tuple((top["label"], _number(top["confidence"])) for top in row["top"]),
-        start_s=_number(row["start_s"]),
-        end_s=_number(row["end_s"]),
-        duration_s=_number(row["duration_s"]),
-        reason=row["reason"] or "",
-    )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -81,6 +81,28 @@ def record(row: Prediction, info: TableInfo) -> Record:
     )
 
 
+def from_record(row: Record) -> Prediction:
+    """The prediction that a row shows; NaN and empty text where it has no value."""
+    return Prediction(
+        path=row["path"],
+        status=Status(row["status"]),
+        label=row["label"] or "",
+        confidence=_or_nan(row["confidence"]),
+        top=tuple((top["label"], _or_nan(top["confidence"])) for top in row["top"]),
+        start_s=_or_nan(row["start_s"]),
+        end_s=_or_nan(row["end_s"]),
+        duration_s=_or_nan(row["duration_s"]),
+        frames_used=row["frames_used"],
+        model=row["model"] or "",
+        reason=row["reason"] or "",
+        detail=row["detail"] or "",
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
 def to_dict(value: Prediction | DataclassInstance) -> dict[str, Any]:
     """A prediction as plain values, as a line of a .jsonl table has them; None where there is no
     value. Of any other dataclass, such as `PredictSpec` or `Limits`, its fields."""

@@ -34,6 +34,7 @@ import pyarrow.parquet as pq
 from vidlabel.errors import Reason, UsageError
 from vidlabel.files.text_file import as_utf8
 from vidlabel.files.write import replacing
+from vidlabel.results.formats.kinds import TIMELINE_FORMATS
 from vidlabel.results.ledger import SUFFIX, Ledger
 from vidlabel.results.record import Record, TableInfo, check_record, record
 from vidlabel.specs import Prediction
@@ -45,6 +46,11 @@ forms, and blanks that it skips before a sign."""
 
 FORMATS = ("csv", "json", "jsonl", "parquet")
 """Also the suffixes, without their dot."""
+
+_BY_SUFFIX = {
+    each.suffix.removeprefix("."): each.name
+    for each in TIMELINE_FORMATS.values() if each.named_by_suffix
+}  # fmt: skip
 
 STREAMED = ("csv", "jsonl")
 """Formats in which a row is complete as soon as it is written, so that stdout can take them."""
@@ -74,7 +80,8 @@ class PredictedLabels:
 
 
 def pick_format(out: str, format_name: str | None = None) -> str:
-    """The format of an output, of FORMATS: --format where given, otherwise the suffix, in any case.
+    """The format of an output, of FORMATS or TIMELINE_FORMATS: --format where given, otherwise the
+    suffix, in any case.
 
     Raises:
         UsageError: the format is not known, or cannot be written to stdout.
@@ -84,10 +91,12 @@ def pick_format(out: str, format_name: str | None = None) -> str:
     elif out == STDOUT:
         name, source = "csv", "stdout"
     else:
-        name, source = Path(out).suffix.lower().removeprefix("."), f"--out {out}"
-    if name not in FORMATS:
+        suffix, source = Path(out).suffix.lower().removeprefix("."), f"--out {out}"
+        name = _BY_SUFFIX.get(suffix, suffix if suffix in FORMATS else "")
+    if name not in (*FORMATS, *TIMELINE_FORMATS):
         raise UsageError(
-            f"{source}: unknown format; use --format or a suffix of {', '.join(FORMATS)}"
+            f"{source}: unknown format; use a suffix of {', '.join((*FORMATS, *_BY_SUFFIX))}, "
+            f"or --format with one of {', '.join((*FORMATS, *TIMELINE_FORMATS))}"
         )
     if out == STDOUT and name not in STREAMED:
         raise UsageError(
@@ -229,6 +238,11 @@ _SCHEMA = pa.schema(
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+def is_table(path: Path) -> bool:
+    """Whether `read_labels` reads files with the suffix of this one."""
+    return path.suffix.lower() in _READERS
 
 
 def read_labels(table: PathText) -> PredictedLabels:

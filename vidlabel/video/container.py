@@ -119,12 +119,17 @@ def promised_s(container: InputContainer, stream: VideoStream, start_s: float) -
     return length_s - start_s if 0 < start_s < length_s else length_s
 
 
-def frame_rate(stream: VideoStream, timed: bool) -> float:
-    """Frames per second, 25 if unknown."""
+def known_rate(stream: VideoStream, timed: bool) -> float | None:
+    """Frames per second; None if the file does not tell."""
     # For a raw stream the average rate is FFmpeg's default; the other one is read from the stream.
     rates = [stream.average_rate, stream.guessed_rate]
     rate = next((r for r in (rates if timed else rates[::-1]) if r and r > 0), None)
-    return float(rate) if rate else 25.0
+    return float(rate) if rate else None
+
+
+def frame_rate(stream: VideoStream, timed: bool) -> float:
+    """Frames per second, 25 if unknown."""
+    return known_rate(stream, timed) or 25.0
 
 
 @contextmanager

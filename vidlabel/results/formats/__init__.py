@@ -1,0 +1,1 @@
+"""Formats of timelines: labelled segments as other programs read them."""
