@@ -18,7 +18,7 @@ from vidlabel.errors import ExitCode, Reason, UsageError, VideoError
 from vidlabel.files.find import excerpt, identity
 from vidlabel.files.lock import holding
 from vidlabel.files.names import shortened
-from vidlabel.files.spelling import Spellings, path_from_text
+from vidlabel.files.spelling import Spellings
 from vidlabel.files.write import check_output, make_folder, remove_leftovers, write_bytes
 from vidlabel.machine import worker_count
 from vidlabel.results.record import Record
@@ -113,22 +113,11 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
 # --- which videos ---------------------------------------------------------------------------------
 
 
-def _find(given: str, roots: Sequence[Path], spellings: Spellings) -> tuple[str, str]:
-    """The absolute path of a video in a table, and its name there as the disk spells it; the name
-    as it is written if there is no such file."""
-    for root in roots:
-        before = "" if root == Path() else f"{root}/"
-        text = path_from_text(given)
-        if there := spellings.find(text if Path(text).is_absolute() else f"{before}{text}"):
-            return os.path.abspath(there), there.removeprefix(before)  # noqa: PTH100
-    return os.path.abspath(roots[0] / given), given  # noqa: PTH100
-
-
 def _page_row(
     record: Record, roots: Sequence[Path], truths: Mapping[str, str], spec: ReviewSpec,
     spellings: Spellings,
 ) -> PageRow:  # fmt: skip
-    path, given = _find(record["path"], roots, spellings)
+    path, given = spellings.find_below(record["path"], roots)
     below = os.path.relpath(path, spec.page.parent)
     # The name depends only on what is shown, not on where that lies.
     sample = excerpt(path)
