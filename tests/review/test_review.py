@@ -649,7 +649,7 @@ def test_sorting(shown: Page) -> None:
     rows = [made_up(i) for i in range(COUNT)]
     by_share = sorted(row.confidence for row in rows if row.ok)
     sure = "return document.querySelector('.card .sure').textContent"
-    shown.set("sort", "least")
+    shown.set("sort", "confidence")
     assert shown.js(sure) == f"{100 * by_share[0]:.0f} %"
     shown.set("sort", "most")
     assert shown.js(sure) == f"{100 * by_share[-1]:.0f} %"

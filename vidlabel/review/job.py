@@ -21,9 +21,11 @@ from vidlabel.files.names import shortened
 from vidlabel.files.spelling import Spellings
 from vidlabel.files.write import check_output, make_folder, remove_leftovers, write_bytes
 from vidlabel.machine import worker_count
+from vidlabel.results.embeddings import read_embeddings
 from vidlabel.results.record import Record
 from vidlabel.results.tables import read_labels
-from vidlabel.review.page import PageRow, page
+from vidlabel.review.order import by_worth
+from vidlabel.review.page import Order, PageRow, page
 from vidlabel.review.previews import CLIP_S, SIDE_PX, make_preview
 from vidlabel.specs import Status
 from vidlabel.text import plural, text_path
@@ -45,6 +47,11 @@ class ReviewSpec:
     """The true classes: a folder of classes, a CSV table, hmdb51:ROOT or ucf101:ROOT."""
     root: Path | None = None
     """Folder of relative paths in the table; None tries the current one, then the table's."""
+    order: Order = "value"
+    """In which order the page opens."""
+    embeddings: Path | None = None
+    """The file of `predict --embeddings`, for the order by value; without it, that is by the
+    probabilities in the table alone."""
     with_clips: bool = True
     """Whether the page can play clips; otherwise it has posters only."""
     restart: bool = False
@@ -83,6 +90,7 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     make_folder(spec.page.parent)
     check_output(spec.page)
     labels = read_labels(spec.table)
+    embeddings = read_embeddings(spec.embeddings) if spec.embeddings else None
     samples = open_dataset(spec.truth, Path()).samples if spec.truth else []
     truths = {os.path.realpath(sample.path): sample.label for sample in samples}
     roots = [spec.root] if spec.root else [Path(), spec.table.parent]
@@ -90,6 +98,8 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     rows = [_page_row(record, roots, truths, spec, spellings) for record in labels.rows]
     if told := spellings.told():
         console.warn(f"{spec.table}: {told}")
+    if embeddings and not {text_path(row["path"]) for row in labels.rows} & {*embeddings.paths}:
+        console.warn(f"--embeddings {spec.embeddings}: has none of the videos in {spec.table}")
     make_folder(spec.previews)
     with holding(spec.page):
         failed, kept = _make_previews(rows, spec, quiet)
@@ -97,8 +107,11 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
             console.warn(f"--truth {spec.truth}: has none of the videos in {spec.table}")
         names = sorted({*labels.classes, *(row.truth for row in rows if row.truth)})
         remove_leftovers(spec.page)
-        rows = [replace(row, why=failed.get(row.name, "")) for row in rows]
-        text = page(spec.table.name, _digest(rows), names, rows)
+        worth = {i: rank for rank, i in enumerate(by_worth(labels.rows, embeddings))}
+        rows = [
+            replace(row, why=failed.get(row.name, ""), rank=worth[i]) for i, row in enumerate(rows)
+        ]
+        text = page(spec.table.name, _digest(rows), names, rows, spec.order)
         write_bytes(spec.page, [text.encode()])
         _remove_others(rows, spec)
     if not quiet:

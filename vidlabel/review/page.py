@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -27,6 +27,10 @@ from vidlabel.version import __version__
 
 SCRIPTS = ("rows.js", "view.js", "keys.js")
 """Parts of the script; each uses those before it."""
+
+Order: TypeAlias = Literal["value", "uncertain", "confidence", "path"]
+"""In which order a page opens: by what a look is worth (see `order`), the closest second choice
+first, the least confident first, or by path."""
 
 BINS = 20
 """Bars of the histogram of confidence."""
@@ -51,13 +55,17 @@ class PageRow:
     """Relative URL, percent-encoded."""
     clip: str
     """Like `poster`; "" if there is none."""
+    rank: int = 0
+    """Place in the order by value, from 0."""
     why: str = ""
     """Why there is neither poster nor clip, in words."""
 
 
-def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]) -> str:
-    """The HTML text for a table of this name; the browser stores corrections under its `digest`.
-    One can choose from the `classes`."""
+def page(
+    name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow], order: Order = "value"
+) -> str:
+    """The HTML text for a table of this name, which opens in an `order`; the browser stores
+    corrections under its `digest` and the row's number. One can choose from the `classes`."""
     style = Markup(_asset("page.css"))
     script = Markup('"use strict";\n(() => {\n' + "".join(map(_asset, SCRIPTS)) + "})();\n")
     environment = Environment(
@@ -68,6 +76,7 @@ def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]
     return template.render(
         name=safe(name),
         version=__version__,
+        order=order,
         style=style,
         script=script,
         style_hash=_hash(style),
@@ -115,6 +124,7 @@ def _row(row: PageRow) -> dict[str, Any]:
         "poster": "" if row.why else row.poster,
         "clip": "" if row.why else row.clip,
         "why": safe(row.why),
+        "rank": row.rank,
     }
     return {key: value for key, value in told.items() if value not in (None, "", [])}
 
