@@ -30,7 +30,7 @@ ORDER: list[set[str]] = [
     {"synthetic"},
     {"datasets"},
     {"evaluate"},
-    {"doctor", "render", "review", "train"},
+    {"doctor", "render", "review", "sort", "train"},
     {"cli"},
     {"__main__"},
 ]

@@ -569,7 +569,7 @@ def test_sorting(shown: Page) -> None:
     rows = [made_up(i) for i in range(COUNT)]
     by_share = sorted(row.confidence for row in rows if row.ok)
     sure = "return document.querySelector('.card .sure').textContent"
-    shown.set("sort", "least")
+    shown.set("sort", "confidence")
     assert shown.js(sure) == f"{100 * by_share[0]:.0f} %"
     shown.set("sort", "most")
     assert shown.js(sure) == f"{100 * by_share[-1]:.0f} %"
@@ -1014,3 +1014,55 @@ def test_clips_play(chromium: Any, run: Run, make_video: MakeVideo, tmp_path: Pa
     urls = shown.js("return performance.getEntriesByType('resource').map(e => e.name)")
     assert {url.split(":")[0] for url in urls} <= {"file", "data"}
     assert chromium.get_log("browser") == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_model_gets_better_by_what_is_corrected(
+    chromium: Any, vidlabel: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """The whole loop: predict, look and correct in the browser, save, train, predict."""
+    from fakes import COLOURS, colour_video, random_checkpoint
+
+    model = random_checkpoint(tmp_path / "first.safetensors")
+    for number, person in enumerate(("ada", "bo", "cy", "dan", "eve", "fay")):
+        for colour in COLOURS:
+            colour_video(tmp_path / "clips" / f"{person}_{colour}_1.mp4", colour, 8, number)
+
+    def right(model: Path, table: str) -> int:
+        words = ("--model", model, "--out", tmp_path / table, "--min-confidence", 0)
+        assert vidlabel("predict", tmp_path / "clips", *words, "--device", "cpu")[0] == 0
+        return sum(row["label"] in Path(row["path"]).name for row in
+                   csv.DictReader((tmp_path / table).read_text().splitlines()))  # fmt: skip
+
+    before = right(model, "before.csv")
+    assert before < 12, "18 clips of 3 classes, and a model that knows nothing"
+    assert vidlabel("review", tmp_path / "before.csv", "--no-clips")[0] == 0
+
+    page = Page(chromium, tmp_path / "before.html")
+    assert page.js("return document.getElementById('sort').value") == "value"
+    assert page.js(
+        "return [...document.querySelectorAll('.card')].some((e, i) => e.dataset.i != i)"
+    )
+    for name in page.names:  # in the order of the page: a choice moves to the next
+        assert page.js("return document.querySelector('.chosen .name').textContent") == name
+        page.type("\ue007")  # Enter
+        page.type(next(colour for colour in COLOURS if colour in name))
+        page.type("\ue007")
+    assert page.text("reviewed").startswith("18 reviewed")
+    page.load(tmp_path / "before.html")
+    assert page.text("reviewed").startswith("18 reviewed"), "kept by the row, not by its place"
+    for old in chromium.downloads.iterdir():
+        old.unlink()
+    page.type("e")
+    page.click("#download")
+    corrected = wait_for(lambda: next(chromium.downloads.glob("before_corrections*.csv"), None))
+    page.js("localStorage.clear()")
+
+    code, _, told = vidlabel(
+        "train", corrected, "--init", model, "--out", tmp_path / "run", "--recipe", "best",
+        "--epochs", 4, "--batch-size", 6, "--epoch-steps", 12, "--device", "cpu",
+        "--cache", tmp_path / "cache", "-q",
+    )  # fmt: skip
+    assert code == 0, told
+    assert right(tmp_path / "run", "after.csv") >= max(15, before + 3)

@@ -23,6 +23,7 @@ from vidlabel.cli.look import doctor, info, models
 from vidlabel.cli.predict import export, predict
 from vidlabel.cli.render import render
 from vidlabel.cli.review import review
+from vidlabel.cli.sort import sort
 from vidlabel.cli.train import train
 from vidlabel.errors import ExitCode, VidlabelError
 from vidlabel.machine import is_nearly_full, memory_ran_out, open_missing_streams
@@ -57,7 +58,7 @@ def cli(debug: bool) -> None:
 
 
 for command in (
-    predict, export, review, render, train, evaluate, fuse, data, cache, models, info, doctor,
+    predict, export, review, sort, render, train, evaluate, fuse, data, cache, models, info, doctor,
     completion,
 ):  # fmt: skip
     cli.add_command(command)

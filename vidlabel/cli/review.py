@@ -38,6 +38,20 @@ from vidlabel.errors import ExitCode
     help="Show each video once, with its rows as segments on a strip to edit.  [default: if a "
     "video has several rows with start_s and end_s]",
 )
+@click.option(
+    "--order",
+    type=click.Choice(["value", "uncertain", "confidence", "path"]),
+    default="value",
+    help="Open the page with the videos first that teach a model most (value: uncertain and "
+    "different from each other), whose two best classes are closest (uncertain), that are least "
+    "confident, or in the order of their paths.",
+)
+@path_option(
+    "--embeddings",
+    "FILE",
+    "The feature vectors from `predict --embeddings`, by which --order value tells how much videos "
+    "differ.  [default: by their probabilities]",
+)
 @click.option("--no-clips", is_flag=True, help="Only still posters: faster and smaller.")
 @click.option(
     "--restart",

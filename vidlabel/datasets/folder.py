@@ -13,6 +13,7 @@ from vidlabel.datasets.public import videos_below, videos_in
 from vidlabel.datasets.samples import Sample, Split
 from vidlabel.errors import UsageError
 from vidlabel.files.find import LeftOut, did_you_mean
+from vidlabel.files.names import STATE_FOLDERS
 from vidlabel.text import first_few, plural
 
 _BLOCKS = re.compile(r"blocks:(\d+)")
@@ -38,7 +39,8 @@ def read_folder(
     Where all videos lie in folders with the names of parts, such as `train/walk/1.mp4` or
     `walk/train/1.mp4`, these are their split and not their class. Without a part `val`, videos of
     the part `train` have no split, so that the validation set is taken from them. The same guessed
-    group in several parts is several groups: the parts are given, and the guess may be wrong.
+    group in several parts is several groups: the parts are given, and the guess may be wrong. What
+    `vidlabel sort` has put beside the classes, as it has none, is left out.
 
     Args:
         remarks: lines are added to it on what was left out.
@@ -63,6 +65,7 @@ def read_folder(
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     left_out = LeftOut()
     found = {folder.name: videos_below(folder, left_out) for folder in folders}
+    unlabelled = {name: len(found.pop(name)) for name in STATE_FOLDERS if name in found}
     paths = [path.relative_to(root) for paths in found.values() for path in paths]
     if not paths:
         why = "; ".join([f"{root}: no videos in its sub-folders; there must be one per class",
@@ -74,6 +77,9 @@ def read_folder(
         samples.append(Sample(str(root / path), label, group, split))
     if remarks is not None:
         remarks += left_out.lines()
+        if unlabelled:
+            counts = first_few([f"{name} {count}" for name, count in sorted(unlabelled.items())])
+            remarks.append(f"left out, videos without a class: {counts}")
         if empty := [name for name, videos in found.items() if not videos]:
             remarks.append(f"{NO_VIDEOS}: {first_few(empty)}")
         if loose := [path.name for path in videos_in(root)]:

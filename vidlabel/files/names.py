@@ -6,13 +6,19 @@ import errno
 import hashlib
 import os
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
 
+from vidlabel.text import safe
+
 LONGEST = 255
 """Bytes of the longest name on most file systems."""
+
+STATE_FOLDERS = ("_uncertain", "_failed")
+"""Folders beside those of classes, of videos that have none; no class has such a folder."""
 
 _RARE = re.compile(r'[^ -~]|[\\:*?"<>|]')
 """Characters that FAT, NTFS, network disks or other encodings may refuse."""
@@ -39,6 +45,16 @@ def fitting(root: Path, path: Path) -> Path:
             name = _told_apart(name, _RARE.sub("_", name), longest)
         names.append(shortened(name, longest))
     return root.joinpath(*names)
+
+
+def class_folder(label: str, reserved: Collection[str] = ()) -> str:
+    """The name of the folder of a class: its own where that can be the name of a visible folder,
+    and is none of STATE_FOLDERS or `reserved` (in lower case); otherwise one like it, with a hash
+    that tells it apart."""
+    like = re.sub(r"/|^[. ]+|[. ]+$", "_", "".join(c if safe(c) == c else "_" for c in label))
+    taken = like.casefold() in (*STATE_FOLDERS, *reserved)
+    # ASCII, since a label may hold surrogates that stand for no byte.
+    return _told_apart(ascii(label), like, LONGEST) if like != label or taken else shortened(label)
 
 
 @lru_cache(1024)  # a folder of thousands of such names has few sets of characters

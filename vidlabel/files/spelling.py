@@ -10,6 +10,8 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 from vidlabel.text import text_path
 
@@ -54,6 +56,19 @@ class Spellings:
                 self._differs[_SLASH if found == slashed else _difference(slashed, found)] += 1
                 return found
         return None
+
+    def find_below(self, given: str, roots: Sequence[Path]) -> tuple[str, str]:
+        """The absolute path of a file that a table names, and its name there as the disk spells it.
+
+        A relative name is looked for below each of the `roots` (at least one). Where there is no
+        such file, the result is its path below the first, and the name as it is written.
+        """
+        text = path_from_text(given)
+        for root in roots:
+            before = "" if root == Path() else f"{root}/"
+            if there := self.find(text if Path(text).is_absolute() else f"{before}{text}"):
+                return os.path.abspath(there), there.removeprefix(before)  # noqa: PTH100
+        return os.path.abspath(roots[0] / given), given  # noqa: PTH100
 
     def told(self) -> str:
         """One line on what was spelled otherwise; empty if nothing was."""

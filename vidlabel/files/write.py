@@ -122,7 +122,7 @@ def replacing(path: Path) -> Iterator[Path]:
             with suppress(OSError):  # where nobody may set it, the folder's own mode has to do
                 temporary.chmod(mode)
         temporary.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -160,7 +160,7 @@ def abilities(folder: Path) -> tuple[bool, bool]:
     return locks, flushes
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a renaming survive a power cut, if the file system can do that for a folder."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

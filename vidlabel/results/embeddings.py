@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from vidlabel.errors import OutputError, UsageError
 from vidlabel.files.write import replacing
@@ -17,6 +21,16 @@ from vidlabel.text import text_path
 _SCHEMA = pa.schema(
     [("path", pa.string()), ("label", pa.string()), ("embedding", pa.list_(pa.float32()))]
 )
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings as they were read."""
+
+    paths: tuple[str, ...]
+    """As in the table, N of them; several segments of a video repeat it."""
+    vectors: NDArray[np.float32]
+    """(N, F), all finite."""
 
 
 def check_embeddings(out: Path) -> None:
@@ -65,3 +79,27 @@ def write_embeddings(rows: Iterable[Prediction], out: Path) -> None:
         with temporary.open("wb") as file:
             names, kinds = np.array(paths, np.str_), np.array(labels, np.str_)
             np.savez(file, paths=names, labels=kinds, embeddings=vectors)
+
+
+def read_embeddings(file: Path) -> Embeddings:
+    """The embeddings that `write_embeddings` has written.
+
+    Raises:
+        UsageError: the file cannot be read, is not such a file, or is empty.
+    """
+    check_embeddings(file)
+    try:
+        if file.suffix.lower() == ".parquet":
+            columns = pq.read_table(file, columns=["path", "embedding"]).to_pydict()
+            paths, vectors = columns["path"], np.array(columns["embedding"], np.float32)
+        else:
+            with np.load(file) as arrays:  # it loads no pickle
+                paths, vectors = arrays["paths"].tolist(), arrays["embeddings"]
+                vectors = vectors.astype(np.float32)
+    except (OSError, ValueError, KeyError, BadZipFile, pa.ArrowException) as error:
+        raise UsageError(f"--embeddings {file}: cannot be read: {error}") from error
+    if vectors.ndim != 2 or len(paths) != len(vectors) or not vectors.size:
+        raise UsageError(f"--embeddings {file}: has no embeddings; was it written by predict?")
+    if not np.isfinite(vectors).all():
+        raise UsageError(f"--embeddings {file}: has numbers that are not finite")
+    return Embeddings(tuple(map(str, paths)), vectors)

@@ -19,14 +19,16 @@ from vidlabel.errors import ExitCode, Reason, UsageError, VideoError
 from vidlabel.files.find import excerpt, identity
 from vidlabel.files.lock import holding
 from vidlabel.files.names import shortened
-from vidlabel.files.spelling import Spellings, path_from_text
+from vidlabel.files.spelling import Spellings
 from vidlabel.files.write import check_output, make_folder, remove_leftovers, write_bytes
 from vidlabel.machine import worker_count
+from vidlabel.results.embeddings import read_embeddings
 from vidlabel.results.record import Record
 from vidlabel.results.tables import read_labels
-from vidlabel.review.page import PageRow, page
+from vidlabel.review.order import by_worth
+from vidlabel.review.page import Order, PageRow, page
 from vidlabel.review.previews import CLIP_S, SIDE_PX, make_preview, make_track
-from vidlabel.review.timeline import by_video, is_timeline, with_lengths
+from vidlabel.review.timeline import by_video, is_timeline, ranks_of_videos, with_lengths
 from vidlabel.specs import Status
 from vidlabel.text import plural, text_path
 
@@ -47,6 +49,11 @@ class ReviewSpec:
     """The true classes: a folder of classes, a CSV table, hmdb51:ROOT or ucf101:ROOT."""
     root: Path | None = None
     """Folder of relative paths in the table; None tries the current one, then the table's."""
+    order: Order = "value"
+    """In which order the page opens."""
+    embeddings: Path | None = None
+    """The file of `predict --embeddings`, for the order by value; without it, that is by the
+    probabilities in the table alone."""
     with_clips: bool = True
     """Whether the page can play clips; otherwise it has posters only."""
     restart: bool = False
@@ -88,6 +95,7 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     make_folder(spec.page.parent)
     check_output(spec.page)
     labels = read_labels(spec.table)
+    embeddings = read_embeddings(spec.embeddings) if spec.embeddings else None
     samples = open_dataset(spec.truth, Path()).samples if spec.truth else []
     truths = {os.path.realpath(sample.path): sample.label for sample in samples}
     roots = [spec.root] if spec.root else [Path(), spec.table.parent]
@@ -100,6 +108,8 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     rows = [_page_row(row, parts, roots, truths, spec, spellings) for row, parts in videos]
     if told := spellings.told():
         console.warn(f"{spec.table}: {told}")
+    if embeddings and not {text_path(row["path"]) for row in labels.rows} & {*embeddings.paths}:
+        console.warn(f"--embeddings {spec.embeddings}: has none of the videos in {spec.table}")
     make_folder(spec.previews)
     with holding(spec.page):
         failed, kept = _make_previews(rows, spec, quiet)
@@ -107,8 +117,14 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
             console.warn(f"--truth {spec.truth}: has none of the videos in {spec.table}")
         names = sorted({*labels.classes, *(row.truth for row in rows if row.truth)})
         remove_leftovers(spec.page)
-        rows = with_lengths([replace(row, why=failed.get(row.name, "")) for row in rows])
-        text = page(spec.table.name, _digest(rows), names, rows)
+        worth = by_worth(labels.rows, embeddings)
+        of_rows = sorted(range(len(worth)), key=worth.__getitem__)
+        ranks = ranks_of_videos(labels.rows, worth) if timeline else of_rows
+        rows = with_lengths([
+            replace(row, why=failed.get(row.name, ""), rank=rank)
+            for row, rank in zip(rows, ranks, strict=True)
+        ])  # fmt: skip
+        text = page(spec.table.name, _digest(rows), names, rows, spec.order)
         write_bytes(spec.page, [text.encode()])
         _remove_others(rows, spec)
     if not quiet:
@@ -123,22 +139,11 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
 # --- which videos ---------------------------------------------------------------------------------
 
 
-def _find(given: str, roots: Sequence[Path], spellings: Spellings) -> tuple[str, str]:
-    """The absolute path of a video in a table, and its name there as the disk spells it; the name
-    as it is written if there is no such file."""
-    for root in roots:
-        before = "" if root == Path() else f"{root}/"
-        text = path_from_text(given)
-        if there := spellings.find(text if Path(text).is_absolute() else f"{before}{text}"):
-            return os.path.abspath(there), there.removeprefix(before)  # noqa: PTH100
-    return os.path.abspath(roots[0] / given), given  # noqa: PTH100
-
-
 def _page_row(
     record: Record, segments: tuple[Record, ...] | None, roots: Sequence[Path],
     truths: Mapping[str, str], spec: ReviewSpec, spellings: Spellings,
 ) -> PageRow:  # fmt: skip
-    path, given = _find(record["path"], roots, spellings)
+    path, given = spellings.find_below(record["path"], roots)
     below = os.path.relpath(path, spec.page.parent)
     # The name depends only on what is shown, not on where that lies.
     sample = excerpt(path)

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -29,6 +29,10 @@ SCRIPTS = (
     "segments.js", "rows.js", "view.js", "player.js", "strip.js", "timeline.js", "keys.js",
 )  # fmt: skip
 """Parts of the script; each uses those before it."""
+
+Order: TypeAlias = Literal["value", "uncertain", "confidence", "path"]
+"""In which order a page opens: by what a look is worth (see `order`), the closest second choice
+first, the least confident first, or by path."""
 
 BINS = 20
 """Bars of the histogram of confidence."""
@@ -53,6 +57,8 @@ class PageRow:
     """Relative URL, percent-encoded."""
     clip: str
     """Like `poster`; "" if there is none."""
+    rank: int = 0
+    """Place in the order by value, from 0."""
     why: str = ""
     """Why there is neither poster nor clip, in words."""
     segments: tuple[Record, ...] | None = None
@@ -64,9 +70,11 @@ class PageRow:
     """Frames per second that its clip shows; 0 if unknown."""
 
 
-def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]) -> str:
-    """The HTML text for a table of this name; the browser stores corrections under its `digest`.
-    One can choose from the `classes`."""
+def page(
+    name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow], order: Order = "value"
+) -> str:
+    """The HTML text for a table of this name, which opens in an `order`; the browser stores
+    corrections under its `digest` and the row's number. One can choose from the `classes`."""
     style = Markup(_asset("page.css"))
     script = Markup('"use strict";\n(() => {\n' + "".join(map(_asset, SCRIPTS)) + "})();\n")
     environment = Environment(
@@ -79,6 +87,7 @@ def page(name: str, digest: str, classes: Sequence[str], rows: Sequence[PageRow]
         name=safe(name),
         version=__version__,
         timeline=timeline,
+        order=order,
         style=style,
         script=script,
         style_hash=_hash(style),
@@ -126,6 +135,7 @@ def _row(row: PageRow) -> dict[str, Any]:
         "poster": "" if row.why else row.poster,
         "clip": "" if row.why else row.clip,
         "why": safe(row.why),
+        "rank": row.rank,
     }
     if row.segments is not None:
         told |= {"label": "", "confidence": None, "top": [], "duration": row.duration_s}

@@ -148,9 +148,11 @@ function classCounts() {
 // --- what is shown ---------------------------------------------------------------------------
 
 const ORDERS = {
-  least: (a, b) => (a.confidence ?? 2) - (b.confidence ?? 2),
+  value: (a, b) => a.rank - b.rank,
+  confidence: (a, b) => (a.confidence ?? 2) - (b.confidence ?? 2),
   most: (a, b) => (b.confidence ?? -1) - (a.confidence ?? -1),
-  close: (a, b) => margin(a) - margin(b),
+  uncertain: (a, b) => margin(a) - margin(b),
+  path: (a, b) => compare(a.shown, b.shown),
   name: (a, b) => compare(a.name, b.name) || compare(a.folder, b.folder),
   eman: (a, b) => compare(b.name, a.name) || compare(b.folder, a.folder),
   label: (a, b) => compare(firstLabel(a), firstLabel(b)) || ORDERS.most(a, b),

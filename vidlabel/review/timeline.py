@@ -53,6 +53,14 @@ def _segments(rows: Sequence[Record]) -> tuple[Record, ...]:
     return tuple(sorted(found, key=lambda row: (row["start_s"] or 0.0, row["end_s"] or 0.0)))
 
 
+def ranks_of_videos(records: Sequence[Record], order: Sequence[int]) -> list[int]:
+    """The rank of each video of `by_video`, from 0, by the first of its rows in an `order`."""
+    found: dict[str, int] = {}
+    for number in order:
+        found.setdefault(records[number]["path"], len(found))
+    return [found[path] for path in dict.fromkeys(record["path"] for record in records)]
+
+
 def with_lengths(rows: Sequence[PageRow]) -> list[PageRow]:
     """The same rows with the length and the frame rate of each video that has segments; where it
     cannot be read, the length that the table tells."""

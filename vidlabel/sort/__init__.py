@@ -1,0 +1,1 @@
+"""Sort videos into a folder for each class."""
