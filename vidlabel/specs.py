@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 from vidlabel.errors import Reason, UsageError
+from vidlabel.text import seconds_text
 
 FrameInput = Literal["rgb", "motion", "difference", "flow", "rgb+flow"]
 RnnCell = Literal["rnn", "gru", "lstm"]
@@ -260,6 +261,31 @@ class VideoInfo:
     frames: int | None
     """Number of frames counted; None for a long file, whose packets were not all read."""
     audio: bool
+
+
+class VideoSpan(NamedTuple):
+    """A video, or a span of it. As text it is the path, with `#t=START,END` for a span, as in W3C
+    Media Fragments URI 1.0."""
+
+    path: str
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+    @property
+    def span(self) -> Span:
+        """The span; WHOLE for all of the video."""
+        return self.start_s, self.end_s
+
+    @property
+    def fragment(self) -> str:
+        """`#t=START,END`, in seconds; empty for a whole video."""
+        if self.span == WHOLE:
+            return ""
+        end = "" if self.end_s == math.inf else f",{seconds_text(self.end_s)}"
+        return f"#t={seconds_text(self.start_s)}{end}"
+
+    def __str__(self) -> str:
+        return f"{self.path}{self.fragment}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from vidlabel.datasets.complete import PUBLIC
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.leaks import tell_apart
 from vidlabel.datasets.samples import Dataset
-from vidlabel.datasets.table import read_table
+from vidlabel.datasets.segments import with_groups
+from vidlabel.datasets.table import COLUMNS, read_table
 from vidlabel.errors import UsageError
 from vidlabel.files.find import did_you_mean, why_absent
 from vidlabel.machine import worker_count
@@ -69,9 +70,9 @@ def open_dataset(
     else:
         raise UsageError(
             f"{data}: {why_absent(data, 'no such folder')}{did_you_mean(data)}; "
-            "DATA is a folder with one sub-folder per class, a .csv table "
-            f"path,label[,group][,split], {', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
+            f"DATA is a folder with one sub-folder per class, a .csv table {COLUMNS}, "
+            f"{', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
         )
-    samples = tell_apart(found)
+    samples = with_groups(tell_apart(found), remarks)
     labels = tuple(sorted({sample.label for sample in samples}))
     return Dataset(kind, tuple(samples), {}, (), (), labels, tuple(remarks))

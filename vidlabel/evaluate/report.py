@@ -42,7 +42,7 @@ def summarise(found: Evaluation) -> dict[str, Any]:
         "vidlabel": __version__,
         "classes": len(found.classes),
         "videos": len(found.tested),
-        "unreadable": [text_path(each.sample.path) for each in found.unreadable],
+        "unreadable": [text_path(str(each.sample.video)) for each in found.unreadable],
         "strategy": found.strategy,
         "views_per_video": int(views) if views == int(views) else views,
         "video_level": _measured(probabilities, labels),
@@ -138,6 +138,8 @@ def _clip_table(found: Evaluation) -> pd.DataFrame:
         ]
         columns[f"top{rank + 1}_label"] = [label for label, _ in top]
         columns[f"top{rank + 1}_confidence"] = [share for _, share in top]
+    columns["start_s"] = [each.row.start_s for each in tested]
+    columns["end_s"] = [each.row.end_s for each in tested]
     columns["group"] = [text_path(each.sample.group) for each in tested]
     columns["reason"] = [text_path(each.row.reason) for each in tested]
     return pd.DataFrame(columns)

@@ -84,7 +84,7 @@ def review_table(spec: ReviewSpec, quiet: bool = False) -> ExitCode:
     check_output(spec.page)
     labels = read_labels(spec.table)
     samples = open_dataset(spec.truth, Path()).samples if spec.truth else []
-    truths = {os.path.realpath(sample.path): sample.label for sample in samples}
+    truths = {os.path.realpath(s.path): s.label for s in samples if not s.is_segment}
     roots = [spec.root] if spec.root else [Path(), spec.table.parent]
     spellings = Spellings()
     rows = [_page_row(record, roots, truths, spec, spellings) for record in labels.rows]
