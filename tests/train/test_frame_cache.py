@@ -101,6 +101,16 @@ def test_videos_are_decoded_once_and_read_as_decoded(
     assert len(_entries(tmp_path)) == 3
 
 
+def test_each_span_of_a_video_has_its_own_entry(videos: list[VideoSpan], tmp_path: Path) -> None:
+    path = videos[0].path
+    spans = [VideoSpan(path), VideoSpan(path, 0.0, 0.6), VideoSpan(path, 0.6), VideoSpan(path, 9)]
+    cache, counter = FrameCache(tmp_path, CLIP), _Counter()
+    assert cache.fill(spans, 1, counter).keys() == {spans[3]}, "after the end"
+    _check(cache, spans[:3])
+    assert len({cache.frames(span).numpy().tobytes() for span in spans[:3]}) == 3
+    assert _fill(tmp_path, spans[:3])[1] == 0
+
+
 def test_what_decides_the_pixels_decides_the_entry(videos: list[VideoSpan], tmp_path: Path) -> None:
     _fill(tmp_path, videos)
     assert _fill(tmp_path, videos, replace(CLIP, size_px=34))[1] == 0, "cropped later"
