@@ -112,10 +112,7 @@ def test_the_only_recording_is_divided_by_time(tmp_path: Path) -> None:
     rows = [f"a.mp4,{('walk', 'run')[i % 2]},{2 * i},{2 * i + 1}" for i in range(40)]
     data = opened(tmp_path, *rows, "a.mp4,walk,10.5,12.5")  # shares seconds with two others
     (told,) = data.remarks[1:]
-    assert (
-        "is the only recording to learn from: its segments are divided into 10 groups by time"
-        in told
-    )
+    assert "a.mp4: they are divided into 10 groups by time" in told
     bounds = {}
     for sample in data.samples:
         low, high = bounds.get(sample.group, (sample.start_s, sample.end_s))
@@ -174,6 +171,12 @@ def test_a_segment_is_known_by_its_seconds(known: str, kind: str) -> None:
     leak, kinds = find_leak({known}, (), [sample])
     assert kinds == {"walk/a.mp4#t=2,3": kind}
     assert (leak.seen, leak.siblings) == (kind == "seen", kind == "sibling")
+
+
+def test_new_seconds_of_a_known_recording_are_siblings(tmp_path: Path) -> None:
+    data = opened(tmp_path, *[f"a.mp4,{'walk' if i % 2 else 'run'},{i},{i + 1}" for i in range(9)])
+    leak, _ = find_leak({"walk/a.mp4#t=50,60", "run/b.mp4#t=1,2"}, {"a", "b"}, data.samples)
+    assert (leak.seen, leak.siblings) == (0, 9)
 
 
 def test_a_whole_video_is_known_by_its_segments() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vidlabel.datasets.complete import source_in
 from vidlabel.datasets.samples import Sample
-from vidlabel.datasets.segments import file_ends, overlapping, parts_of, recordings
+from vidlabel.datasets.segments import file_ends, overlapping, parts_of, recording, recordings
 from vidlabel.errors import UsageError
 from vidlabel.text import plural
 
@@ -130,6 +130,7 @@ def find_leak(
         if sample.id in seen:
             return "seen"
         sibling = sample.group in groups or _named_source(sample.id) in named
+        sibling |= sample.is_segment and recording(sample) in sources  # also if divided by time
         return "sibling" if sibling else "new"
 
     kinds = [kind_of(sample) for sample in test]

@@ -35,12 +35,18 @@ def with_groups(samples: Sequence[Sample], remarks: list[str]) -> list[Sample]:
     group: dict[Sample, str] = {}
     if len({_place(s) for s in learned}) == 1 and not any(s.group for s in learned):
         group = _stretches([s for s in samples if _place(s) == _place(learned[0]) and not s.group])
+        but = "" if len(group) == len(samples) else " but those to test on"
         remarks.append(
-            f"{text_path(learned[0].path)} is the only recording to learn from: its segments are "
-            f"divided into {plural(len({*group.values()}), 'group')} by time; on other recordings "
-            "a model may be worse than measured on one of these"
+            f"all segments{but} are of one recording, {text_path(learned[0].path)}: they are "
+            f"divided into {plural(len({*group.values()}), 'group')} by time, and figures measured "
+            "on some of these say little about other recordings"
         )
-    return [s if s.group else replace(s, group=group.get(s) or _stem(s.file)) for s in samples]
+    return [s if s.group else replace(s, group=group.get(s) or recording(s)) for s in samples]
+
+
+def recording(sample: Sample) -> str:
+    """The group of a segment by its recording: the name of the file, without its suffix."""
+    return _stem(sample.file)
 
 
 def overlapping(known: Collection[str], test: Sequence[Sample]) -> set[str]:
