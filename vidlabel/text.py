@@ -79,6 +79,11 @@ def time_left(elapsed_s: float, done: float, to_come: float) -> str:
     return f"{clock_time(elapsed_s / done * to_come)} left" if done and to_come else ""
 
 
+def seconds_text(seconds: float) -> str:
+    """Seconds to the millisecond, without zeros at the end: `12.5`."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
+
+
 def clock_time(seconds: float) -> str:
     """Minutes and seconds, such as `1:05`; from an hour on with hours."""
     minutes, rest = divmod(round(seconds), 60)

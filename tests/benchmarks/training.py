@@ -40,7 +40,7 @@ from vidlabel.machine import keep_freed_memory
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Header, save_checkpoint
 from vidlabel.models.cnn_birnn import CnnBiRnn
-from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.specs import ClipSpec, ModelSpec, VideoSpan
 from vidlabel.synthetic.clips import ACTIONS, describe_clip, render_clip
 from vidlabel.train.distributed import Team
 from vidlabel.train.frame_cache import FrameCache
@@ -118,7 +118,7 @@ def ours(
     target = torch.device(device)
     if device == "cpu":
         keep_freed_memory()
-    paths = [path for path, _ in rows]
+    paths = [VideoSpan(path) for path, _ in rows]
     cache = FrameCache(folder, CLIP)
     started = time.perf_counter()
     cache.fill(paths, None, TrainObserver().decoding)

@@ -17,7 +17,7 @@ from vidlabel.datasets.samples import Sample
 from vidlabel.models.base import ClipModel
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import load_checkpoint
-from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.specs import ClipSpec, ModelSpec, VideoSpan
 from vidlabel.train.feature_cache import FeatureCache
 from vidlabel.train.frame_cache import FrameCache, held_out_moments
 from vidlabel.train.loop import train
@@ -35,9 +35,10 @@ FROZEN = TrainSpec(
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[VideoSpan]:
     folder = tmp_path_factory.mktemp("videos")
-    return [str(colour_video(folder / f"{c}.mp4", c, 14, seed=i)) for i, c in enumerate(COLOURS)]
+    paths = [colour_video(folder / f"{c}.mp4", c, 14, seed=i) for i, c in enumerate(COLOURS)]
+    return [VideoSpan(str(path)) for path in paths]
 
 
 class _Counted(TrainObserver):
@@ -57,7 +58,7 @@ def _network(seed: int, arch: str = "conv-lstm", clip: ClipSpec = CLIP) -> ClipM
 
 
 def _cache(
-    folder: Path, videos: list[str], network: ClipModel, clip: ClipSpec = CLIP
+    folder: Path, videos: list[VideoSpan], network: ClipModel, clip: ClipSpec = CLIP
 ) -> tuple[FeatureCache, TrainingFrames]:
     cache = FrameCache(folder, clip)
     cache.fill(videos, 1, TrainObserver().decoding)
@@ -67,7 +68,7 @@ def _cache(
 
 
 def test_features_are_those_of_the_network_and_computed_once(
-    videos: list[str], tmp_path: Path
+    videos: list[VideoSpan], tmp_path: Path
 ) -> None:
     network = _network(0)
     features, frames = _cache(tmp_path, videos, network)
@@ -97,7 +98,7 @@ def test_features_are_those_of_the_network_and_computed_once(
     ],
 )
 def test_features_of_flow_are_those_of_what_predict_sees_and_of_its_mirror_image(
-    arch: str, values: dict[str, Any], videos: list[str], tmp_path: Path
+    arch: str, values: dict[str, Any], videos: list[VideoSpan], tmp_path: Path
 ) -> None:
     clip = replace(CLIP, **values)
     network = _network(0, arch, clip)

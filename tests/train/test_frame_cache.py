@@ -28,7 +28,7 @@ from vidlabel.clips.read import read_time_steps
 from vidlabel.clips.sample import clip_times
 from vidlabel.errors import OutputError, RunError
 from vidlabel.predict.labeller import Labeller
-from vidlabel.specs import ClipSpec, Limits
+from vidlabel.specs import ClipSpec, Limits, VideoSpan
 from vidlabel.train.cache_folder import UNUSED_DAYS, default_folder, remove_unused, usage
 from vidlabel.train.frame_cache import (
     LEAST_KEPT,
@@ -61,16 +61,18 @@ class _Counter:
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[VideoSpan]:
     folder = tmp_path_factory.mktemp("entries")
-    return [str(colour_video(folder / f"{c}.mp4", c, 14, seed=i)) for i, c in enumerate(COLOURS)]
+    paths = [colour_video(folder / f"{c}.mp4", c, 14, seed=i) for i, c in enumerate(COLOURS)]
+    return [VideoSpan(str(path)) for path in paths]
 
 
-def _expected(path: str) -> np.ndarray:
-    return read_time_steps(path, CLIP, 1, Limits(), each=OVERSAMPLE).clips[0]
+def _expected(video: VideoSpan) -> np.ndarray:
+    path, span = video.path, video.span
+    return read_time_steps(path, CLIP, 1, Limits(), each=OVERSAMPLE, span=span).clips[0]
 
 
-def _fill(folder: Path, videos: list[str], clip: object = CLIP) -> tuple[FrameCache, int]:
+def _fill(folder: Path, videos: list[VideoSpan], clip: object = CLIP) -> tuple[FrameCache, int]:
     """A filled cache, and how many videos were decoded for it."""
     cache, counter = FrameCache(folder, clip), _Counter()  # type: ignore[arg-type]
     assert cache.fill(videos, 1, counter) == {}
@@ -78,7 +80,7 @@ def _fill(folder: Path, videos: list[str], clip: object = CLIP) -> tuple[FrameCa
     return cache, counter.done
 
 
-def _check(cache: FrameCache, videos: list[str]) -> None:
+def _check(cache: FrameCache, videos: list[VideoSpan]) -> None:
     for path in videos:
         np.testing.assert_array_equal(cache.frames(path).numpy(), _expected(path))
 
@@ -87,7 +89,9 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/*.npy"))
 
 
-def test_videos_are_decoded_once_and_read_as_decoded(videos: list[str], tmp_path: Path) -> None:
+def test_videos_are_decoded_once_and_read_as_decoded(
+    videos: list[VideoSpan], tmp_path: Path
+) -> None:
     cache, decoded = _fill(tmp_path, videos)
     assert decoded == 3
     _check(cache, videos)
@@ -97,7 +101,17 @@ def test_videos_are_decoded_once_and_read_as_decoded(videos: list[str], tmp_path
     assert len(_entries(tmp_path)) == 3
 
 
-def test_what_decides_the_pixels_decides_the_entry(videos: list[str], tmp_path: Path) -> None:
+def test_each_span_of_a_video_has_its_own_entry(videos: list[VideoSpan], tmp_path: Path) -> None:
+    path = videos[0].path
+    spans = [VideoSpan(path), VideoSpan(path, 0.0, 0.6), VideoSpan(path, 0.6), VideoSpan(path, 9)]
+    cache, counter = FrameCache(tmp_path, CLIP), _Counter()
+    assert cache.fill(spans, 1, counter).keys() == {spans[3]}, "after the end"
+    _check(cache, spans[:3])
+    assert len({cache.frames(span).numpy().tobytes() for span in spans[:3]}) == 3
+    assert _fill(tmp_path, spans[:3])[1] == 0
+
+
+def test_what_decides_the_pixels_decides_the_entry(videos: list[VideoSpan], tmp_path: Path) -> None:
     _fill(tmp_path, videos)
     assert _fill(tmp_path, videos, replace(CLIP, size_px=34))[1] == 0, "cropped later"
     assert _fill(tmp_path, videos, replace(CLIP, step_s=0.5))[1] == 0, "of motion only"
@@ -108,7 +122,7 @@ def test_what_decides_the_pixels_decides_the_entry(videos: list[str], tmp_path: 
     assert _fill(tmp_path, videos, replace(motion, step_s=0.1))[1] == 3
 
 
-def test_flow_is_kept_as_frames_are(videos: list[str], tmp_path: Path) -> None:
+def test_flow_is_kept_as_frames_are(videos: list[VideoSpan], tmp_path: Path) -> None:
     cache, decoded = _fill(tmp_path, videos[:2], FLOW)
     assert decoded == 2
     shape = (kept_time_steps(FLOW), 4, 36, 48)
@@ -122,7 +136,7 @@ def test_flow_is_kept_as_frames_are(videos: list[str], tmp_path: Path) -> None:
 
 
 def test_what_decides_the_flow_decides_its_entry(tmp_path: Path) -> None:
-    path = str(tmp_path / "x.mp4")
+    path = VideoSpan(str(tmp_path / "x.mp4"))
 
     def digest(clip: ClipSpec) -> str:
         return FrameCache(tmp_path, clip)._digest(path)
@@ -196,8 +210,8 @@ class _Recorder(MeanColour):
 )
 def test_what_is_held_out_is_what_predict_sees(clip: ClipSpec, tmp_path: Path) -> None:
     path = str(colour_video(tmp_path / "x.mp4", "red", 25))
-    cache, _ = _fill(tmp_path / "cache", [path], clip)
-    kept = TrainingFrames(cache, [path], CPU).take(0, held_out_moments(clip))
+    cache, _ = _fill(tmp_path / "cache", [VideoSpan(path)], clip)
+    kept = TrainingFrames(cache, [VideoSpan(path)], CPU).take(0, held_out_moments(clip))
     checkpoint = colour_checkpoint()
     header = replace(checkpoint.header, clip=clip)
     labeller = Labeller(replace(checkpoint, header=header, network=_Recorder()), "cpu")  # type: ignore[arg-type]
@@ -210,7 +224,7 @@ def test_what_is_held_out_is_what_predict_sees(clip: ClipSpec, tmp_path: Path) -
 
 
 def test_a_video_that_has_changed_is_decoded_again(tmp_path: Path) -> None:
-    path = str(colour_video(tmp_path / "x.mp4", "red", 14))
+    path = VideoSpan(str(colour_video(tmp_path / "x.mp4", "red", 14)))
     _fill(tmp_path / "cache", [path])
     colour_video(tmp_path / "x.mp4", "blue", 15)
     cache, decoded = _fill(tmp_path / "cache", [path])
@@ -220,17 +234,20 @@ def test_a_video_that_has_changed_is_decoded_again(tmp_path: Path) -> None:
 
 def test_a_video_that_changes_during_a_training_does_not_matter(tmp_path: Path) -> None:
     path = colour_video(tmp_path / "x.mp4", "red", 14)
-    cache, _ = _fill(tmp_path / "cache", [str(path)])
-    before = cache.frames(str(path)).clone()
+    video = VideoSpan(str(path))
+    cache, _ = _fill(tmp_path / "cache", [video])
+    before = cache.frames(video).clone()
     path.write_bytes(b"gone")
-    assert torch.equal(cache.frames(str(path)), before)
+    assert torch.equal(cache.frames(video), before)
 
 
 @pytest.mark.parametrize(
     "damage",
     ["cut", "longer", "garbage", "zip", "empty", "header", "shape", "negative", "type", "pickle"],
 )
-def test_a_broken_entry_is_decoded_again(damage: str, videos: list[str], tmp_path: Path) -> None:
+def test_a_broken_entry_is_decoded_again(
+    damage: str, videos: list[VideoSpan], tmp_path: Path
+) -> None:
     _fill(tmp_path, videos[:1])
     (entry,) = _entries(tmp_path)
     data = entry.read_bytes()
@@ -259,7 +276,7 @@ def test_a_broken_entry_is_decoded_again(damage: str, videos: list[str], tmp_pat
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\0\x08\0((((((((", None])
 def test_an_entry_that_breaks_in_use_is_one_clear_line(
-    damage: bytes | None, videos: list[str], tmp_path: Path
+    damage: bytes | None, videos: list[VideoSpan], tmp_path: Path
 ) -> None:
     cache, _ = _fill(tmp_path, videos[:1])
     (entry,) = _entries(tmp_path)
@@ -270,18 +287,20 @@ def test_an_entry_that_breaks_in_use_is_one_clear_line(
         cache.frames(videos[0])
 
 
-def test_a_video_named_twice_is_decoded_once(videos: list[str], tmp_path: Path) -> None:
+def test_a_video_named_twice_is_decoded_once(videos: list[VideoSpan], tmp_path: Path) -> None:
     assert _fill(tmp_path, [videos[0]] * 3)[1] == 1
 
 
-def test_an_unreadable_video_is_named_and_tried_again(videos: list[str], tmp_path: Path) -> None:
+def test_an_unreadable_video_is_named_and_tried_again(
+    videos: list[VideoSpan], tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_text("no video")
-    missing = str(tmp_path / "missing.mp4")
+    bad = [VideoSpan(str(broken)), VideoSpan(str(tmp_path / "missing.mp4"))]
     for _ in range(2):
         cache, counter = FrameCache(tmp_path / "cache", CLIP), _Counter()
-        found = cache.fill([*videos, str(broken), missing], 1, counter)
-        assert found.keys() == {str(broken), missing}
+        found = cache.fill([*videos, *bad], 1, counter)
+        assert found.keys() == set(bad)
         assert all(why and "\n" not in why for why in found.values())
     assert counter.done == 2
 
@@ -290,20 +309,22 @@ _FILL = """
 import sys
 from pathlib import Path
 from fakes import CLIP
+from vidlabel.specs import VideoSpan
 from vidlabel.train.frame_cache import FrameCache
 from vidlabel.train.observer import TrainObserver
 cache = FrameCache(Path(sys.argv[1]), CLIP)
-assert cache.fill(sys.argv[2:], 1, TrainObserver().decoding) == {}
+videos = [VideoSpan(path) for path in sys.argv[2:]]
+assert cache.fill(videos, 1, TrainObserver().decoding) == {}
 """
 
 
-def _start(folder: Path, videos: list[str]) -> subprocess.Popen[bytes]:
+def _start(folder: Path, videos: list[VideoSpan]) -> subprocess.Popen[bytes]:
     paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", _FILL, str(folder), *videos]
+    command = [sys.executable, "-c", _FILL, str(folder), *(each.path for each in videos)]
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths})
 
 
-def test_two_processes_fill_one_cache(videos: list[str], tmp_path: Path) -> None:
+def test_two_processes_fill_one_cache(videos: list[VideoSpan], tmp_path: Path) -> None:
     running = [_start(tmp_path, order) for order in (videos, videos[::-1])]
     assert [process.wait(100) for process in running] == [0, 0]
     cache, decoded = _fill(tmp_path, videos)
@@ -312,10 +333,12 @@ def test_two_processes_fill_one_cache(videos: list[str], tmp_path: Path) -> None
     assert usage(tmp_path).videos == 3
 
 
-def test_a_fill_that_is_killed_leaves_no_wrong_entry(videos: list[str], tmp_path: Path) -> None:
-    copies = [str(tmp_path / f"{i}.mp4") for i in range(150)]
+def test_a_fill_that_is_killed_leaves_no_wrong_entry(
+    videos: list[VideoSpan], tmp_path: Path
+) -> None:
+    copies = [VideoSpan(str(tmp_path / f"{i}.mp4")) for i in range(150)]
     for number, copy in enumerate(copies):
-        os.link(videos[number % len(videos)], copy)
+        os.link(videos[number % len(videos)].path, copy.path)
     folder = tmp_path / "cache"
     process = _start(folder, copies)
     deadline = time.monotonic() + 60
@@ -331,7 +354,7 @@ def test_a_fill_that_is_killed_leaves_no_wrong_entry(videos: list[str], tmp_path
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(
-    videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: list[VideoSpan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file: decoded frames cannot be cached there.*--cache"):
@@ -363,7 +386,7 @@ def test_a_folder_that_cannot_be_made_is_said_before_any_work(tmp_path: Path) ->
 
 
 def test_a_cache_that_is_removed_in_use_is_one_clear_line(
-    videos: list[str], tmp_path: Path
+    videos: list[VideoSpan], tmp_path: Path
 ) -> None:
     cache, _ = _fill(tmp_path, videos)
     usage(tmp_path, clear=True)
@@ -371,7 +394,9 @@ def test_a_cache_that_is_removed_in_use_is_one_clear_line(
         cache.frames(videos[0])
 
 
-def test_what_is_not_used_goes_and_what_is_used_stays(videos: list[str], tmp_path: Path) -> None:
+def test_what_is_not_used_goes_and_what_is_used_stays(
+    videos: list[VideoSpan], tmp_path: Path
+) -> None:
     _fill(tmp_path, videos)
     old = time.time() - (UNUSED_DAYS + 1) * 86400
     for entry in _entries(tmp_path):
@@ -395,7 +420,7 @@ def test_what_is_not_used_goes_and_what_is_used_stays(videos: list[str], tmp_pat
 
 
 def test_what_this_training_uses_stays_however_old_it_seems(
-    videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: list[VideoSpan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _fill(tmp_path, videos)
     old = time.time() - (UNUSED_DAYS + 1) * 86400
@@ -411,7 +436,7 @@ def test_what_this_training_uses_stays_however_old_it_seems(
 
 
 def test_one_entry_that_cannot_be_removed_keeps_no_other(
-    videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: list[VideoSpan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _fill(tmp_path, videos)
     first, *_ = _entries(tmp_path)
@@ -430,7 +455,7 @@ def test_one_entry_that_cannot_be_removed_keeps_no_other(
 
 
 def test_clear_removes_its_own_files_only(
-    videos: list[str], tmp_path: Path, program: Program
+    videos: list[VideoSpan], tmp_path: Path, program: Program
 ) -> None:
     folder = tmp_path / "cache"
     _fill(folder, videos)
@@ -481,7 +506,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_folder() == Path("/c/.cache/vidlabel/frames")
 
 
-def test_frames_are_taken_at_moments(videos: list[str], tmp_path: Path) -> None:
+def test_frames_are_taken_at_moments(videos: list[VideoSpan], tmp_path: Path) -> None:
     cache, _ = _fill(tmp_path, videos)
     frames = TrainingFrames(cache, videos, CPU)
     assert frames.where == "disk"
@@ -500,7 +525,7 @@ def _shown(gathered: Gathered, channels: int = 3) -> list[Tensor]:
     ]
 
 
-def _check_gathered(frames: TrainingFrames, cache: FrameCache, videos: list[str]) -> None:
+def _check_gathered(frames: TrainingFrames, cache: FrameCache, videos: list[VideoSpan]) -> None:
     numbers = [1, 0, 1]
     moments = torch.tensor([[0, 2, 2, 7], [3, 3, 3, 3], [7, 6, 1, 5]])
     shown = _shown(frames.gather(numbers, moments))
@@ -509,15 +534,15 @@ def _check_gathered(frames: TrainingFrames, cache: FrameCache, videos: list[str]
 
 
 @pytest.fixture(scope="module")
-def uneven(tmp_path_factory: pytest.TempPathFactory, videos: list[str]) -> list[str]:
+def uneven(tmp_path_factory: pytest.TempPathFactory, videos: list[VideoSpan]) -> list[str]:
     """Videos of different sizes."""
     path = tmp_path_factory.mktemp("uneven") / "upright.mp4"
     upright = (frame.transpose(1, 0, 2) for frame in colour_frames("red", 14))
     write_video(path, (frame[:, 10:] for frame in upright), 12)
-    return [videos[0], str(path), videos[1]]
+    return [videos[0], VideoSpan(str(path)), videos[1]]
 
 
-def test_frames_of_a_batch_are_gathered(uneven: list[str], tmp_path: Path) -> None:
+def test_frames_of_a_batch_are_gathered(uneven: list[VideoSpan], tmp_path: Path) -> None:
     cache, _ = _fill(tmp_path, uneven)
     assert len({cache.frames(path).shape for path in uneven}) == 2
     _check_gathered(TrainingFrames(cache, uneven, CPU), cache, uneven)
@@ -526,7 +551,7 @@ def test_frames_of_a_batch_are_gathered(uneven: list[str], tmp_path: Path) -> No
 @pytest.mark.parametrize("where", ["GPU memory", "pinned memory"])
 @pytest.mark.parametrize("block", [1, 100_000, 2**20])  # smaller than a video, two of them, all
 def test_blocks_hold_the_same_frames(
-    where: Where, block: int, uneven: list[str], tmp_path: Path
+    where: Where, block: int, uneven: list[VideoSpan], tmp_path: Path
 ) -> None:
     """On the CPU, which stands in for the memory of a GPU; nothing is pinned without one."""
     cache, _ = _fill(tmp_path, uneven)
@@ -536,7 +561,7 @@ def test_blocks_hold_the_same_frames(
 
 
 def test_frames_that_do_not_fit_after_all_are_not_held(
-    videos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: list[VideoSpan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, _ = _fill(tmp_path, videos)
     empty = torch.empty
@@ -564,7 +589,7 @@ def test_frames_are_held_where_they_fit() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("where", ["GPU memory", "pinned memory", "disk"])
 def test_a_gpu_takes_the_same_frames_from_everywhere(
-    where: Where, uneven: list[str], tmp_path: Path
+    where: Where, uneven: list[VideoSpan], tmp_path: Path
 ) -> None:
     cache, _ = _fill(tmp_path, uneven)
     frames = TrainingFrames(cache, uneven, torch.device("cuda"), [where][: where != "disk"])

@@ -19,7 +19,7 @@ from vidlabel.datasets.protocols import Fold
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import UsageError
 from vidlabel.evaluate.job import EvalRequest, report_of
-from vidlabel.specs import ModelSpec
+from vidlabel.specs import ModelSpec, VideoSpan
 from vidlabel.train.distributed import Team
 from vidlabel.train.frame_cache import FrameCache
 from vidlabel.train.loop import TrainResult, train
@@ -156,7 +156,7 @@ def test_files_of_equal_name_size_and_time_do_not_share_frames(data: Path, tmp_p
         os.utime(path, (0, 0))
     assert first.stat().st_size == second.stat().st_size
     cache = FrameCache(tmp_path / "cache", CLIP)
-    paths = [str(first), str(second)]
+    paths = [VideoSpan(str(first)), VideoSpan(str(second))]
     ids = dict.fromkeys(paths, "walk/a.mp4")
     assert cache.fill(paths, 1, TrainObserver().decoding, ids) == {}
     assert not np.array_equal(cache.frames(paths[0]), cache.frames(paths[1]))
@@ -169,7 +169,7 @@ def test_a_copy_with_its_time_is_decoded_once_and_another_clip_is_not(
         observer = _Observer()
         sample = Sample(str(path), label, "a")
         FrameCache(tmp_path / "cache", CLIP).fill(
-            [sample.path], 1, observer.decoding, {sample.path: sample.id}
+            [sample.video], 1, observer.decoding, {sample.video: sample.id}
         )
         return observer.decoded
 

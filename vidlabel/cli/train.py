@@ -91,12 +91,13 @@ def train(
     """Train a model on DATA and keep its best checkpoint.
 
     DATA is `hmdb51:ROOT`, `ucf101:ROOT`, a folder with one sub-folder per class (or train/CLASS,
-    val/CLASS and test/CLASS), a CSV file `path,label[,group][,split]` with split train, val, test
-    or empty, or `synthetic` for generated clips. Videos of one group are never divided between the
-    training part and the validation set that chooses the epoch. With a --protocol or --split, each
-    of its folds is trained and then tested on its test clips; run the same command to resume with
-    the folds that are not done. Of a table that predict has written, only the rows that a person
-    has reviewed are taken, unless --pseudo-labels says more.
+    val/CLASS and test/CLASS), a CSV file `path,label[,group][,split][,start_s,end_s]` with split
+    train, val, test or empty, or `synthetic` for generated clips. With start_s and end_s (seconds)
+    a row is a segment of its video, and a recording is a group. Videos of one group are never
+    divided between the training part and the validation set that chooses the epoch. With a
+    --protocol or --split, each of its folds is trained and then tested on its test clips; run the
+    same command to resume with the folds that are not done. Of a table that predict has written,
+    only the rows that a person has reviewed are taken, unless --pseudo-labels says more.
 
     Every setting under a heading of its own is also a key of a --config file. A setting that is
     given in neither place is taken from the checkpoint of --init (clips and network), then from

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vidlabel.datasets.complete import source_in
 from vidlabel.datasets.samples import Sample
+from vidlabel.datasets.segments import file_ends, overlapping, parts_of, recording, recordings
 from vidlabel.errors import UsageError
 from vidlabel.text import plural
 
@@ -56,11 +57,18 @@ def tell_apart(samples: Sequence[Sample]) -> list[Sample]:
 
     Files of one class with the same name (`walk/ada/1.mp4`, `walk/bo/1.mp4`) are named by the
     shortest end of their paths that differs. Names of HMDB51's and UCF-101's form identify the
-    clip by themselves: files with the same such name are copies, and stay one clip.
+    clip by themselves: files with the same such name are copies, and stay one clip. Recordings with
+    segments have segments of several classes, so these are told apart whatever the class.
     """
+    segmented = {Path(sample.path).name for sample in samples if sample.is_segment}
     files: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+
+    def clip_of(sample: Sample) -> str:
+        name = Path(sample.path).name
+        return name if name in segmented else sample.id
+
     for sample in samples:
-        files[sample.id].add(_steps(sample))
+        files[clip_of(sample)].add(_steps(sample))
     length: dict[str, int] = {}
     for clip, paths in files.items():
         if len(paths) > 1 and not _named_source(clip):
@@ -69,7 +77,9 @@ def tell_apart(samples: Sequence[Sample]) -> list[Sample]:
                 n for n in range(2, longest + 1) if len({p[-n:] for p in paths}) == len(paths)
             )
     return [
-        replace(s, name="/".join(_steps(s)[-length[s.id] :])) if s.id in length else s
+        replace(s, name="/".join(_steps(s)[-length[clip] :]))
+        if (clip := clip_of(s)) in length
+        else s
         for s in samples
     ]
 
@@ -82,18 +92,19 @@ def known_among(known: Collection[str], test: Sequence[Sample]) -> set[str]:
     """Ids of the test clips that are in `known`, which may be ids of another data set.
 
     Where one id has more of the path than the other (see `tell_apart`), they count as the same
-    clip if their ends are equal: a false alarm is better than a leak that is missed.
+    clip if their ends are equal: a false alarm is better than a leak that is missed. So is a clip
+    that shares seconds with a known segment, or a segment that does with a known clip.
     """
     whole = frozenset(known)
     ends = {end for clip in whole for end in _ends(clip)}
-    return {s.id for s in test if s.id in ends or not whole.isdisjoint(_ends(s.id))}
+    same = {s.id for s in test if s.id in ends or not whole.isdisjoint(_ends(s.id))}
+    return same | overlapping(whole, test)
 
 
 def _ends(clip: str) -> Iterator[str]:
     """An id, and the ids with less of its path."""
     label, _, name = clip.partition("/")
-    steps = name.split("/")
-    return (f"{label}/{'/'.join(steps[i:])}" for i in range(len(steps)))
+    return (f"{label}/{end}" for end in file_ends(name))
 
 
 def find_leak(
@@ -102,7 +113,8 @@ def find_leak(
     """Which test clips, or other clips of their source video, a model was trained on.
 
     Names of HMDB51's and UCF-101's form contain the source video, so a leak is also found if the
-    model was trained on these clips as a plain folder, with other groups.
+    model was trained on these clips as a plain folder, with other groups. A recording that has
+    segments is a source too.
 
     Args:
         trained_on: ids of its training clips.
@@ -111,13 +123,14 @@ def find_leak(
     Returns:
         The numbers, and for each test clip's id `seen`, `sibling` or `new`.
     """
-    seen, groups = known_among(trained_on, test), frozenset(sources)
+    seen, groups = known_among(trained_on, test), recordings(trained_on).union(sources)
     named = {source for source in map(_named_source, trained_on) if source}
 
     def kind_of(sample: Sample) -> str:
         if sample.id in seen:
             return "seen"
         sibling = sample.group in groups or _named_source(sample.id) in named
+        sibling |= sample.is_segment and recording(sample) in sources  # also if divided by time
         return "sibling" if sibling else "new"
 
     kinds = [kind_of(sample) for sample in test]
@@ -127,7 +140,7 @@ def find_leak(
 
 def _named_source(clip: str) -> str | None:
     """Class and source video in an id of HMDB51's or UCF-101's form."""
-    label, _, name = clip.partition("/")
+    label, name, _ = parts_of(clip)
     source = source_in(label, name)
     return f"{label}/{source}" if source else None
 

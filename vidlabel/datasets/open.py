@@ -10,7 +10,8 @@ from vidlabel.datasets.complete import PUBLIC
 from vidlabel.datasets.folder import read_folder
 from vidlabel.datasets.leaks import tell_apart
 from vidlabel.datasets.samples import Dataset, Sample
-from vidlabel.datasets.table import read_table
+from vidlabel.datasets.segments import with_groups
+from vidlabel.datasets.table import COLUMNS, read_table
 from vidlabel.errors import UsageError
 from vidlabel.files.find import did_you_mean, why_absent
 from vidlabel.machine import worker_count
@@ -66,11 +67,11 @@ def open_dataset(
     else:
         raise UsageError(
             f"{data}: {why_absent(data, 'no such folder')}{did_you_mean(data)}; "
-            "DATA is a folder with one sub-folder per class, a .csv table "
-            f"path,label[,group][,split], {', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
+            f"DATA is a folder with one sub-folder per class, a .csv table {COLUMNS}, "
+            f"{', '.join(f'{n}:ROOT' for n in PUBLIC)}, or synthetic"
         )
     remarks += renamed.told(sample.label for sample in found)
-    samples = tell_apart(renamed.samples(found))
+    samples = with_groups(tell_apart(renamed.samples(found)), remarks)
     labels = tuple(sorted({sample.label for sample in samples}))
     return Dataset(kind, tuple(samples), {}, (), (), labels, tuple(remarks))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.errors import UsageError
+from vidlabel.specs import VideoSpan
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,14 @@ def make_folds(
         names = _deal(counts, folds, seed) if kfold else _folder_names(counts)
         tested = {name: set() for name in names.values()}
         for sample in dataset.samples:
-            tested[names[sample.group]].add(sample.path)
-    return [_fold(dataset, protocol, name, paths) for name, paths in tested.items()]
+            tested[names[sample.group]].add(sample.video)
+    return [_fold(dataset, protocol, name, videos) for name, videos in tested.items()]
 
 
 def doubt_groups(dataset: Dataset) -> str | None:
     """A warning if folds by group are no better than folds by clip, since the names in a folder or
     table do not tell the source of a clip; None otherwise."""
-    clips = {sample.path for sample in dataset.samples}
+    clips = {sample.video for sample in dataset.samples}
     groups = {sample.group for sample in dataset.samples}
     if dataset.name not in ("folder", "table") or len(groups) < len(clips) or len(clips) < 2:
         return None
@@ -153,10 +154,10 @@ def _part(
     return samples
 
 
-def _random_fifth(dataset: Dataset, seed: int) -> set[str]:
-    paths = sorted({sample.path for sample in dataset.samples})
-    order = np.random.default_rng(seed).permutation(len(paths))
-    return {paths[i] for i in order[: round(len(paths) / 5)]}
+def _random_fifth(dataset: Dataset, seed: int) -> set[VideoSpan]:
+    videos = sorted({sample.video for sample in dataset.samples})
+    order = np.random.default_rng(seed).permutation(len(videos))
+    return {videos[i] for i in order[: round(len(videos) / 5)]}
 
 
 def _deal(counts: Mapping[str, Counter[str]], folds: int, seed: int) -> dict[str, str]:
@@ -209,10 +210,10 @@ def _folder_names(groups: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _fold(dataset: Dataset, protocol: str, name: str, tested: Collection[str]) -> Fold:
-    """The fold that tests the clips with these paths and trains on the others."""
-    test = tuple(dict.fromkeys(s for s in dataset.samples if s.path in tested))
-    train = tuple(s for s in dataset.samples if s.path not in tested)
+def _fold(dataset: Dataset, protocol: str, name: str, tested: Collection[VideoSpan]) -> Fold:
+    """The fold that tests these videos, or spans of such, and trains on the others."""
+    test = tuple(dict.fromkeys(s for s in dataset.samples if s.video in tested))
+    train = tuple(s for s in dataset.samples if s.video not in tested)
     if not test or not train:
         raise UsageError(f"--protocol {protocol}: {len(dataset.samples)} clips are too few")
     unknown = sorted({s.label for s in test} - {s.label for s in train})

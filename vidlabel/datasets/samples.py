@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 
 from vidlabel.errors import UsageError
 from vidlabel.files.find import identity
+from vidlabel.specs import WHOLE, VideoSpan
 from vidlabel.text import first_few, plural, text_path
 
 _MOST_TOLD = 60
@@ -22,8 +24,9 @@ Split = Literal["train", "val", "test", ""]
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled video. Samples of one `group` (a person, a film, a camera) are never divided
-    between training and validation set; `split` is empty until it is decided."""
+    """One labelled video, or a segment: a labelled span of one. Samples of one `group` (a person, a
+    film, a camera) are never divided between training and validation set; `split` is empty until it
+    is decided."""
 
     path: str
     label: str
@@ -31,12 +34,29 @@ class Sample:
     split: Split = ""
     name: str = ""
     """The end of its path, if the file name alone is not unique: see `leaks.tell_apart`."""
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+    @property
+    def video(self) -> VideoSpan:
+        """What it shows, without the label."""
+        return VideoSpan(self.path, self.start_s, self.end_s)
+
+    @property
+    def is_segment(self) -> bool:
+        """Whether it is a span of a video."""
+        return self.video.span != WHOLE
+
+    @property
+    def file(self) -> str:
+        """The file's name, or the end of its path if that alone is not unique."""
+        return self.name or Path(self.path).name
 
     @property
     def id(self) -> str:
-        """`label/name`: the same for the same clip, wherever the data set lies. A checkpoint keeps
-        the ids of its training clips for the leak check."""
-        return f"{self.label}/{self.name or Path(self.path).name}"
+        """`label/file`, for a segment with `#t=START,END`: the same for the same clip, wherever the
+        data set lies. A checkpoint keeps the ids of its training clips for the leak check."""
+        return f"{self.label}/{self.file}{self.video.fragment}"
 
 
 @dataclass(frozen=True)
@@ -60,11 +80,16 @@ class Dataset:
     """What the user should know about how it was read, a line each."""
 
 
+def noun(samples: Sequence[Sample]) -> str:
+    """What the samples are called in messages: `video`, or `segment` if one of them is one."""
+    return "segment" if any(sample.is_segment for sample in samples) else "video"
+
+
 def class_counts(samples: Sequence[Sample]) -> str:
-    """One line: how many videos each class has."""
-    counts = Counter(label for _, label in {(s.path, s.label) for s in samples})
+    """One line: how many videos (or segments) each class has."""
+    counts = Counter(label for _, label in {(s.video, s.label) for s in samples})
     each = [f"{label} {counts[label]:,}" for label in sorted(counts)]
-    return f"videos of each class: {first_few(each, _MOST_TOLD)}"
+    return f"{noun(samples)}s of each class: {first_few(each, _MOST_TOLD)}"
 
 
 def file_identities(samples: Sequence[Sample]) -> dict[str, str]:
@@ -143,26 +168,28 @@ def _check_given(samples: Sequence[Sample]) -> None:
     """Raises UsageError if one of the sets is empty. Every sample has a split."""
     for part, purpose in (("train", "train on"), ("val", "choose the epoch on")):
         if not any(sample.split == part for sample in samples):
+            what = noun(samples)
             raise UsageError(
-                f"no video to {purpose}: none has split {part}; leave split empty to have videos "
+                f"no {what} to {purpose}: none has split {part}; leave split empty to have {what}s "
                 "divided at random"
             )
 
 
 def _why_none(samples: Sequence[Sample]) -> str:
     """Why no group can be held out: each is the only one of a class."""
-    videos = Counter(sample.label for sample in samples)
+    videos, what = Counter(sample.label for sample in samples), noun(samples)
     groups: dict[str, set[str]] = defaultdict(set)
     for sample in samples:
         groups[sample.label].add(sample.group)
     label = next(label for label in sorted(groups) if len(groups[label]) == 1)
     (group,) = groups[label]
-    what = f"all {plural(videos[label], 'video')} of class {label} are of one group, {group}"
+    why = f"all {plural(videos[label], what)} of class {label} are of one group, {group}"
     if videos[label] == 1:
-        what = f"class {label} has only one video"
+        why = f"class {label} has only one {what}"
     return (
-        f"no video can be held out for validation: {what}; every class needs videos of at least "
-        "2 groups, see --group-pattern"
+        f"no {what} can be held out for validation: {why}; every class needs {what}s of at least "
+        "2 groups, see "
+        + ("the column group of the table" if what == "segment" else "--group-pattern")
     )
 
 

@@ -1,12 +1,14 @@
-"""Data in a CSV table: `path,label[,group][,split]`."""
+"""Data in a CSV table: `path,label[,group][,split][,start_s,end_s]`."""
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -16,8 +18,11 @@ from vidlabel.datasets.samples import Sample, Split
 from vidlabel.errors import UsageError
 from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.files.text_file import as_utf8, encoding_of
-from vidlabel.specs import Status
+from vidlabel.specs import WHOLE, Span, Status, VideoSpan
 from vidlabel.text import plural, safe
+
+COLUMNS = "path,label[,group][,split][,start_s,end_s]"
+"""Of a table, in messages."""
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _STATES = {"uncertain", "other", "failed", "unknown"}
@@ -34,6 +39,8 @@ def read_table(
     are ignored; no value means "not available". Relative paths are relative to the table's folder.
     `split` is `train`, `val`, `test` or empty. A row that is repeated is seen as many times as
     often in training. A video that lies there only under another spelling of its path is taken so.
+    With `start_s` or `end_s` (seconds) a row is a segment of its video, and has no group unless the
+    table gives one (see `segments.with_groups`); rows of predict for whole videos are none.
     Of a table that predict has written, only the rows that a person has looked at are taken, and
     those of at least the confidence `pseudo_labels`, if it is given: see `predicted`. For both, and
     for labels that may stand for no class, `remarks` gets a line.
@@ -42,7 +49,7 @@ def read_table(
         UsageError: the file cannot be read, a column or value is missing or wrong, or a video's
             rows contradict each other; with the line.
     """
-    found: dict[str, tuple[int, Sample]] = {}
+    found: dict[VideoSpan, tuple[int, Sample]] = {}
     samples = []
     spellings = Spellings()
     without: Counter[str] = Counter()
@@ -51,13 +58,15 @@ def read_table(
             without[why] += 1
             continue
         sample = _sample(table, line, row, spellings)
-        earlier, first = found.setdefault(os.path.normpath(sample.path), (line, sample))
+        place = sample.video._replace(path=os.path.normpath(sample.path))
+        earlier, first = found.setdefault(place, (line, sample))
         for what in ("label", "group", "split"):
             here, there = getattr(sample, what), getattr(first, what)
             if here != there:
+                kind = "segment" if sample.is_segment else "video"
                 raise UsageError(
-                    f"{table}:{line}: {row['path']} has {what} '{here}', and '{there}' in line "
-                    f"{earlier}; a video has one"
+                    f"{table}:{line}: {row['path']}{sample.video.fragment} has {what} '{here}', "
+                    f"and '{there}' in line {earlier}; a {kind} has one"
                 )
         samples.append(sample)
     if not samples:
@@ -168,7 +177,7 @@ def _check_columns(table: Path, names: Sequence[str]) -> None:
     shown = ", ".join(names[:6]) if any(names) else "empty"
     raise UsageError(
         f"{table}:1: no column {' and '.join(missing)}; the first line must be "
-        f"path,label[,group][,split], and is {safe(shown)}"
+        f"{COLUMNS}, and is {safe(shown)}"
     )
 
 
@@ -187,6 +196,30 @@ def _sample(table: Path, line: int, row: Mapping[str, str], spellings: Spellings
         raise UsageError(
             f"{table}:{line}: split is {split!r}; it must be train, val, test or empty"
         )
-    group = row.get("group") or guess_group(path, label)
+    span = _span(f"{table}:{line}", row)
+    group = row.get("group") or (guess_group(path, label) if span == WHOLE else "")
     place = str(table.parent / path_from_text(path))
-    return Sample(spellings.find(place) or place, label, group, cast(Split, split))
+    place = spellings.find(place) or place
+    return Sample(place, label, group, cast(Split, split), start_s=span[0], end_s=span[1])
+
+
+def _span(where: str, row: Mapping[str, str]) -> Span:
+    """The span of a row's video, to the millisecond. Raises UsageError."""
+    values = []
+    for name, otherwise in zip(("start_s", "end_s"), WHOLE, strict=True):
+        try:
+            values.append(round(float(row.get(name) or otherwise), 3))
+        except (ValueError, OverflowError) as error:
+            raise UsageError(
+                f"{where}: {name} is {row[name]!r}; it must be a number of seconds, such as 12.5"
+            ) from error
+    start_s, end_s = values
+    if not 0 <= start_s < end_s or start_s == math.inf:
+        raise UsageError(
+            f"{where}: the segment from {start_s:g} s to {end_s:g} s must begin at 0 s or later, "
+            "and end after its start"
+        )
+    with suppress(ValueError):  # a table of predict has the length of the video
+        if start_s == 0 and end_s >= round(float(row.get("duration_s") or math.inf), 3):
+            return WHOLE
+    return start_s, end_s

@@ -133,7 +133,10 @@ def evaluate(
     chosen_on = known_among(header.selected_on, samples)
     kinds |= {clip: "selected" for clip in chosen_on if kinds[clip] == "new"}
     spec = replace(spec, top_k=len(labeller.classes), min_confidence=0.0, classes=())
-    items = [VideoItem(i, sample.path) for i, sample in enumerate(samples)]
+    items = [
+        VideoItem(i, sample.path, start_s=sample.start_s, end_s=sample.end_s)
+        for i, sample in enumerate(samples)
+    ]
     done: dict[int, ClipResult] = {}
     for index, row, views in labeller.predict_views(items, spec):
         sample = samples[index]

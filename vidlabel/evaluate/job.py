@@ -306,9 +306,10 @@ def evaluate_and_report(folds: Sequence[Fold], protocol: str, request: EvalReque
     if report is not None:
         write_report(report, whole, values)
     surest = [
-        (text_path(each.row.path), each.sample.label, each.row.label, f"{each.row.confidence:.3f}")
+        (text_path(str(each.sample.video)), each.sample.label, each.row.label,
+         f"{each.row.confidence:.3f}")
         for each in mistakes(whole)
-    ]
+    ]  # fmt: skip
     console.evaluation(values, surest, "" if report is None else str(report))
     if whole.leak.seen:
         top1 = values["video_level"]["top1"]["value"]

@@ -93,4 +93,4 @@ def _overlap(
     }
     parts = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     clips = f"{plural(leak.tested, 'test clip')} of {fold.name}"
-    return leak, f"{clips}, {parts}, such as {text_path(first.path)} (group {first.group})"
+    return leak, f"{clips}, {parts}, such as {text_path(str(first.video))} (group {first.group})"

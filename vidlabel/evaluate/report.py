@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from vidlabel.evaluate.metrics import (
     retempered,
 )
 from vidlabel.evaluate.plots import plot_confusion, plot_reliability
+from vidlabel.evaluate.timeline import OVERLAPS, Timeline, TimelineFigures
 from vidlabel.files.write import write_bytes
 from vidlabel.text import text_path
 from vidlabel.version import __version__
@@ -42,7 +44,7 @@ def summarise(found: Evaluation) -> dict[str, Any]:
         "vidlabel": __version__,
         "classes": len(found.classes),
         "videos": len(found.tested),
-        "unreadable": [text_path(each.sample.path) for each in found.unreadable],
+        "unreadable": [text_path(str(each.sample.video)) for each in found.unreadable],
         "strategy": found.strategy,
         "views_per_video": int(views) if views == int(views) else views,
         "video_level": _measured(probabilities, labels),
@@ -81,10 +83,7 @@ def write_report(folder: Path, found: Evaluation, values: Mapping[str, Any]) -> 
     Raises:
         OutputError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
+    _make_folder(folder)
     probabilities, labels = found.video_level()
     best = probabilities.argmax(1)
     count = len(found.classes)
@@ -99,8 +98,40 @@ def write_report(folder: Path, found: Evaluation, values: Mapping[str, Any]) -> 
         labels.numpy(),
         found.name,
     )
+    _write_values(folder, values)
+
+
+def write_timeline_report(
+    folder: Path, values: Mapping[str, Any], timelines: Sequence[Timeline], found: TimelineFigures
+) -> None:
+    """Write metrics.json and per_class.csv of labels over time. Raises OutputError."""
+    _make_folder(folder)
+    names = list(found.precisions)
+    true = Counter(segment.label for each in timelines for segment in each.true)
+    predicted = Counter(segment.label for each in timelines for segment in each.predicted)
+    columns: dict[str, Any] = {
+        "class": names,
+        "true": [true[name] for name in names],
+        "predicted": [predicted[name] for name in names],
+        "frame_accuracy": [found.class_accuracy[name] for name in names],
+    }
+    for i, overlap in enumerate(OVERLAPS):
+        columns[f"ap_{overlap:.1f}"] = [found.precisions[name][i] for name in names]
+    _write_csv(folder / "per_class.csv", pd.DataFrame(columns))
+    _write_values(folder, values)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
+
+
+def _write_values(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write metrics.json: last, since it says that all is there."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(folder / "metrics.json", [f"{text}\n".encode()])  # last: it says that all is there
+    write_bytes(folder / "metrics.json", [f"{text}\n".encode()])
 
 
 def _class_table(found: Evaluation, counts: Tensor, best: Tensor, labels: Tensor) -> pd.DataFrame:
@@ -138,6 +169,8 @@ def _clip_table(found: Evaluation) -> pd.DataFrame:
         ]
         columns[f"top{rank + 1}_label"] = [label for label, _ in top]
         columns[f"top{rank + 1}_confidence"] = [share for _, share in top]
+    columns["start_s"] = [each.row.start_s for each in tested]
+    columns["end_s"] = [each.row.end_s for each in tested]
     columns["group"] = [text_path(each.sample.group) for each in tested]
     columns["reason"] = [text_path(each.row.reason) for each in tested]
     return pd.DataFrame(columns)

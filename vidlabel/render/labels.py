@@ -174,7 +174,7 @@ def read_truth(path: Path, items: Iterable[VideoItem]) -> dict[str, str]:
     samples = read_folder(path) if path.is_dir() else read_table(path, remarks)
     for remark in remarks:
         console.warn(remark)
-    truth = {_absolute(sample.path): sample.label for sample in samples}
+    truth = {_absolute(s.path): s.label for s in samples if not s.is_segment}
     if not any(_absolute(item.path) in truth for item in items):
         raise UsageError(f"--truth {path}: has none of these videos")
     return truth

@@ -26,7 +26,7 @@ from vidlabel.decode.pool import DecoderPool
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.files.find import excerpt, identity
 from vidlabel.machine import worker_count
-from vidlabel.specs import ClipSpec, Limits, VideoItem
+from vidlabel.specs import WHOLE, ClipSpec, Limits, VideoItem, VideoSpan
 from vidlabel.train.cache_entry import cannot_write, read_entry, use_entry, write_entry
 from vidlabel.train.cache_folder import remove_unused
 
@@ -55,8 +55,8 @@ class FrameCache:
         self._clip = clip
         self._device = device
         self._kept = kept_time_steps(clip)
-        self.digests: dict[str, str] = {}
-        """Name of the entry of each video that `fill` has seen, by path."""
+        self.digests: dict[VideoSpan, str] = {}
+        """Name of the entry of each video that `fill` has seen."""
 
     def make_folder(self) -> None:
         """Create the folder before any work is done. Raises OutputError."""
@@ -66,52 +66,57 @@ class FrameCache:
             raise cannot_write(self.folder, error) from error
 
     def fill(
-        self, paths: Sequence[str], workers: int | None, decoding: Callable[[int], Counting],
-        ids: Mapping[str, str] | None = None,
-    ) -> dict[str, str]:  # fmt: skip
+        self, videos: Sequence[VideoSpan], workers: int | None,
+        decoding: Callable[[int], Counting], ids: Mapping[VideoSpan, str] | None = None,
+    ) -> dict[VideoSpan, str]:  # fmt: skip
         """Decode the videos that are not in the cache.
 
         Args:
-            paths: of videos; `frames` gives what they contain now, even if a file changes later.
+            videos: or spans of such; `frames` gives what they contain now, even if a file changes
+                later.
             workers: decoder processes; None for one per core.
             decoding: makes a progress bar for a number of videos to decode.
-            ids: of the clips, by path (`Sample.id`); None for their file names.
+            ids: of the clips (`Sample.id`); None for their file names.
 
         Returns:
-            The reason for each path that cannot be read.
+            The reason for each video that cannot be read.
 
         Raises:
             OutputError: the folder cannot be written.
             RunError: no decoder process can be started.
         """
-        paths = list(dict.fromkeys(paths))
-        for path in paths:
-            self.digests[path] = self._digest(path, (ids or {}).get(path))
-        missing = [path for path in paths if not self._use(path)]
+        videos = list(dict.fromkeys(videos))
+        for video in videos:
+            self.digests[video] = self._digest(video, (ids or {}).get(video))
+        missing = [video for video in videos if not self._use(video)]
         unreadable = {}
         if missing:
             each = self._kept // self._clip.frames
             job = DecodeJob(self._clip, limits=Limits(), cropped=False, each=each)
-            items = [VideoItem(number, path) for number, path in enumerate(missing)]
+            items = [
+                VideoItem(number, video.path, start_s=video.start_s, end_s=video.end_s)
+                for number, video in enumerate(missing)
+            ]
             with DecoderPool(job, worker_count(workers)) as pool, decoding(len(missing)) as bar:
                 for done in pool.run(items):
+                    video = missing[done.item.index]
                     if done.data is None:
-                        unreadable[done.item.path] = str(done.error)
+                        unreadable[video] = str(done.error)
                     else:
                         steps = torch.from_numpy(done.data.clips[0])
                         frames = with_flow(steps, self._clip, self._device).numpy()
-                        write_entry(self.folder, self.digests[done.item.path], frames)
+                        write_entry(self.folder, self.digests[video], frames)
                     bar.advance()
         remove_unused(self.folder, set(self.digests.values()))
         return unreadable
 
-    def frames(self, path: str) -> Tensor:
+    def frames(self, video: VideoSpan) -> Tensor:
         """The K = `kept_time_steps` frames (K, C, H, W) uint8 of a video that `fill` has seen,
         mapped from the disk. Raises RunError if the cache was cleared in the meantime."""
-        return read_entry(self.folder, self.digests[path])
+        return read_entry(self.folder, self.digests[video])
 
-    def _digest(self, path: str, clip_id: str | None = None) -> str:
-        clip = self._clip
+    def _digest(self, video: VideoSpan, clip_id: str | None = None) -> str:
+        clip, path = self._clip, video.path
         known = {
             "format": FORMAT,
             "id": clip_id or Path(path).name,
@@ -126,14 +131,16 @@ class FrameCache:
             "step_s": None if clip.input == "rgb" else clip.step_s,
             "pairs": clip.pairs if clip.has_flow else None,
         }
+        if video.span != WHOLE:
+            known["span"] = video.fragment
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
-    def _use(self, path: str) -> bool:
+    def _use(self, video: VideoSpan) -> bool:
         def fits(shape: tuple[int, ...]) -> bool:
             own = (self._kept, self._clip.channels, self._clip.resize_px)
             return len(shape) == 4 and (*shape[:2], min(shape[2:])) == own
 
-        return use_entry(self.folder, self.digests[path], np.uint8, fits)
+        return use_entry(self.folder, self.digests[video], np.uint8, fits)
 
 
 def kept_time_steps(clip: ClipSpec) -> int:

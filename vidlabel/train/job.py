@@ -11,7 +11,7 @@ from typing import Any
 from vidlabel import console
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import PROTOCOLS, Fold
-from vidlabel.datasets.samples import Dataset, Sample, hold_out
+from vidlabel.datasets.samples import Dataset, Sample, hold_out, noun
 from vidlabel.device import pick_device
 from vidlabel.errors import UsageError
 from vidlabel.evaluate.job import (
@@ -25,7 +25,7 @@ from vidlabel.evaluate.leak_check import check_tests, leak_lines
 from vidlabel.evaluate.report import summarise, write_report
 from vidlabel.files.write import check_folder_name
 from vidlabel.synthetic.clips import ACTIONS
-from vidlabel.text import text_path
+from vidlabel.text import plural, text_path
 from vidlabel.train.distributed import join_team, speaks_first
 from vidlabel.train.loop import train
 from vidlabel.train.progress import TrainBoard, TrainView
@@ -157,9 +157,10 @@ class _TrainJob:
         if tests:
             return self._test(tests, "") or bool(result.unreadable)
         parts = hold_out(learned, spec.val_fraction, spec.seed)
-        held = {s.path: s for s in parts if s.split == "val" and s.path not in result.unreadable}
+        held = {s.video: s for s in parts if s.split == "val"}
         if self.team.leads:
-            self._report_validation(list(held.values()), result)
+            readable = [s for s in held.values() if str(s.video) not in result.unreadable]
+            self._report_validation(readable, result)
         return bool(result.unreadable)
 
     def _report_validation(self, held: Sequence[Sample], result: TrainResult) -> None:
@@ -231,12 +232,12 @@ class _TrainJob:
             workers=asked.workers, about={**self._about, **(about or {})}, leaky=leaky,
             restart=not asked.resume, cache=asked.cache, run=self.folder, observer=self._view,
         )  # fmt: skip
-        for path in result.unreadable if self.team.leads else ():
-            console.warn(f"cannot be read, left out of training: {path}")
+        for video in result.unreadable if self.team.leads else ():
+            console.warn(f"cannot be read, left out of training: {video}")
         count = result.header.metrics["held_out_videos"]
         self._note(
-            f"best: epoch {result.best.epoch}, top-1 {result.best.val_top1:.1%} on {count} "
-            f"validation video{'' if count == 1 else 's'}; {result.checkpoint}"
+            f"best: epoch {result.best.epoch}, top-1 {result.best.val_top1:.1%} on "
+            f"{plural(count, f'validation {noun(samples)}')}; {result.checkpoint}"
         )
         return result
 

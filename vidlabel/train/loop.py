@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidlabel.datasets.samples import Sample, class_counts, hold_out
+from vidlabel.datasets.samples import Sample, class_counts, hold_out, noun
 from vidlabel.device import out_of_memory, pick_device
 from vidlabel.errors import RunError
 from vidlabel.evaluate.metrics import calibration_error, fit_temperature, top1
 from vidlabel.machine import keep_freed_memory
 from vidlabel.models.base import ClipModel
 from vidlabel.models.checkpoint import BEST, Header, describe_model, save_checkpoint
-from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.specs import ClipSpec, ModelSpec, VideoSpan
 from vidlabel.text import first_few, plural
 from vidlabel.train.cache_folder import default_folder
 from vidlabel.train.distributed import Team, join_team
@@ -92,7 +92,7 @@ def train(
         observer.note(summary)
         observer.note(class_counts(samples))
         unreadable = _decode(frame_cache, samples, spec.max_bad, workers, team, observer)
-        usable = [sample for sample in samples if sample.path not in unreadable]
+        usable = [sample for sample in samples if sample.video not in unreadable]
         header = _with_training(header, start, spec, usable)
         trainer = _make_trainer(network, frame_cache, usable, header, spec, target, team, observer)
         best = _Epochs(folder, header, spec, observer).run(trainer, target)
@@ -116,7 +116,7 @@ def _summary(
     held = [sample for sample in samples if sample.split == "val"]
     lacking = first_few(sorted({s.label for s in samples} - {s.label for s in held}))
     return (
-        f"{plural(len({s.path for s in samples}), 'video')} of {_classes(samples, model)}: "
+        f"{plural(len({s.video for s in samples}), noun(samples))} of {_classes(samples, model)}: "
         f"{sum(s.split == 'train' for s in samples)} for training, {len(held)} for validation "
         f"({len({s.group for s in held})} of {len({s.group for s in samples})} groups"
         f"{f'; none of {lacking}' if lacking else ''}); {model.arch} on "
@@ -133,18 +133,18 @@ def _classes(samples: Sequence[Sample], model: ModelSpec) -> str:
 def _decode(
     cache: FrameCache, samples: Sequence[Sample], max_bad: float, workers: int | None, team: Team,
     observer: TrainObserver,
-) -> dict[str, str]:  # fmt: skip
-    """Decode all videos into the cache, once on each machine; the reason for each path that cannot
-    be read. Raises RunError as `_check_unreadable`."""
-    ids = {sample.path: sample.id for sample in samples}
-    paths = sorted(ids)
-    unreadable: dict[str, str] = {}
+) -> dict[VideoSpan, str]:  # fmt: skip
+    """Decode all videos into the cache, once on each machine; the reason for each that cannot be
+    read. Raises RunError as `_check_unreadable`."""
+    ids = {sample.video: sample.id for sample in samples}
+    videos = sorted(ids)
+    unreadable: dict[VideoSpan, str] = {}
     if team.local_rank == 0:
-        unreadable = cache.fill(paths, workers, observer.decoding, ids)
+        unreadable = cache.fill(videos, workers, observer.decoding, ids)
     for found in team.gather(unreadable):
         unreadable = unreadable | found
     if team.local_rank != 0:  # everything is in the cache already, and only looked up
-        there = [path for path in paths if path not in unreadable]
+        there = [video for video in videos if video not in unreadable]
         cache.fill(there, workers, observer.decoding, ids)
     unreadable = dict(sorted(unreadable.items()))
     _check_unreadable(unreadable, samples, max_bad)
@@ -182,24 +182,24 @@ def _make_trainer(
 ) -> Trainer:  # fmt: skip
     """The trainer, with the frames of all videos; with their features, if the CNN is frozen and
     sees the same pixels in each epoch."""
-    paths = sorted({sample.path for sample in samples})
-    number = {path: i for i, path in enumerate(paths)}
-    rows = [(number[s.path], header.classes.index(s.label), s.split) for s in samples]
+    videos = sorted({sample.video for sample in samples})
+    number = {video: i for i, video in enumerate(videos)}
+    rows = [(number[s.video], header.classes.index(s.label), s.split) for s in samples]
     split = DataSplit(
         train=[(i, label) for i, label, split in rows if split == "train"],
         val=sorted({(i, label) for i, label, split in rows if split == "val"}),
     )
     network = network.to(device)
-    frames = TrainingFrames(cache, paths, device)
+    frames = TrainingFrames(cache, videos, device)
     if device.type != "cpu":
         observer.note(f"{frames.nbytes / 2**30:.1f} GiB of frames in {frames.where}")
     features = None
     if spec.freeze_trunk and not spec.changes_pixels and not network.fixed_time_steps:
-        digests = [cache.digests[path] for path in paths]
+        digests = [cache.digests[video] for video in videos]
         features = FeatureCache(cache.folder, digests, frames, network, header.clip, device)
-        features.fill(range(len(paths))[team.rank :: team.size], observer.describing)
+        features.fill(range(len(videos))[team.rank :: team.size], observer.describing)
         team.wait()
-        features.fill(range(len(paths)), observer.describing)  # those of other machines
+        features.fill(range(len(videos)), observer.describing)  # those of other machines
     return Trainer(
         network, frames, split, header.clip, spec, device, team, observer, features,
         known_columns(header.classes, spec),
@@ -306,27 +306,27 @@ def _measured(header: Header, line: Epoch, logits: Tensor, labels: Tensor) -> He
 
 
 def _check_unreadable(
-    unreadable: Mapping[str, str], samples: Sequence[Sample], share: float
+    unreadable: Mapping[VideoSpan, str], samples: Sequence[Sample], share: float
 ) -> None:
     """Raise RunError if none of the training videos of a class can be read, or none of the
     validation set, or a larger share of all videos than `share` cannot."""
     if not unreadable:
         return
-    usable = [sample for sample in samples if sample.path not in unreadable]
+    usable = [sample for sample in samples if sample.video not in unreadable]
     learned, left = ({s.label for s in part if s.split == "train"} for part in (samples, usable))
     if lost := sorted(learned - left):
-        why = [unreadable[s.path] for s in samples if s.label == lost[0] and s.split == "train"]
+        why = [unreadable[s.video] for s in samples if s.label == lost[0] and s.split == "train"]
         few = first_few(why, mark="; ")
         raise RunError(f"class {lost[0]}: none of its training videos can be read: {few}")
     if not any(sample.split == "val" for sample in usable):
-        why = [unreadable[s.path] for s in samples if s.split == "val"]
+        why = [unreadable[s.video] for s in samples if s.split == "val"]
         raise RunError(f"none of the validation videos can be read: {first_few(why, mark='; ')}")
-    total = len({sample.path for sample in samples})
+    total = len({sample.video for sample in samples})
     if len(unreadable) > share * total:
         enough = math.floor(100 * len(unreadable) / total + 1) / 100
         raise RunError(
-            f"{len(unreadable)} of {plural(total, 'video')} cannot be read, more than --max-bad "
-            f"{share:g}: "
+            f"{len(unreadable)} of {plural(total, noun(samples))} cannot be read, more than "
+            f"--max-bad {share:g}: "
             f"{first_few(list(unreadable.values()), mark='; ')}; replace or remove them, or train "
             f"without them with --max-bad {enough:g}"
         )

@@ -20,7 +20,7 @@ from vidlabel.evaluate.plan import PLAN, SPEC, read_description
 from vidlabel.files.lock import holding
 from vidlabel.files.write import cannot_write, remove_leftovers, write_bytes
 from vidlabel.models.checkpoint import BEST, Header, read_header
-from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.specs import ClipSpec, ModelSpec, VideoSpan
 from vidlabel.text import first_few, text_path
 from vidlabel.train.distributed import Team
 from vidlabel.train.log import write_split
@@ -46,6 +46,7 @@ class TrainResult:
     checkpoint: Path
     best: Epoch
     unreadable: tuple[str, ...]
+    """The paths of videos; of a segment, with its seconds."""
     header: Header
 
 
@@ -145,17 +146,19 @@ class TrainingFolder:
         )
 
     def complete(
-        self, best: Epoch, samples: Sequence[Sample], unreadable: Collection[str], header: Header
-    ) -> TrainResult:
-        """Write the result, with the ids of the samples whose paths are `unreadable`, and remove
+        self, best: Epoch, samples: Sequence[Sample], unreadable: Collection[VideoSpan],
+        header: Header,
+    ) -> TrainResult:  # fmt: skip
+        """Write the result, with the ids of the samples whose videos are `unreadable`, and remove
         what only resuming would need. Raises OutputError."""
         if self.team.leads:
-            ids = sorted({text_path(each.id) for each in samples if each.path in unreadable})
+            ids = sorted({text_path(each.id) for each in samples if each.video in unreadable})
             result = {"best": asdict(best), "unreadable": ids}
             write_bytes(self.path / RESULT, [json.dumps(result).encode()])
             self._drop_state()
             header = read_header(self.path / BEST)
-        return TrainResult(self.path / BEST, best, tuple(unreadable), self.team.share(header))
+        told = tuple(map(str, unreadable))
+        return TrainResult(self.path / BEST, best, told, self.team.share(header))
 
     def _ended(self, samples: Sequence[Sample]) -> TrainResult:
         path = self.path / RESULT
@@ -166,7 +169,7 @@ class TrainingFolder:
             raise UsageError(f"{path}: cannot be read; --restart starts over") from error
         if not (self.path / BEST).is_file():
             raise UsageError(f"{self.path}: was trained, but has no {BEST}; --restart starts over")
-        unreadable = sorted({each.path for each in samples if text_path(each.id) in ids})
+        unreadable = sorted({str(each.video) for each in samples if text_path(each.id) in ids})
         return TrainResult(self.path / BEST, best, tuple(unreadable), read_header(self.path / BEST))
 
     def _drop_state(self) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vidlabel.device import out_of_memory
 from vidlabel.machine import free_memory
+from vidlabel.specs import VideoSpan
 from vidlabel.train.frame_cache import FrameCache
 
 GPU_SHARE, HOST_SHARE = 0.6, 0.5
@@ -39,8 +40,8 @@ class TrainingFrames:
     which a GPU copies from without waiting, else mapped from the disk.
 
     Args:
-        cache: has been filled with `paths`.
-        paths: the videos; the position of a path is the video's number.
+        cache: has been filled with `videos`.
+        videos: or spans of such; the position of one is its number.
         device: where frames are wanted.
         where: places to try before the disk, best first; None chooses by the free memory.
         block: smallest allocation of pinned memory, bytes.
@@ -51,15 +52,15 @@ class TrainingFrames:
     """
 
     def __init__(
-        self, cache: FrameCache, paths: Sequence[str], device: torch.device,
+        self, cache: FrameCache, videos: Sequence[VideoSpan], device: torch.device,
         where: Sequence[Where] | None = None, block: int = BLOCK,
     ) -> None:  # fmt: skip
         self._cache = cache
-        self._paths = paths
+        self._videos = videos
         self._device = device
         self._held: list[Tensor] = []
         self._gpu_memory = torch.empty(0, dtype=torch.uint8)
-        self.nbytes = sum(cache.frames(path).nbytes for path in paths)
+        self.nbytes = sum(cache.frames(video).nbytes for video in videos)
         self.where: Where = "disk"
         if where is None:
             where = _places_on(device, self.nbytes) if device.type == "cuda" else ()
@@ -72,7 +73,7 @@ class TrainingFrames:
     def take(self, number: int, moments: Tensor) -> Tensor:
         """The frames (n, C, H, W) uint8 of a video at n moments (n,), each 0 to K - 1, on the CPU,
         from the disk."""
-        return self._cache.frames(self._paths[number])[moments]
+        return self._cache.frames(self._videos[number])[moments]
 
     def gather(self, numbers: Sequence[int], moments: Tensor) -> Gathered:
         """The frames of B videos at moments (B, T) int64, each 0 to K - 1, in one block of the
@@ -98,7 +99,7 @@ class TrainingFrames:
 
     def _host_frames(self, number: int) -> Tensor:
         held = self.where == "pinned memory"
-        return self._held[number] if held else self._cache.frames(self._paths[number])
+        return self._held[number] if held else self._cache.frames(self._videos[number])
 
     def _copied(self, frames: Sequence[Tensor], size: int) -> Tensor:
         """Frames of host memory, concatenated in the device's: pinned ones directly, mapped ones by
@@ -121,8 +122,8 @@ class TrainingFrames:
         free = torch.empty(0, dtype=torch.uint8)
         left = self.nbytes
         try:
-            for path in self._paths:
-                frames = self._cache.frames(path)
+            for video in self._videos:
+                frames = self._cache.frames(video)
                 size = frames.numel()
                 if size > len(free):
                     self._gpu_memory = free = torch.empty(
