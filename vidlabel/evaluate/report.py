@@ -27,6 +27,7 @@ from vidlabel.files.write import write_bytes
 from vidlabel.text import text_path
 from vidlabel.version import __version__
 
+METRICS = "metrics.json"
 MISTAKES_SHOWN = 10
 
 
@@ -100,7 +101,7 @@ def write_report(folder: Path, found: Evaluation, values: Mapping[str, Any]) -> 
         found.name,
     )
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(folder / "metrics.json", [f"{text}\n".encode()])  # last: it says that all is there
+    write_bytes(folder / METRICS, [f"{text}\n".encode()])  # last: it says that all is there
 
 
 def _class_table(found: Evaluation, counts: Tensor, best: Tensor, labels: Tensor) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from vidlabel.specs import Precision, setting
 
 Optimiser = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "constant"]
+Balance = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class TrainSpec:
     )
     label_smoothing: float = setting(
         0.1, "Label smoothing: share of a label that is spread over all classes."
+    )
+    balance: Balance = setting(
+        "auto",
+        "Let each class count alike, whatever its number of clips; auto: if the largest has over "
+        "three times the clips of the smallest.",
     )
     clip_norm: float = setting(5.0, "Clip the gradient norm at this value (0: off).")
     ema: float = setting(
@@ -116,6 +122,7 @@ class TrainSpec:
 _CHOICES = {
     "optimiser": get_args(Optimiser),
     "schedule": get_args(Schedule),
+    "balance": get_args(Balance),
     "precision": get_args(Precision),
 }
 _RANGES = (
@@ -202,11 +209,23 @@ _VIDEO_NET: dict[str, bool | int | float | str] = {
 }  # fmt: skip
 """Fine-tuning from Kinetics-400; with --init, clip settings come from the checkpoint."""
 _TWO_STREAM_SOURCE = "giocoal/hmdb51-two-stream-action-recognition"
-DEFAULT_RECIPE = "best"
+_QUICK: dict[str, bool | int | float | str] = {
+    **_SHIPPED_TRUNK, "rnn": False, "input": "rgb+difference", "window": 0.6, "dropout": 0.0,
+    "label_smoothing": 0.05,
+}  # fmt: skip
+DEFAULT_RECIPE, QUICK, AUTO = "best", "quick", "auto"
+QUICK_CLIPS = 500
+"""Up to so many training clips, `quick` is the recipe of cnn-birnn that is taken by itself."""
+QUICK_USES = frozenset(
+    ("model", "balance", "window", "flip", "label_smoothing", "max_bad", "seed", "size", "resize",
+     "frames", "step", "precision")
+)  # fmt: skip
+"""The settings that `quick` uses; with others of them, it is not taken by itself."""
 RECIPES: dict[str, dict[str, Recipe]] = {
     "cnn-birnn": {
         "best": Recipe(values=_OURS | {"trunk_weights": "auto"}),
         "imagenet": Recipe(values=_SHIPPED_TRUNK),
+        QUICK: Recipe(values=_QUICK),
         "original": Recipe(
             values={"epochs": 64, "embed": 256, "trunk_weights": "imagenet"},
             published=("model", "epochs", "embed", "trunk_weights"),
@@ -269,4 +288,4 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 }
 """By network, then by name. Every network has `best`, the best that we know, and `original`, the
 published settings of the system that the network comes from; `imagenet` is for the shipped
-weights."""
+weights, and `quick` fits a linear classifier on what they see (`train.quick`)."""

@@ -16,7 +16,7 @@ from vidlabel.errors import UsageError
 from vidlabel.files.text_file import as_utf8
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.text import safe
-from vidlabel.train.recipes import DEFAULT_RECIPE, RECIPES, TrainSpec
+from vidlabel.train.recipes import AUTO, DEFAULT_RECIPE, QUICK, QUICK_USES, RECIPES, TrainSpec
 
 Value = bool | int | float | str
 Spec = TypeVar("Spec", TrainSpec, ClipSpec, ModelSpec)
@@ -81,7 +81,7 @@ SETTINGS = {
 }
 """All settings by key."""
 SECTIONS = ("Network", "Clips", "Training", "Augmentation")
-RECIPE_NAMES = tuple(dict.fromkeys(name for named in RECIPES.values() for name in named))
+RECIPE_NAMES = tuple(dict.fromkeys([AUTO, *(name for named in RECIPES.values() for name in named)]))
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ class Settings:
     train: TrainSpec
     clip: ClipSpec
     model: ModelSpec
+    for_few: Settings | None = None
+    """Those of the recipe `quick`, to use for few clips; None if the user has chosen otherwise."""
 
     @property
     def told(self) -> str:
@@ -176,7 +178,8 @@ def gather(
         own = {**_flat(*checkpoint(init)), "trunk_weights": "none"}  # it has a trunk already
         layers.append((f"checkpoint {init}", own))
     arch = str(_first(layers, "model") or ModelSpec.arch)
-    name = str(_first(layers, "recipe") or DEFAULT_RECIPE)
+    said_name = str(_first(layers, "recipe") or AUTO)
+    name = DEFAULT_RECIPE if said_name == AUTO else said_name
     if arch not in RECIPES:  # a checkpoint can say anything
         raise UsageError(f"--init {safe(init)}: model {safe(arch)} is unknown")
     if name not in RECIPES[arch]:
@@ -201,6 +204,10 @@ def gather(
             f"--trunk-weights kinetics: there are none for {safe(values['trunk'])}; use imagenet, "
             "or a network of --model video-net"
         )
+    if name == QUICK:
+        _check_quick(values)
+    named = {key for _, layer in layers[:-2] for key in layer} - {"recipe"}
+    few = said_name == AUTO and QUICK in RECIPES[arch] and named <= QUICK_USES
     return Settings(
         name,
         values,
@@ -208,7 +215,19 @@ def gather(
         _build(TrainSpec, values, origins),
         _build(ClipSpec, values, origins),
         _build(ModelSpec, values, origins),
+        gather({**said, "recipe": QUICK}, config) if few else None,
     )
+
+
+def _check_quick(values: Mapping[str, Value]) -> None:
+    """Raise UsageError for a setting that `quick` does not have."""
+    own = RECIPES["cnn-birnn"][QUICK].values
+    for key, each in SETTINGS.items():
+        if key not in QUICK_USES and values[key] != own.get(key, each.default):
+            raise UsageError(
+                f"{each.flag} {show_value(values[key])}: --recipe quick has no such choice; use "
+                "--recipe best, or leave it out"
+            )
 
 
 def read_config(path: Path) -> dict[str, Value]:
