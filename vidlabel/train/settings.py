@@ -199,13 +199,7 @@ def gather(
             origins[key] = f"published by {recipe.source}"
     if depth["size"] < depth["resize"]:  # a size without its resize
         values["resize"], origins["resize"] = round(values["size"] * 8 / 7), "8/7 of size"
-    if values["trunk_weights"] == "kinetics" and arch != "video-net":
-        raise UsageError(
-            f"--trunk-weights kinetics: there are none for {safe(values['trunk'])}; use imagenet, "
-            "or a network of --model video-net"
-        )
-    if name == QUICK:
-        _check_quick(values)
+    _check_together(values, arch, name)
     named = {key for _, layer in layers[:-2] for key in layer} - {"recipe"}
     few = said_name == AUTO and QUICK in RECIPES[arch] and named <= QUICK_USES
     return Settings(
@@ -219,8 +213,16 @@ def gather(
     )
 
 
-def _check_quick(values: Mapping[str, Value]) -> None:
-    """Raise UsageError for a setting that `quick` does not have."""
+def _check_together(values: Mapping[str, Value], arch: str, recipe: str) -> None:
+    """Raise UsageError for weights that the network does not have, or a setting that `quick` does
+    not have."""
+    if values["trunk_weights"] == "kinetics" and arch != "video-net":
+        raise UsageError(
+            f"--trunk-weights kinetics: there are none for {safe(str(values['trunk']))}; use "
+            "imagenet, or a network of --model video-net"
+        )
+    if recipe != QUICK:
+        return
     own = RECIPES["cnn-birnn"][QUICK].values
     for key, each in SETTINGS.items():
         if key not in QUICK_USES and values[key] != own.get(key, each.default):
