@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 from vidlabel.errors import Reason, UsageError
 from vidlabel.text import seconds_text
 
-FrameInput = Literal["rgb", "motion", "difference", "flow", "rgb+flow"]
+FrameInput = Literal["rgb", "motion", "difference", "rgb+difference", "flow", "rgb+flow"]
 RnnCell = Literal["rnn", "gru", "lstm"]
 Summary = Literal["attention", "last", "committee"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -34,6 +34,8 @@ WHOLE: Span = (0.0, math.inf)
 UNCERTAIN = "uncertain"
 """What a table shows as the label of a video with this status. A class may have the same name, so
 only the status says that a video is uncertain."""
+OTHER = "other"
+"""The class of clips that show none of the classes."""
 
 
 SHIPPED = {"starter": "starter.safetensors"}
@@ -96,7 +98,8 @@ class ClipSpec:
     With `motion` they are the luma of three frames, `step_s` apart, around that time, so that
     every step contains motion, however long the video is. With `difference` they are differences
     of luma: of five frames, `step_s` apart, around that time, the third minus the first, the fourth
-    minus the second, and the fifth minus the third, with grey for no change. With `flow` a step has
+    minus the second, and the fifth minus the third, with grey for no change. With `rgb+difference`,
+    these follow the 3 channels of the frame shown at that time. With `flow` a step has
     2 * `pairs` channels: the optical flow between `pairs` + 1 successive frames around that time,
     alternately its horizontal and vertical component; with `rgb+flow`, these follow the 3 channels
     of the frame shown at that time.
@@ -110,7 +113,7 @@ class ClipSpec:
     input: FrameInput = setting(
         "rgb",
         "What a time step shows: a frame, the luma of three frames around it (motion), the "
-        "differences between frames around it, optical flow, or a frame and flow.",
+        "differences between frames around it, optical flow, or a frame and one of these.",
     )
     step_s: float = setting(
         0.08,
@@ -162,7 +165,7 @@ class ClipSpec:
     @property
     def has_rgb(self) -> bool:
         """Whether the first three channels of a time step are an RGB frame."""
-        return self.input in ("rgb", "rgb+flow")
+        return self.input in ("rgb", "rgb+difference", "rgb+flow")
 
     @property
     def has_flow(self) -> bool:
@@ -174,17 +177,22 @@ class ClipSpec:
         """Frames of luma, `step_s` apart, that a step is made of."""
         if self.has_flow:
             return self.pairs + 1
-        return {"motion": 3, "difference": 5}.get(self.input, 0)
+        return {"motion": 3, "difference": 5, "rgb+difference": 5}.get(self.input, 0)
+
+    @property
+    def has_both(self) -> bool:
+        """Whether a time step is an RGB frame and the difference pictures around it."""
+        return self.input == "rgb+difference"
 
     @property
     def channels(self) -> int:
         """Channels of a time step, C."""
-        return 3 if not self.has_flow else 3 * self.has_rgb + 2 * self.pairs
+        return 3 * self.has_rgb + 2 * self.pairs if self.has_flow else 6 if self.has_both else 3
 
     @property
     def decoded_channels(self) -> int:
         """Channels of a time step as decoded: luma of each frame in place of optical flow."""
-        return 3 if not self.has_flow else 3 * self.has_rgb + self.pairs + 1
+        return 3 * self.has_rgb + self.pairs + 1 if self.has_flow else self.channels
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -213,6 +221,9 @@ class ModelSpec:
         False,
         "Whether cnn-birnn also classifies the mean, standard deviation and mean change over time "
         "of the CNN's features; the mean of both logits is the answer.",
+    )
+    rnn: bool = setting(
+        True, "Whether cnn-birnn has its RNN; without, the statistics alone give the answer."
     )
     intermediate: bool = setting(
         False,

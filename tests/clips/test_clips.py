@@ -24,7 +24,7 @@ MakeVideo = Callable[..., Path]
 
 durations = st.floats(0.01, 200_000.0)
 counts = st.integers(1, 64)
-KINDS: tuple[Any, ...] = ("rgb", "motion", "difference", "flow", "rgb+flow")
+KINDS: tuple[Any, ...] = ("rgb", "motion", "difference", "rgb+difference", "flow", "rgb+flow")
 FLOW = ClipSpec(frames=3, size_px=32, resize_px=48, input="flow", step_s=0.0, pairs=4)
 
 
@@ -185,7 +185,7 @@ def test_flow_at_a_step_is_so_far_apart_or_moved_inside(
     [
         (
             {"input": "optical"},
-            "--input must be rgb or motion or difference or flow or rgb\\+flow, got optical",
+            "--input must be rgb or motion or difference or rgb\\+difference or flow or rgb\\+flow",
         ),
         ({"step_s": -0.1}, "--step must be at least 0 "),
         ({"input": "motion", "step_s": 0.0}, "--step must be over 0 "),
@@ -209,9 +209,9 @@ def test_wrong_clips_name_their_flag(values: dict[str, Any], flag: str) -> None:
 
 
 def test_a_clip_knows_its_channels() -> None:
-    assert [replace(FLOW, input=kind, step_s=1).channels for kind in KINDS] == [3, 3, 3, 8, 11]
+    assert [replace(FLOW, input=kind, step_s=1).channels for kind in KINDS] == [3, 3, 3, 6, 8, 11]
     assert [replace(FLOW, input=kind, step_s=1).decoded_channels for kind in KINDS] == [
-        3, 3, 3, 5, 8,
+        3, 3, 3, 6, 5, 8,
     ]  # fmt: skip
     assert replace(FLOW, input="rgb+flow").shape == (3, 11, 32, 32)
 
@@ -258,6 +258,11 @@ def test_to_channels_puts_colour_or_time_first() -> None:
     assert steps.shape == (2, 4, 3 + 5, 5, 6)
     assert np.array_equal(steps[1, 2, :3, 3, 4], both[1, 2, 0, 3, 4, :3])
     assert np.array_equal(steps[1, 2, 3:, 3, 4], both[1, 2, 1:, 3, 4, 3])
+    moving = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 5, 6, 4), dtype=np.uint8)
+    steps = to_channels(moving, ClipSpec(input="rgb+difference"))
+    alone = to_channels(moving[:, :, 1:, :, :, 3:], ClipSpec(input="difference"))
+    assert np.array_equal(steps[:, :, :3], np.moveaxis(moving[:, :, 0, :, :, :3], -1, -3))
+    assert np.array_equal(steps[:, :, 3:], alone)
 
 
 def test_difference_pictures_by_hand() -> None:
@@ -271,12 +276,12 @@ def test_difference_pictures_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("views", "clips"), [(1, 1), (2, 6), (5, 15)])
-@pytest.mark.parametrize("kind", ["rgb", "motion", "difference"])
+@pytest.mark.parametrize("kind", ["rgb", "motion", "difference", "rgb+difference"])
 def test_clip_shape(views: int, clips: int, kind: str, make_video: MakeVideo) -> None:
     spec = ClipSpec(frames=5, size_px=32, resize_px=40, input=kind)
     data = read_clip(str(make_video()), spec, views, Limits())
     assert count_of(views) == clips
-    assert data.clips.shape == (clips, 5, 3, 32, 32)
+    assert data.clips.shape == (clips, 5, spec.channels, 32, 32)
     assert data.clips.dtype == np.uint8
     assert data.clips.flags.c_contiguous
     assert data.clips.max() > 150 > 100 > data.clips.min()

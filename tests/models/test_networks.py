@@ -215,3 +215,27 @@ def test_a_network_defines_only_methods_that_are_called(arch: str) -> None:
     public = {name for name in own if not name.startswith("_")}
     assert public
     assert all(hasattr(ClipModel, name) for name in public), public
+
+
+def test_rgb_frames_stand_for_three_steps_beside_difference_pictures() -> None:
+    clip = ClipSpec(frames=7, size_px=32, resize_px=32, input="rgb+difference")
+    spec = ModelSpec(classes=3, trunk="resnet18", statistics=True, rnn=False)
+    network = build_model(spec, clip).eval()
+    clips = torch.randint(0, 255, (2, *clip.shape), dtype=torch.uint8)
+    alone = build_model(spec, replace(clip, input="difference")).eval()
+    frames = build_model(spec, replace(clip, input="rgb")).eval()
+    for each in (alone, frames):
+        each.trunk.load_state_dict(network.trunk.state_dict())
+    with torch.no_grad():
+        found = network.frame_features(clips)
+        moving, rgb = found.chunk(2, 2)
+        torch.testing.assert_close(moving, alone.frame_features(clips[:, :, 3:]))
+        shown = frames.frame_features(clips[:, [1, 1, 1, 4, 4, 4, 4], :3])
+        torch.testing.assert_close(rgb, shown)
+        embedding, logits = network.read(found)
+    torch.testing.assert_close(embedding, found.mean(1))
+    assert logits.shape == (2, 3)
+    with pytest.raises(UsageError, match="--input rgb\\+difference: only --model cnn-birnn"):
+        build_model(ModelSpec(arch="conv-lstm", trunk="resnet18"), clip)
+    with pytest.raises(UsageError, match="--no-rnn needs --statistics"):
+        build_model(replace(spec, statistics=False), clip)

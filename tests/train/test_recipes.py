@@ -69,7 +69,7 @@ def test_every_setting_stands_under_one_heading() -> None:
 def test_every_network_has_recipes_that_can_be_used() -> None:
     assert RECIPES.keys() == MODELS.keys()
     for arch, named in RECIPES.items():
-        assert set(named) - {"imagenet"} == {"best", "original"}
+        assert set(named) - {"imagenet", "quick"} == {"best", "original"}
         for name, recipe in named.items():
             assert recipe.values.keys() | set(recipe.published) <= SETTINGS.keys() - {"init"}
             made = gather({"model": arch, "recipe": name})
@@ -104,7 +104,7 @@ def test_the_shipped_weights_have_a_recipe_that_leaves_them_as_they_are() -> Non
 
 def test_the_recipe_of_the_starter_is_that_of_the_shipped_weights() -> None:
     shipped = gather({}, ROOT / "weights" / "starter.toml")
-    again = gather({"recipe": "imagenet", "val_fraction": 0.05})
+    again = gather({"recipe": "imagenet", "val_fraction": 0.05, "balance": "off"})
     assert (shipped.train, shipped.clip, shipped.model) == (again.train, again.clip, again.model)
 
 
@@ -173,12 +173,16 @@ def test_resize_follows_a_size_that_is_said_without_it(
         ("init = ['a']", "init must be a string"),
         (
             "input = 'RGB'",
-            "input must be rgb or motion or difference or flow or rgb+flow, got 'RGB'",
+            "input must be rgb or motion or difference or rgb+difference or flow or rgb+flow, "
+            "got 'RGB'",
         ),
         ("seed = 1979-05-27", "seed must be a whole number"),
         ("model = 'resnet'", "model must be cnn-birnn"),
-        ("recipe = 'worst'", "recipe must be best or imagenet or original, got 'worst'"),
-        ("recipe = 1", "recipe must be best or imagenet or original"),
+        (
+            "recipe = 'worst'",
+            "recipe must be auto or best or imagenet or quick or original, got 'worst'",
+        ),
+        ("recipe = 1", "recipe must be auto or best or imagenet or quick or original"),
         ("[train]\nlr = 1", "train is a table"),
         ("lr.x = 1", "lr is a table"),
         ("epochs = 3\nepochs = 4", "cannot be read"),

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -313,3 +314,12 @@ def test_a_gpu_without_memory_computes_in_pieces() -> None:
         torch.cuda.set_per_process_memory_fraction(1.0, cuda)
     assert watch.notes
     assert "in pieces of" in watch.notes[-1]
+
+
+@pytest.mark.parametrize(("balance", "share"), [("auto", 0.5), ("off", 0.1)])
+def test_classes_of_very_different_size_are_drawn_alike(balance: Any, share: float) -> None:
+    frames = _Frames()
+    split = DataSplit([(i, int(i == 0)) for i in range(10)], [(10, 0), (11, 1)])
+    spec = replace(SPEC, balance=balance, epoch_steps=10, batch_size=8)
+    _trainer(spec, frames, split=split).epoch(1)
+    assert frames.taken[0] / frames.taken.total() == pytest.approx(share, abs=0.15)

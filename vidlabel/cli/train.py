@@ -25,7 +25,7 @@ from vidlabel.cli.options import (
 )
 from vidlabel.errors import ExitCode, UsageError
 from vidlabel.specs import ClipSpec, ModelSpec
-from vidlabel.train.recipes import DEFAULT_RECIPE
+from vidlabel.train.recipes import AUTO, QUICK_CLIPS
 from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 
 
@@ -35,9 +35,11 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
 @click.option(
     "--recipe",
     type=click.Choice(RECIPE_NAMES),
-    help="A set of settings: the best that we know, those published with the original, or those "
-    "for the shipped ImageNet weights."
-    f"  [default: {DEFAULT_RECIPE}]",
+    help="A set of settings: quick fits a classifier on what the shipped CNN sees, in about a "
+    "minute; imagenet trains one with an RNN; best fine-tunes; original is what was published. "
+    f"auto: quick for up to {QUICK_CLIPS} clips if no other setting needs best; imagenet if --init "
+    "names a model on the shipped CNN; else best."
+    f"  [default: {AUTO}]",
 )
 @path_option(
     "--config",
@@ -70,6 +72,9 @@ from vidlabel.train.settings import RECIPE_NAMES, SETTINGS, gather
     "--cache",
     "FOLDER",
     "Folder for decoded frames, which later runs reuse.  [default: the user's cache folder]",
+)
+@path_option(
+    "--other", "FOLDER", "Clips of none of the classes, in any sub-folders: a class `other`."
 )
 @click.option("--tensorboard", is_flag=True, help="Also write a TensorBoard log.")
 @DEVICE

@@ -54,7 +54,7 @@ def crop(pixels: NDArray[np.uint8], size_px: int, place: str) -> NDArray[np.uint
 
 def to_channels(frames: NDArray[np.uint8], spec: ClipSpec) -> NDArray[np.uint8]:
     """Frames (..., T, n, H, W, C) to time steps (..., T, c, H, W): one RGB frame, the luma of n
-    frames, the differences of such, or the RGB of the first and the luma of the others."""
+    frames, the differences of such, or the RGB of the first and luma or differences of the rest."""
     if spec.input == "difference":
         return differences(frames[..., 0])
     if frames.shape[-1] == 1:
@@ -62,7 +62,8 @@ def to_channels(frames: NDArray[np.uint8], spec: ClipSpec) -> NDArray[np.uint8]:
     rgb = np.moveaxis(frames[..., 0, :, :, :3], -1, -3)
     if frames.shape[-1] == 3:
         return rgb
-    return np.concatenate([rgb, frames[..., 1:, :, :, 3]], axis=-3)
+    luma = frames[..., 1:, :, :, 3]
+    return np.concatenate([rgb, differences(luma) if spec.has_both else luma], axis=-3)
 
 
 def differences(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:

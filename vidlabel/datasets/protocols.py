@@ -102,7 +102,7 @@ def make_folds(
     else:
         counts = _groups(dataset, protocol)
         kfold = protocol == "group-kfold"
-        names = _deal(counts, folds, seed) if kfold else _folder_names(counts)
+        names = deal(counts, folds, seed) if kfold else _folder_names(counts)
         tested = {name: set() for name in names.values()}
         for sample in dataset.samples:
             tested[names[sample.group]].add(sample.video)
@@ -160,7 +160,7 @@ def _random_fifth(dataset: Dataset, seed: int) -> set[VideoSpan]:
     return {videos[i] for i in order[: round(len(videos) / 5)]}
 
 
-def _deal(counts: Mapping[str, Counter[str]], folds: int, seed: int) -> dict[str, str]:
+def deal(counts: Mapping[str, Counter[str]], folds: int, seed: int) -> dict[str, str]:
     """The fold of each group, in the order of the folds: large groups are dealt first, each to the
     fold with least of its classes.
 

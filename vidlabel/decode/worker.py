@@ -59,7 +59,7 @@ class DecodeJob:
         """The most bytes that one file's clips, or one part's frames, can take."""
         spec = self.clip
         if self.cropped and not spec.has_flow and not self.every:
-            return view_count(self.views) * spec.frames * 3 * spec.size_px**2
+            return view_count(self.views) * spec.frames * spec.channels * spec.size_px**2
         longest = max(spec.aspect, 1 / spec.aspect) if spec.aspect else MAX_ASPECT
         area = math.ceil(spec.resize_px * longest) * spec.resize_px
         if self.every:

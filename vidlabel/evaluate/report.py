@@ -29,6 +29,7 @@ from vidlabel.files.write import write_bytes
 from vidlabel.text import text_path
 from vidlabel.version import __version__
 
+METRICS = "metrics.json"
 MISTAKES_SHOWN = 10
 
 
@@ -131,7 +132,7 @@ def _make_folder(folder: Path) -> None:
 def _write_values(folder: Path, values: Mapping[str, Any]) -> None:
     """Write metrics.json: last, since it says that all is there."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(folder / "metrics.json", [f"{text}\n".encode()])
+    write_bytes(folder / METRICS, [f"{text}\n".encode()])
 
 
 def _class_table(found: Evaluation, counts: Tensor, best: Tensor, labels: Tensor) -> pd.DataFrame:

@@ -41,7 +41,8 @@ class Normalise(nn.Module):
             mix = torch.tensor([[0.0, 1 / LUMA_STD, 0.0], [-gain, gain, 0.0], [0.0, -gain, gain]])
             shift = torch.tensor([-LUMA_MEAN / LUMA_STD, 0.0, 0.0])
         else:
-            middle = (NO_CHANGE / 255,) * 3 if clip.input == "difference" else mean
+            moving = clip.input in ("difference", "rgb+difference")
+            middle = (NO_CHANGE / 255,) * 3 if moving else mean
             mix = torch.diag(1 / torch.tensor(std))
             shift = -torch.tensor(middle) / torch.tensor(std)
         self.register_buffer("mix", (mix / 255).reshape(3, 3, 1, 1), persistent=False)
@@ -101,10 +102,14 @@ class ClipModel(nn.Module, ABC):
 
     def frame_features(self, clips: Tensor) -> Tensor:
         """(B, T, C, H, W) uint8 to (B, T, F): the output of the trunk, averaged over each frame."""
+        return self.described(clips, self.normalise)
+
+    def described(self, clips: Tensor, normalise: Normalise) -> Tensor:
+        """`frame_features` of clips that are normalised in one way."""
         batch, steps = clips.shape[:2]
-        exact = self.normalise.mix.dtype
+        exact = normalise.mix.dtype
         pixels = clips.flatten(0, 1).to(dtype=exact, memory_format=torch.channels_last)
-        found = self.trunk(self.normalise(pixels))
+        found = self.trunk(normalise(pixels))
         if found.ndim == 4:
             found = found.mean((2, 3))
         return cast(Tensor, found.to(exact).reshape(batch, steps, -1))

@@ -27,4 +27,6 @@ def build_model(spec: ModelSpec, clip: ClipSpec) -> ClipModel:
     """A network with random weights. Raises UsageError for an unknown architecture or trunk."""
     if spec.arch not in MODELS:
         raise UsageError(f"there is no model {spec.arch}; known: {', '.join(sorted(MODELS))}")
+    if clip.has_both and spec.arch != "cnn-birnn":
+        raise UsageError(f"--input {clip.input}: only --model cnn-birnn sees both")
     return MODELS[spec.arch](spec, clip)

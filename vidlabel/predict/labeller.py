@@ -273,7 +273,7 @@ class Labeller:
                 f"--strategy {spec.strategy}: {self.checkpoint.id} reads whole clips; only models "
                 "that classify each frame or stack of flow by itself can do that"
             )
-        if clip.input in ("motion", "difference") or clip.fps:
+        if (clip.luma_frames and not clip.has_flow) or clip.fps:
             raise UsageError(
                 f"--strategy {spec.strategy}: {self.checkpoint.id} was trained with --input "
                 f"{clip.input} or --fps; such models can only use --strategy clip"

@@ -111,8 +111,8 @@ class Attention:
         with open_video(path) as video:
             times_s = clip_times(video, clip, 1)[0][0]
         steps = torch.from_numpy(read_time_steps(path, clip, 1, Limits()).clips[0])
-        # The time of an RGB frame with flow is the frame's; otherwise the mean of its frames.
-        middles_s = times_s[:, 0] if clip.input == "rgb+flow" else times_s.mean(1)
+        # The time of an RGB frame with others is the frame's; otherwise the mean of its frames.
+        middles_s = times_s[:, 0] if clip.has_rgb else times_s.mean(1)
         with self._lock, device_errors(self._device):
             seen = with_flow(steps, clip, self._device)
             squares = self.maps(cut(seen[None].numpy(), clip, 1), self._numbers[label])

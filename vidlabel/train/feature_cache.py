@@ -32,11 +32,12 @@ class FeatureCache:
         folder: of the cache.
         digests: names of the videos' entries in the frame cache, in the order of `frames`.
         network: with a frozen trunk, on `device`.
+        bf16: compute in it.
     """
 
     def __init__(
         self, folder: Path, digests: Sequence[str], frames: TrainingFrames, network: ClipModel,
-        clip: ClipSpec, device: torch.device,
+        clip: ClipSpec, device: torch.device, *, bf16: bool = False,
     ) -> None:  # fmt: skip
         self._folder = folder
         self._frames = frames
@@ -44,7 +45,8 @@ class FeatureCache:
         self._clip = clip
         self._device = device
         self._kept = kept_time_steps(clip)
-        trunk = _digest(network.trunk)
+        self._bf16 = bf16
+        trunk = _digest(network.trunk) + " bf16" * bf16
         self._digests = [
             hashlib.sha256(f"{FORMAT} {each} {clip.size_px} {trunk}".encode()).hexdigest()
             for each in digests
@@ -82,13 +84,20 @@ class FeatureCache:
         """(2, K, F) of one video."""
         network = self._network.eval()
         every = torch.arange(self._kept)
-        pieces = []
-        for start in range(0, len(every), self._clip.frames):  # as much memory as a clip
-            frames = self._frames.take(number, every[start : start + self._clip.frames])
+        found: Tensor | None = None
+        pieces = max(1, len(every) // self._clip.frames)
+        for start in range(pieces):  # each is spread over the video like the clip of `predict`
+            moments = every[start::pieces]
+            frames = self._frames.take(number, moments)
             clips = centre_square(frames, self._clip.size_px)[None].to(self._device)
-            both = [network.frame_features(each)[0] for each in (clips, mirror(clips, self._clip))]
-            pieces.append(torch.stack(both))
-        return torch.cat(pieces, 1)
+            both = torch.cat([clips, mirror(clips, self._clip)])
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+                features = network.frame_features(both)
+            if found is None:
+                found = features.new_empty(2, len(every), features.shape[2])
+            found[:, moments] = features
+        assert found is not None  # there is a piece
+        return found
 
 
 def _digest(module: nn.Module) -> str:

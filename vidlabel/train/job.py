@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vidlabel import console
+from vidlabel.datasets.negatives import with_negatives
 from vidlabel.datasets.open import open_dataset
 from vidlabel.datasets.protocols import PROTOCOLS, Fold
 from vidlabel.datasets.samples import Dataset, Sample, hold_out, noun
@@ -22,13 +24,16 @@ from vidlabel.evaluate.job import (
     warn_of_doubts,
 )
 from vidlabel.evaluate.leak_check import check_tests, leak_lines
-from vidlabel.evaluate.report import summarise, write_report
+from vidlabel.evaluate.plan import read_description
+from vidlabel.evaluate.report import METRICS, summarise, write_report
 from vidlabel.files.write import check_folder_name
 from vidlabel.synthetic.clips import ACTIONS
 from vidlabel.text import plural, text_path
+from vidlabel.train import quick
 from vidlabel.train.distributed import join_team, speaks_first
 from vidlabel.train.loop import train
 from vidlabel.train.progress import TrainBoard, TrainView
+from vidlabel.train.recipes import QUICK, QUICK_CLIPS
 from vidlabel.train.run_folder import RunFolder, describe_session, place_of, versions
 from vidlabel.train.settings import Settings
 from vidlabel.train.training_folder import RESULT, TrainResult
@@ -55,6 +60,8 @@ class TrainRequest:
     """Values of --map."""
     pseudo_labels: float | None = None
     per_class: int = 100
+    other: Path | None = None
+    """A folder of clips of none of the classes."""
     cache: Path | None = None
     tensorboard: bool = False
     device: str = "auto"
@@ -116,6 +123,7 @@ class _TrainJob:
 
     def run(self) -> bool:
         dataset = self._open()
+        self._choose_recipe(dataset)
         asked = self._request
         if asked.protocol is None and asked.split is None and not dataset.official:
             return self._one_model(dataset)
@@ -134,15 +142,30 @@ class _TrainJob:
                 mapped=asked.mapped, pseudo_labels=asked.pseudo_labels,
                 per_class=asked.per_class, seed=asked.settings.train.seed, on_clip=progress.advance,
             )  # fmt: skip
+        if asked.other is not None:
+            dataset = with_negatives(dataset, asked.other)
         if self.team.leads:
             warn_of_doubts(dataset)
             if generated:
                 self.team.wait()
-        for row in asked.settings.rows():
-            _LOG.debug("setting %s: %s, from %s", *row)
-        if told := asked.settings.told:
-            self._note(told)
         return dataset
+
+    def _choose_recipe(self, dataset: Dataset) -> None:
+        """Take `quick` for few clips, unless the user has chosen otherwise."""
+        settings = self._request.settings
+        clips = len({sample.path for sample in dataset.samples if sample.split != "test"})
+        if settings.for_few and clips <= QUICK_CLIPS and self.team.size == 1:
+            settings = settings.for_few
+            self._request = replace(self._request, settings=settings)
+            self.folder.recipe = settings.to_toml()
+            self._note(
+                f"recipe quick, for up to {QUICK_CLIPS} clips: a classifier on what the shipped "
+                "CNN sees (--recipe best trains the CNN too, and takes longer)"
+            )
+        for row in settings.rows():
+            _LOG.debug("setting %s: %s, from %s", *row)
+        if settings.told:
+            self._note(settings.told)
 
     def _one_model(self, dataset: Dataset) -> bool:
         """Train on all clips without split `test`; test on those, or if there are none, report on
@@ -156,6 +179,9 @@ class _TrainJob:
         result = self._train(learned, asked.out)
         if tests:
             return self._test(tests, "") or bool(result.unreadable)
+        if asked.settings.recipe == QUICK:
+            self._show_cross_validation()
+            return bool(result.unreadable)
         parts = hold_out(learned, spec.val_fraction, spec.seed)
         held = {s.video: s for s in parts if s.split == "val"}
         if self.team.leads:
@@ -173,6 +199,12 @@ class _TrainJob:
         if not request.quiet:
             console.evaluation(values, (), str(report))
 
+    def _show_cross_validation(self) -> None:
+        """Show the report that a quick training has written."""
+        report = self._request.out / quick.REPORT
+        if (report / METRICS).is_file() and not self._request.quiet:
+            console.evaluation(read_description(report / METRICS), (), str(report))
+
     def _folds(self, dataset: Dataset) -> bool:
         """Train and test the folds of a protocol; warn first if it leaks."""
         asked, settings = self._request, self._request.settings
@@ -186,6 +218,7 @@ class _TrainJob:
         self.folder.plan = {
             "data": asked.data,
             "group_pattern": asked.group_pattern,
+            "other": None if asked.other is None else text_path(str(asked.other)),
             "protocol": protocol,
             **({"map": list(asked.mapped)} if asked.mapped else {}),
             "folds": {each.name: [*map(len, (each.train, each.val, each.test))] for each in folds},
@@ -227,19 +260,29 @@ class _TrainJob:
     ) -> TrainResult:  # fmt: skip
         """Train one model in a folder; name the unreadable videos and the best epoch."""
         asked, settings = self._request, self._request.settings
-        result = train(
+        fit = quick.fit if settings.recipe == QUICK else partial(train, leaky=leaky)
+        result = fit(
             samples, out, settings.train, settings.clip, settings.model, device=asked.device,
-            workers=asked.workers, about={**self._about, **(about or {})}, leaky=leaky,
+            workers=asked.workers, about={**self._about, **(about or {})},
             restart=not asked.resume, cache=asked.cache, run=self.folder, observer=self._view,
         )  # fmt: skip
         for video in result.unreadable if self.team.leads else ():
             console.warn(f"cannot be read, left out of training: {video}")
+        if settings.recipe == QUICK:
+            self._note_quick(result)
+            return result
         count = result.header.metrics["held_out_videos"]
         self._note(
             f"best: epoch {result.best.epoch}, top-1 {result.best.val_top1:.1%} on "
             f"{plural(count, f'validation {noun(samples)}')}; {result.checkpoint}"
         )
         return result
+
+    def _note_quick(self, result: TrainResult) -> None:
+        tested = result.header.metrics["cross_validated_videos"]
+        right = f"top-1 {result.best.val_top1:.1%} in cross-validation, " if tested else ""
+        clips = plural(len(result.header.trained_on), "clip")
+        self._note(f"{right}fitted on all {clips}; {result.checkpoint}")
 
     def _note(self, line: str) -> None:
         if not self._request.quiet:

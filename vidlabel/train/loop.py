@@ -28,6 +28,7 @@ from vidlabel.models.base import ClipModel
 from vidlabel.models.checkpoint import BEST, Header, describe_model, save_checkpoint
 from vidlabel.specs import ClipSpec, ModelSpec, VideoSpan
 from vidlabel.text import first_few, plural
+from vidlabel.train.balance import balance_line
 from vidlabel.train.cache_folder import default_folder
 from vidlabel.train.distributed import Team, join_team
 from vidlabel.train.feature_cache import FeatureCache
@@ -74,7 +75,7 @@ def train(
     model = replace(model, classes=len(classes))
     # Refuses, before any work, names that no checkpoint may hold.
     header = Header(model, clip, classes, training=dict(about or {}))
-    target, team = _device_and_team(device)
+    target, team = device_and_team(device)
     observer = observer if observer and team.leads else TrainObserver()
     frame_cache = FrameCache(cache or default_folder(), clip, target)
     folder = TrainingFolder(out, describe(spec, clip, model, samples), team)
@@ -91,15 +92,17 @@ def train(
         folder.begin(samples)
         observer.note(summary)
         observer.note(class_counts(samples))
-        unreadable = _decode(frame_cache, samples, spec.max_bad, workers, team, observer)
+        if line := balance_line([s.label for s in samples if s.split == "train"], spec):
+            observer.note(line)
+        unreadable = decode_all(frame_cache, samples, spec.max_bad, workers, team, observer)
         usable = [sample for sample in samples if sample.video not in unreadable]
-        header = _with_training(header, start, spec, usable)
+        header = with_training(header, start, spec, usable)
         trainer = _make_trainer(network, frame_cache, usable, header, spec, target, team, observer)
         best = _Epochs(folder, header, spec, observer).run(trainer, target)
         return folder.complete(best, samples, unreadable, header)
 
 
-def _device_and_team(device: str) -> tuple[torch.device, Team]:
+def device_and_team(device: str) -> tuple[torch.device, Team]:
     target = pick_device(device)
     team = join_team(target)
     if target.type == "cpu":
@@ -130,7 +133,7 @@ def _classes(samples: Sequence[Sample], model: ModelSpec) -> str:
     return f"{there} {'' if there == model.classes else f'of {model.classes} '}classes"
 
 
-def _decode(
+def decode_all(
     cache: FrameCache, samples: Sequence[Sample], max_bad: float, workers: int | None, team: Team,
     observer: TrainObserver,
 ) -> dict[VideoSpan, str]:  # fmt: skip
@@ -151,9 +154,7 @@ def _decode(
     return unreadable
 
 
-def _with_training(
-    header: Header, start: str, spec: TrainSpec, samples: Sequence[Sample]
-) -> Header:
+def with_training(header: Header, start: str, spec: TrainSpec, samples: Sequence[Sample]) -> Header:
     """The header with the description of the training, and the ids of all clips that the network
     will have been trained or selected on."""
     seen = {s.id for s in samples if s.split == "train"}
@@ -318,7 +319,8 @@ def _check_unreadable(
         why = [unreadable[s.video] for s in samples if s.label == lost[0] and s.split == "train"]
         few = first_few(why, mark="; ")
         raise RunError(f"class {lost[0]}: none of its training videos can be read: {few}")
-    if not any(sample.split == "val" for sample in usable):
+    held = [sample for sample in samples if sample.split == "val"]
+    if held and all(sample.video in unreadable for sample in held):
         why = [unreadable[s.video] for s in samples if s.split == "val"]
         raise RunError(f"none of the validation videos can be read: {first_few(why, mark='; ')}")
     total = len({sample.video for sample in samples})

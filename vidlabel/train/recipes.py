@@ -15,6 +15,7 @@ from vidlabel.specs import Precision, setting
 
 Optimiser = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "constant"]
+Balance = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class TrainSpec:
     )
     label_smoothing: float = setting(
         0.1, "Label smoothing: share of a label that is spread over all classes."
+    )
+    balance: Balance = setting(
+        "auto",
+        "Let each class count alike, whatever its number of clips; auto: if the largest has over "
+        "three times the clips of the smallest.",
     )
     clip_norm: float = setting(5.0, "Clip the gradient norm at this value (0: off).")
     ema: float = setting(
@@ -123,6 +129,7 @@ class TrainSpec:
 _CHOICES = {
     "optimiser": get_args(Optimiser),
     "schedule": get_args(Schedule),
+    "balance": get_args(Balance),
     "precision": get_args(Precision),
 }
 _RANGES = (
@@ -171,8 +178,9 @@ _PLAIN: dict[str, bool | int | float | str] = {
 """Common to systems that use nothing but an optimizer."""
 _OURS: dict[str, bool | int | float | str] = {"epoch_steps": 50}
 """Common to our own recipes: 40 epochs are at least 2,000 optimizer steps."""
+SHIPPED_TRUNK = "efficientnet_lite0"
 _SHIPPED_TRUNK: dict[str, bool | int | float | str] = {
-    "trunk": "efficientnet_lite0", "trunk_weights": "imagenet", "freeze_trunk": True,
+    "trunk": SHIPPED_TRUNK, "trunk_weights": "imagenet", "freeze_trunk": True,
     "statistics": True, "intermediate": True, "input": "difference", "frames": 12, "size": 112,
     "resize": 112, "aspect": 1.0, "crop": 1.0, "colour": 0.0, "noise": 0.0, "window": 0.8,
     "dropout": 0.5, "batch_size": 64, "lr": 2e-3, "epochs": 8, "epoch_steps": 100,
@@ -209,11 +217,23 @@ _VIDEO_NET: dict[str, bool | int | float | str] = {
 }  # fmt: skip
 """Fine-tuning from Kinetics-400; with --init, clip settings come from the checkpoint."""
 _TWO_STREAM_SOURCE = "giocoal/hmdb51-two-stream-action-recognition"
-DEFAULT_RECIPE = "best"
+_QUICK: dict[str, bool | int | float | str] = {
+    **_SHIPPED_TRUNK, "rnn": False, "input": "rgb+difference", "window": 0.6, "dropout": 0.0,
+    "label_smoothing": 0.05,
+}  # fmt: skip
+DEFAULT_RECIPE, QUICK, IMAGENET, AUTO = "best", "quick", "imagenet", "auto"
+QUICK_CLIPS = 500
+"""Up to so many training clips, `quick` is the recipe of cnn-birnn that is taken by itself."""
+QUICK_USES = frozenset(
+    ("model", "balance", "window", "flip", "label_smoothing", "max_bad", "seed", "size", "resize",
+     "frames", "step", "precision")
+)  # fmt: skip
+"""The settings that `quick` uses; with others of them, it is not taken by itself."""
 RECIPES: dict[str, dict[str, Recipe]] = {
     "cnn-birnn": {
         "best": Recipe(values=_OURS | {"trunk_weights": "auto"}),
-        "imagenet": Recipe(values=_SHIPPED_TRUNK),
+        IMAGENET: Recipe(values=_SHIPPED_TRUNK),
+        QUICK: Recipe(values=_QUICK),
         "original": Recipe(
             values={"epochs": 64, "embed": 256, "trunk_weights": "imagenet"},
             published=("model", "epochs", "embed", "trunk_weights"),
@@ -276,4 +296,4 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 }
 """By network, then by name. Every network has `best`, the best that we know, and `original`, the
 published settings of the system that the network comes from; `imagenet` is for the shipped
-weights."""
+weights, and `quick` fits a linear classifier on what they see (`train.quick`)."""

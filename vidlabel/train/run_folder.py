@@ -60,7 +60,7 @@ class RunFolder:
         """Whether a training of this run has begun, so that the folder is this run's."""
         self._team = team
         self._session = session
-        self._recipe = recipe
+        self.recipe = recipe
 
     def check(self) -> None:
         """Check that a protocol with this plan may resume what the folder holds.
@@ -124,7 +124,7 @@ class RunFolder:
         if self._session is not None:
             sessions = read_description(self.path / RUN).get("sessions", [])
             write_json(self.path / RUN, {"sessions": [*sessions, self._session]})
-            write_bytes(self.path / RECIPE, [self._recipe.encode()])
+            write_bytes(self.path / RECIPE, [self.recipe.encode()])
 
     def _trained_plan(self) -> bool:
         """Whether there is a plan, and a fold of it has completed an epoch."""

@@ -6,7 +6,7 @@ The settings are the fields of `TrainSpec`, `ClipSpec` and `ModelSpec` that are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,7 +16,16 @@ from vidlabel.errors import UsageError
 from vidlabel.files.text_file import as_utf8
 from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.text import safe
-from vidlabel.train.recipes import DEFAULT_RECIPE, RECIPES, TrainSpec
+from vidlabel.train.recipes import (
+    AUTO,
+    DEFAULT_RECIPE,
+    IMAGENET,
+    QUICK,
+    QUICK_USES,
+    RECIPES,
+    SHIPPED_TRUNK,
+    TrainSpec,
+)
 
 Value = bool | int | float | str
 Spec = TypeVar("Spec", TrainSpec, ClipSpec, ModelSpec)
@@ -81,7 +90,7 @@ SETTINGS = {
 }
 """All settings by key."""
 SECTIONS = ("Network", "Clips", "Training", "Augmentation")
-RECIPE_NAMES = tuple(dict.fromkeys(name for named in RECIPES.values() for name in named))
+RECIPE_NAMES = tuple(dict.fromkeys([AUTO, *(name for named in RECIPES.values() for name in named)]))
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,8 @@ class Settings:
     train: TrainSpec
     clip: ClipSpec
     model: ModelSpec
+    for_few: Settings | None = None
+    """Those of the recipe `quick`, to use for few clips; None if the user has chosen otherwise."""
 
     @property
     def told(self) -> str:
@@ -176,7 +187,8 @@ def gather(
         own = {**_flat(*checkpoint(init)), "trunk_weights": "none"}  # it has a trunk already
         layers.append((f"checkpoint {init}", own))
     arch = str(_first(layers, "model") or ModelSpec.arch)
-    name = str(_first(layers, "recipe") or DEFAULT_RECIPE)
+    said_name = str(_first(layers, "recipe") or AUTO)
+    name = _default_recipe(arch, init, layers) if said_name == AUTO else said_name
     if arch not in RECIPES:  # a checkpoint can say anything
         raise UsageError(f"--init {safe(init)}: model {safe(arch)} is unknown")
     if name not in RECIPES[arch]:
@@ -196,11 +208,9 @@ def gather(
             origins[key] = f"published by {recipe.source}"
     if depth["size"] < depth["resize"]:  # a size without its resize
         values["resize"], origins["resize"] = round(values["size"] * 8 / 7), "8/7 of size"
-    if values["trunk_weights"] == "kinetics" and arch != "video-net":
-        raise UsageError(
-            f"--trunk-weights kinetics: there are none for {safe(values['trunk'])}; use imagenet, "
-            "or a network of --model video-net"
-        )
+    _check_together(values, arch, name)
+    named = {key for _, layer in layers[:-2] for key in layer} - {"recipe"}
+    few = said_name == AUTO and QUICK in RECIPES[arch] and named <= QUICK_USES
     return Settings(
         name,
         values,
@@ -208,7 +218,34 @@ def gather(
         _build(TrainSpec, values, origins),
         _build(ClipSpec, values, origins),
         _build(ModelSpec, values, origins),
+        gather({**said, "recipe": QUICK}, config) if few else None,
     )
+
+
+def _default_recipe(arch: str, init: str, layers: Sequence[tuple[str, Mapping[str, Value]]]) -> str:
+    """A model that begins from one on the shipped CNN goes on as that was trained: with the CNN
+    frozen."""
+    frozen = init and arch == "cnn-birnn" and _first(layers, "trunk") == SHIPPED_TRUNK
+    return IMAGENET if frozen else DEFAULT_RECIPE
+
+
+def _check_together(values: Mapping[str, Value], arch: str, recipe: str) -> None:
+    """Raise UsageError for weights that the network does not have, or a setting that `quick` does
+    not have."""
+    if values["trunk_weights"] == "kinetics" and arch != "video-net":
+        raise UsageError(
+            f"--trunk-weights kinetics: there are none for {safe(str(values['trunk']))}; use "
+            "imagenet, or a network of --model video-net"
+        )
+    if recipe != QUICK:
+        return
+    own = RECIPES["cnn-birnn"][QUICK].values
+    for key, each in SETTINGS.items():
+        if key not in QUICK_USES and values[key] != own.get(key, each.default):
+            raise UsageError(
+                f"{each.flag} {show_value(values[key])}: --recipe quick has no such choice; use "
+                "--recipe best, or leave it out"
+            )
 
 
 def read_config(path: Path) -> dict[str, Value]:
@@ -273,7 +310,7 @@ def _checked(where: str, key: str, value: Any) -> Value:
     return cast(Value, value)
 
 
-def _first(layers: list[tuple[str, Mapping[str, Value]]], key: str) -> Value | None:
+def _first(layers: Sequence[tuple[str, Mapping[str, Value]]], key: str) -> Value | None:
     return next((layer[key] for _, layer in layers if key in layer), None)
 
 

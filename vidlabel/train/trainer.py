@@ -20,6 +20,7 @@ from vidlabel.models.base import ClipModel, channels_last
 from vidlabel.specs import ClipSpec
 from vidlabel.text import safe
 from vidlabel.train.augment import Augmentation, Draw
+from vidlabel.train.balance import clip_weights, is_balanced
 from vidlabel.train.batchnorm import count_batches_on_cpu, keep_batchnorm, recompute_batchnorm
 from vidlabel.train.distillation import Teacher, train_rows
 from vidlabel.train.distributed import Team, reduce_gradients, share_layers
@@ -98,6 +99,9 @@ class Trainer:
         self._augmentation = Augmentation(clip, spec)
         maker = Batched if device.type == "cuda" else ClipByClip
         self._maker: Batched | ClipByClip = maker(clip, spec, device)
+        labels = [label for _, label in split.train]
+        self._weights = clip_weights(labels, spec)
+        self._balanced = is_balanced(labels, spec)
         self._batch_size = clips_of_batch(spec, len(split.train), team)
         self._at_once = self._batch_size // team.size
         self._bf16 = computes_in_bf16(spec, device)
@@ -220,7 +224,7 @@ class Trainer:
         """This process's parts of all batches of an epoch, in random order.
 
         All batches have the same size: after the last video, all videos follow again in another
-        order.
+        order. Balanced ones are drawn with replacement, each class with the same probability.
         """
         seeds = np.random.SeedSequence([self._spec.seed, epoch]).generate_state(2, np.uint64)
         random = torch.Generator().manual_seed(int(seeds[0]))
@@ -229,6 +233,8 @@ class Trainer:
         clips, wanted = len(self._split.train), self.steps * size
         orders = [torch.randperm(clips, generator=random) for _ in range(0, wanted, clips)]
         order = torch.cat(orders)[:wanted]
+        if self._balanced:  # drawing, since a weight of 1000 would throw a step off its course
+            order = torch.multinomial(self._weights, wanted, replacement=True, generator=random)
         part = self._team.part(size)
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
