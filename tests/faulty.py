@@ -11,13 +11,15 @@ import numpy as np
 
 from vidlabel.clips.read import ClipData
 from vidlabel.decode.worker import DecodeJob
-from vidlabel.specs import OnPacket
+from vidlabel.specs import WHOLE, OnPacket, Span
 
 
 class FaultyJob(DecodeJob):
     """Does to a decoder process what the file's name says, before reading it."""
 
-    def read(self, path: str, on_packet: OnPacket = None, part: int = 0) -> ClipData:
+    def read(
+        self, path: str, on_packet: OnPacket = None, part: int = 0, span: Span = WHOLE
+    ) -> ClipData:
         match Path(path).stem.split("_")[0]:
             case "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)
@@ -47,7 +49,7 @@ class FaultyJob(DecodeJob):
                 if not marker.exists():
                     marker.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
-        return super().read(path, on_packet, part)
+        return super().read(path, on_packet, part, span)
 
 
 class DeadJob(DecodeJob):

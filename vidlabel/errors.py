@@ -40,6 +40,7 @@ class Reason(StrEnum):
     NO_VIDEO_STREAM = "no_video_stream"  # audio only, or only cover art
     NO_FRAMES = "no_frames"  # the file opens, but no frame can be decoded
     NO_DECODER = "no_decoder"
+    OUT_OF_RANGE = "out_of_range"  # the stretch to label begins after the end of the video
     TOO_LARGE = "too_large"  # over a limit on pixels, frames, duration or memory
     READ_ERROR = "read_error"
     CRASHED = "crashed"  # the decoder process crashed on this file twice

@@ -24,6 +24,11 @@ PixelKind = Literal["rgb", "luma", "rgb+luma"]
 """Channels of a decoded frame: C = 3, 1 or 4."""
 OnPacket: TypeAlias = Callable[[], None] | None
 """Called for each packet read and each packet decoded, as a sign of progress."""
+Span: TypeAlias = tuple[float, float]
+"""Start and end of a stretch of a video, seconds from its start: 0 <= start < end. The end does not
+belong to it; one after the end of the video, such as `inf`, means that."""
+
+WHOLE: Span = (0.0, math.inf)
 
 UNCERTAIN = "uncertain"
 """What a table shows as the label of a video with this status. A class may have the same name, so
@@ -259,7 +264,8 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class VideoItem:
-    """One video to label: its position in the run, its path as given, and any known problem."""
+    """One video to label, or a stretch of it: its position in the run, its path as given, and any
+    known problem. Raises UsageError if the stretch is empty or begins before the video."""
 
     index: int
     path: str
@@ -267,6 +273,21 @@ class VideoItem:
     detail: str = ""
     part: int = 0
     """Number of the part, if the whole video is processed in parts."""
+    start_s: float = 0.0
+    end_s: float = math.inf
+    """Not included; the video may end before."""
+
+    def __post_init__(self) -> None:
+        _check(
+            0 <= self.start_s < self.end_s and self.start_s < math.inf,
+            f"{self.path}: a stretch must begin at 0 s or later, and end after its start; got "
+            f"{self.start_s:g} s to {self.end_s:g} s",
+        )
+
+    @property
+    def span(self) -> Span:
+        """The stretch; WHOLE for all of the video."""
+        return self.start_s, self.end_s
 
 
 class Status(StrEnum):

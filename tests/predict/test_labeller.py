@@ -324,7 +324,7 @@ class LocalPool:
     def _decode(self, item: VideoItem) -> Decoded:
         if item.part in self.lost:
             return Decoded(item, error=VideoError(Reason.TIMEOUT, f"{item.path}: took too long"))
-        data = self._job.read(item.path, part=item.part)
+        data = self._job.read(item.path, part=item.part, span=item.span)
         damaged = f"part {item.part} is damaged" if item.part in self.damaged else ""
         return Decoded(item, replace(data, damaged=damaged))
 

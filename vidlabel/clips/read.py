@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vidlabel.clips.sample import CROPS, clip_times, every_frame
-from vidlabel.specs import ClipSpec, Limits, OnPacket, PixelKind
-from vidlabel.video.reader import open_video
+from vidlabel.clips.sample import CROPS, EDGE_S, clip_times, frames_in
+from vidlabel.errors import Reason, VideoError
+from vidlabel.specs import WHOLE, ClipSpec, Limits, OnPacket, PixelKind, Span
+from vidlabel.video.reader import Video, open_video
 
 NO_CHANGE, DIFFERENCE_GAIN = 128, 2
 """Of difference pictures: the grey of what does not change, and levels for each level of luma."""
@@ -29,10 +30,12 @@ class ClipData:
 
     clips: NDArray[np.uint8]
     duration_s: float
+    """Length of the whole video, also if the clips are of a stretch of it."""
     frames_used: int
     """Number of different frames of the video in all views."""
     padded: bool
-    """True if the video has fewer frames than the clip, and the last one is repeated."""
+    """True if the video, or the stretch, has fewer frames than the clip, and the last one is
+    repeated."""
     damaged: str
     """What could not be decoded, in words; empty for a healthy file."""
     parts: int = 1
@@ -80,15 +83,16 @@ def pixel_kind(spec: ClipSpec) -> PixelKind:
 
 def read_time_steps(
     path: str, spec: ClipSpec, stretches: int, limits: Limits, on_packet: OnPacket = None,
-    each: int = 1,
+    each: int = 1, span: Span = WHOLE,
 ) -> ClipData:  # fmt: skip
-    """Decode the time steps of a video without cropping. Raises VideoError.
+    """Decode the time steps of a video, or of a span of it, without cropping. Raises VideoError.
 
     `clips` is (stretches, T * each, c, H, W) with the shorter side `spec.resize_px` and
     c = `spec.decoded_channels`: optical flow is computed later, by `flow_stacks`.
     """
     with open_video(path, limits, on_packet) as video:
-        times, padded = clip_times(video, spec, stretches, each)
+        _check_span(video, span, path)
+        times, padded = clip_times(video, spec, stretches, each, span)
         frames = video.frames_at(
             times.ravel().tolist(), spec.resize_px, pixel_kind(spec), spec.aspect
         )
@@ -102,9 +106,10 @@ def read_time_steps(
 
 
 def read_run(
-    path: str, spec: ClipSpec, part: int, limits: Limits, on_packet: OnPacket = None
-) -> ClipData:
-    """Decode every frame of a part of a video, without cropping.
+    path: str, spec: ClipSpec, part: int, limits: Limits, on_packet: OnPacket = None,
+    span: Span = WHOLE,
+) -> ClipData:  # fmt: skip
+    """Decode every frame of a part of a video, or of a span of it, without cropping.
 
     A time step is a frame, or, with flow, `spec.pairs` + 1 consecutive frames; each part has up to
     RUN of them, and none is in two parts.
@@ -118,7 +123,8 @@ def read_run(
     """
     more = spec.pairs if spec.has_flow else 0
     with open_video(path, limits, on_packet) as video:
-        times, _ = every_frame(video)
+        _check_span(video, span, path)
+        times = frames_in(video, span)
         padded = len(times) <= more
         if padded:
             times = np.concatenate([times, np.full(more + 1 - len(times), times[-1])])
@@ -135,8 +141,9 @@ def read_run(
 
 
 def read_clip(
-    path: str, spec: ClipSpec, views: int, limits: Limits, on_packet: OnPacket = None
-) -> ClipData:
+    path: str, spec: ClipSpec, views: int, limits: Limits, on_packet: OnPacket = None,
+    span: Span = WHOLE,
+) -> ClipData:  # fmt: skip
     """Decode a video into the clips that a model sees.
 
     Args:
@@ -146,12 +153,24 @@ def read_clip(
             stretches with three crops each.
         limits: bounds for the file.
         on_packet: called for every packet, as a sign of progress.
+        span: the stretch of the video that the clips show, in place of all of it.
 
     Raises:
-        VideoError: the video cannot be read, with the reason.
+        VideoError: the video cannot be read, with the reason; `out_of_range` if it ends before the
+            span begins.
     """
-    data = read_time_steps(path, spec, views, limits, on_packet)
+    data = read_time_steps(path, spec, views, limits, on_packet, span=span)
     return replace(data, clips=cut(data.clips, spec, views))
+
+
+def _check_span(video: Video, span: Span, path: str) -> None:
+    """Raises VideoError if the video ends before the span begins; it may end before its end."""
+    if span[0] and span[0] > video.duration_s - EDGE_S:
+        raise VideoError(
+            Reason.OUT_OF_RANGE,
+            f"{path}: ends at {video.duration_s:.2f} s; a stretch from {span[0]:.2f} s on lies "
+            "outside it",
+        )
 
 
 def cut(stretches: NDArray[np.uint8], spec: ClipSpec, views: int) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vidlabel.specs import ClipSpec
+from vidlabel.specs import WHOLE, ClipSpec, Span
 from vidlabel.video.reader import Video
 
 CROPS = ("centre", "left", "right")
@@ -16,6 +16,9 @@ frames."""
 
 ROUNDING_S = 1e-6
 """Times that differ by less are equal."""
+
+EDGE_S = 1e-3
+"""How exact the ends of a span are: tables round them to milliseconds."""
 
 
 def view_count(views: int) -> int:
@@ -43,7 +46,7 @@ def sample_times(duration_s: float, steps: int, stretches: int = 1) -> NDArray[n
 
 
 def clip_times(
-    video: Video, spec: ClipSpec, stretches: int, each: int = 1
+    video: Video, spec: ClipSpec, stretches: int, each: int = 1, span: Span = WHOLE
 ) -> tuple[NDArray[np.float64], bool]:
     """Times (stretches, T, n) of the n frames of each time step (1 for RGB, otherwise
     `luma_frames`, after the one for RGB if there are both); and whether some are repeated because
@@ -53,18 +56,26 @@ def clip_times(
     repeats the last one, instead of being slowed down. A video shorter than a clip at `spec.fps` is
     looped. With `each`, there are `each` times as many time steps: those of the clip, number
     `each` // 2 of every `each`, and others in between at equal distances.
+
+    A `span` that begins within the video is sampled as a video of its own that is as long. Only
+    the frames around a time step, which show its motion, may come from before or after the span.
     """
-    known = video.frame_times_s
-    padded = known is not None and len(known) < spec.frames
+    start_s, length_s = span[0], min(span[1], video.duration_s) - span[0]
+    short = span != WHOLE and length_s * video.fps < spec.frames  # then counted also in large files
+    shown = frames_in(video, span) if short or video.frame_times_s is not None else None
+    padded = shown is not None and len(shown) < spec.frames
     if spec.fps:
         longer = replace(spec, frames=spec.frames * each)
-        steps, padded = _paced(video.duration_s, longer, stretches)
-    elif known is not None and padded:
-        rest = spec.frames - len(known)
-        row = np.concatenate([known, np.full(rest, known[-1])])
+        steps, padded = _paced(length_s, longer, stretches)
+        steps = start_s + steps
+        if span != WHOLE and length_s > 2 * EDGE_S:  # the very end is a frame of what follows
+            steps = np.clip(steps, start_s + EDGE_S, start_s + length_s - EDGE_S)
+    elif shown is not None and padded:
+        rest = spec.frames - len(shown)
+        row = np.concatenate([shown, np.full(rest, shown[-1])])
         steps = np.tile(np.repeat(row, each), (stretches, 1))
     else:
-        steps = _between(sample_times(video.duration_s, spec.frames, stretches), each)
+        steps = start_s + _between(sample_times(length_s, spec.frames, stretches), each)
     if spec.input == "rgb":
         return steps[..., None], padded
     around = _around(video, spec, steps)
@@ -83,6 +94,16 @@ def every_frame(video: Video) -> tuple[NDArray[np.float64], NDArray[np.float64]]
         return video.frame_times_s, video.frame_times_s
     frames = max(1, round(video.duration_s * video.fps))
     return sample_times(video.duration_s, frames)[0], np.arange(frames) * video.duration_s / frames
+
+
+def frames_in(video: Video, span: Span) -> NDArray[np.float64]:
+    """For each frame (N,) that is on screen in the span, at least one, a time at which it is."""
+    times, starts = every_frame(video)
+    if span == WHOLE:
+        return times
+    first = max(0, int(np.searchsorted(starts, span[0] + EDGE_S, side="right")) - 1)
+    end = int(np.searchsorted(starts, span[1] - EDGE_S))
+    return times[first : max(end, first + 1)]
 
 
 def _between(steps: NDArray[np.float64], each: int) -> NDArray[np.float64]:

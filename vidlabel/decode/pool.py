@@ -110,7 +110,7 @@ class _Worker:
         if not self.tasks:
             self.begin()
         self.tasks.append(task)
-        self.send((task.item.path, task.item.part, task.slot))
+        self.send((task.item, task.slot))
 
     def begin(self) -> None:
         """The time limit of the next file starts now."""

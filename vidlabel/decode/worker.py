@@ -23,7 +23,7 @@ import numpy as np
 from vidlabel.clips.read import RUN, ClipData, read_clip, read_run, read_time_steps
 from vidlabel.clips.sample import view_count
 from vidlabel.errors import Reason, VideoError
-from vidlabel.specs import ClipSpec, Limits, OnPacket
+from vidlabel.specs import WHOLE, ClipSpec, Limits, OnPacket, Span
 from vidlabel.video.scale import MAX_ASPECT
 
 PULSE = struct.Struct("=Q")
@@ -67,13 +67,15 @@ class DecodeJob:
             return (RUN + spec.pairs * spec.has_flow) * channels * area
         return self.views * spec.frames * self.each * spec.decoded_channels * area
 
-    def read(self, path: str, on_packet: OnPacket = None, part: int = 0) -> ClipData:
-        """Decode one file, or a part of it. Raises VideoError."""
+    def read(
+        self, path: str, on_packet: OnPacket = None, part: int = 0, span: Span = WHOLE
+    ) -> ClipData:
+        """Decode the `span` of one file, or a part of it. Raises VideoError."""
         if self.every:
-            return read_run(path, self.clip, part, self.limits, on_packet)
+            return read_run(path, self.clip, part, self.limits, on_packet, span)
         if self.cropped and not self.clip.has_flow:
-            return read_clip(path, self.clip, self.views, self.limits, on_packet)
-        return read_time_steps(path, self.clip, self.views, self.limits, on_packet, self.each)
+            return read_clip(path, self.clip, self.views, self.limits, on_packet, span)
+        return read_time_steps(path, self.clip, self.views, self.limits, on_packet, self.each, span)
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,11 @@ def _serve(connection: Connection, shared: mmap.mmap, setup: DecoderSetup) -> No
 
     connection.send(("ready", None))
     while True:
-        path, part, slot = connection.recv()
+        item, slot = connection.recv()
+        path = item.path
         count()
         try:
-            data = setup.job.read(path, count, part)
+            data = setup.job.read(path, count, item.part, item.span)
         except VideoError as error:
             connection.send(("error", (error.reason, error.detail)))
             continue

@@ -113,8 +113,8 @@ class ClipBatch:
         row = Prediction(
             path=item.path,
             status=Status.PARTIAL if data.damaged else Status.OK,
-            start_s=0.0,
-            end_s=data.duration_s,
+            start_s=item.start_s,
+            end_s=min(item.end_s, data.duration_s),
             duration_s=data.duration_s,
             frames_used=data.frames_used,
             reason=Reason.DAMAGED if data.damaged else Reason.PADDED if data.padded else "",
