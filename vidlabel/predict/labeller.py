@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from vidlabel.clips.flow_stacks import run_time_steps, with_flow
-from vidlabel.clips.read import ClipData, cut
+from vidlabel.clips.read import ClipData, crop, cut
+from vidlabel.clips.windows import Windows
 from vidlabel.decode.pool import DecoderPool
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.device import beside_decoders, pick_device
@@ -25,13 +26,24 @@ from vidlabel.files.find import VIDEO_SUFFIXES, find_videos
 from vidlabel.machine import worker_count
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.models.fusion import take_stream
-from vidlabel.predict.clip_batch import ClipBatch, Member, VideoOutput, join_parts, unread
+from vidlabel.predict.clip_batch import ClipBatch, Member, VideoOutput, join_parts, row_of, unread
 from vidlabel.predict.runner import ClipOutput, Runner
 from vidlabel.predict.spec import PredictSpec
+from vidlabel.predict.timeline import choose_windows
 from vidlabel.results.predictions import Predictions
 from vidlabel.results.topk import ranked, shown
+from vidlabel.results.window_scores import PartScores
 from vidlabel.signals import StopAsked, never
-from vidlabel.specs import ClipSpec, Limits, Precision, Prediction, Status, StreamName, VideoItem
+from vidlabel.specs import (
+    ClipSpec,
+    Limits,
+    Precision,
+    Prediction,
+    Status,
+    StreamName,
+    TimelineSpec,
+    VideoItem,
+)
 from vidlabel.text import PathText, plural
 from vidlabel.video.container import check_formats, suffixes_of
 
@@ -179,6 +191,60 @@ class Labeller:
         job = DecodeJob(clip, spec.views, spec.limits, every=spec.strategy == "whole-video")
         outputs = self._outputs(videos, spec, job, stop)
         return (self._view(video, spec) for video in join_parts(outputs))
+
+    def windows(self, spec: TimelineSpec) -> Windows:
+        """The windows of videos for this model. Raises UsageError as `choose_windows`."""
+        return choose_windows(self.checkpoint.header, spec)
+
+    def score_windows(
+        self, items: Iterable[VideoItem], spec: PredictSpec, *, stop: StopAsked = never
+    ) -> Iterator[PartScores]:
+        """The scores of all windows of videos, part by part, each as soon as it is ready.
+
+        An item whose `part` is 0 stands for all parts of the video, which come in any order, but
+        the first part before the others; any other item stands for this part alone.
+
+        Raises:
+            UsageError: the model cannot have such windows.
+        """
+        windows = self.windows(spec.timeline or TimelineSpec())
+        job = DecodeJob(windows.clip, limits=spec.limits, windows=windows)
+        return self._score_parts(items, spec, job, windows, stop)
+
+    def _score_parts(
+        self, items: Iterable[VideoItem], spec: PredictSpec, job: DecodeJob, windows: Windows,
+        stop: StopAsked,
+    ) -> Iterator[PartScores]:  # fmt: skip
+        pool = self._decoders(job, worker_count(spec.workers))
+        with pool, beside_decoders(self._runner.device):
+            for decoded in pool.run(items, stop):
+                item, data = decoded.item, decoded.data
+                if data is None:
+                    row = replace(unread(decoded).row, model=self.checkpoint.id)
+                    none = np.zeros((0, len(self.classes)), np.float32)
+                    yield PartScores(item.index, row, none, item.part)
+                    continue
+                for part in range(1, data.parts if item.part == 0 else 1):
+                    pool.add(replace(item, part=part))
+                scores = self._window_scores(data, windows)
+                row = replace(row_of(item, data), model=self.checkpoint.id)
+                if not np.isfinite(scores).all():
+                    detail = f"{row.path}: the model's output for it is not finite"
+                    row = replace(row, status=Status.PARTIAL, reason=Reason.NAN, detail=detail)
+                yield PartScores(item.index, row, scores, item.part, data.parts)
+
+    def _window_scores(self, data: ClipData, windows: Windows) -> NDArray[np.float32]:
+        """Probabilities (N, K) of the windows of a part; a row that is not finite is nan."""
+        moments, clip, device = data.clips[0], windows.clip, self._runner.device
+        if clip.has_flow:
+            steps = with_flow(torch.from_numpy(moments), clip, device).numpy()
+            moments = np.ascontiguousarray(crop(steps, clip.size_px, "centre"))
+        output = self._runner.windows(moments, clip.frames, windows.every)
+        if self._runner.bf16 and not output.finite:
+            output = self._runner.in_fp32().windows(moments, clip.frames, windows.every)
+        scores = output.probabilities
+        scores[~np.isfinite(scores).all(1)] = np.nan
+        return scores
 
     def embed(
         self, videos: Videos, spec: PredictSpec | None = None

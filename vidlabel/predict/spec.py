@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from vidlabel.errors import UsageError
-from vidlabel.specs import Limits, Strategy
+from vidlabel.specs import Limits, Strategy, TimelineSpec
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class PredictSpec:
     min_confidence: float | None = None  # 0..1, below it `uncertain`; None: the model's
     limits: Limits = field(default_factory=Limits)
     strategy: Strategy = "clip"
+    timeline: TimelineSpec | None = None  # label segments instead of whole videos
 
     def __post_init__(self) -> None:
         for name, high in (("top_k", 1000), ("views", 100), ("batch_size", 4096), ("workers", 256)):
@@ -42,3 +43,5 @@ class PredictSpec:
             raise UsageError(f"--strategy must be one of {known}, got {self.strategy}")
         if self.strategy == "whole-video" and self.views > 1:
             raise UsageError("--strategy whole-video sees the whole video; leave out --views")
+        if self.timeline is not None and (self.views > 1 or self.strategy != "clip"):
+            raise UsageError("--timeline labels windows; leave out --views and --strategy")
