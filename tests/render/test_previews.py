@@ -32,7 +32,8 @@ from vidlabel.render.album import names_of
 from vidlabel.render.captions import COLOURS, Caption, Line, draw_caption
 from vidlabel.render.layout import STRIP
 from vidlabel.render.stream_bars import Bars, StreamPanel
-from vidlabel.results.ledger import LastRun, Ledger, RunSettings
+from vidlabel.results.ledger import Ledger
+from vidlabel.results.ledger_run import LastRun, RunSettings
 from vidlabel.results.record import TableInfo
 from vidlabel.results.tables import write_table
 from vidlabel.specs import ClipSpec, Limits, ModelSpec, Prediction, Status, VideoItem

@@ -16,7 +16,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vidlabel.clips.read import ClipData, check_span, crop, pixel_kind, to_channels
 from vidlabel.clips.sample import clip_times, step_times

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import chain, count
 from typing import TypeAlias
 
 import numpy as np
@@ -29,7 +29,7 @@ from vidlabel.models.fusion import take_stream
 from vidlabel.predict.clip_batch import ClipBatch, Member, VideoOutput, join_parts, row_of, unread
 from vidlabel.predict.runner import ClipOutput, Runner
 from vidlabel.predict.spec import PredictSpec
-from vidlabel.predict.timeline import choose_windows
+from vidlabel.predict.timeline import choose_windows, exact, is_long, label_parts
 from vidlabel.results.predictions import Predictions
 from vidlabel.results.topk import ranked, shown
 from vidlabel.results.window_scores import PartScores
@@ -153,7 +153,8 @@ class Labeller:
         ordered: bool = True,
         stop: StopAsked = never,
     ) -> Predictions:
-        """Label videos: one prediction for each, also for those that cannot be read.
+        """Label videos: one prediction for each, also for those that cannot be read; or with
+        `spec.timeline` one for each segment, those of a video in a row.
 
         Args:
             videos: paths of files, paths of folders, which are walked as by `find_videos`, or its
@@ -170,9 +171,17 @@ class Labeller:
         """
         spec = spec or PredictSpec()
         items = _items(videos, spec.limits)
-        numbered = ((i, row) for i, row, _ in self.predict_views(items, spec, stop=stop))
-        rows = _in_order(numbered) if ordered else (row for _, row in numbered)
-        return Predictions(rows, self.checkpoint.id, min(spec.top_k, len(self.classes)))
+        top_k = min(spec.top_k, len(self.classes))
+        numbered: Iterator[tuple[int, list[Prediction]]]
+        if spec.timeline is None:
+            numbered = ((i, [row]) for i, row, _ in self.predict_views(items, spec, stop=stop))
+        else:
+            parts = self.score_windows(items, spec, stop=stop)
+            timeline = exact(spec.timeline, self.windows(spec.timeline))
+            least = self.min_confidence(spec)
+            numbered = label_parts(parts, self.classes, timeline, top_k, least)
+        groups = _in_order(numbered) if ordered else (rows for _, rows in numbered)
+        return Predictions(chain.from_iterable(groups), self.checkpoint.id, top_k)
 
     def predict_views(
         self,
@@ -311,6 +320,10 @@ class Labeller:
             return index, row, None
         mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
         embedding = tuple(output.embeddings.mean(0).tolist())
+        length_s = row.end_s - row.start_s
+        if not row.reason and is_long(self.checkpoint.header, length_s):
+            detail = f"{length_s:.0f} s have one label; --timeline labels segments"
+            row = replace(row, reason=Reason.LONG, detail=detail)
         row = replace(row, embedding=embedding, top=ranked(self.classes, mean))
         return index, shown(row, spec.top_k, self.min_confidence(spec)), output.probabilities
 
@@ -366,12 +379,12 @@ def _items(videos: Videos, limits: Limits) -> Iterator[VideoItem]:
             yield item if item is each else replace(item, index=number)
 
 
-def _in_order(predictions: Iterator[tuple[int, Prediction]]) -> Iterator[Prediction]:
-    """Predictions by ascending index from 0, each as soon as all before it are there.
+def _in_order(predictions: Iterator[tuple[int, list[Prediction]]]) -> Iterator[list[Prediction]]:
+    """Predictions of each video by ascending index from 0, each as soon as all before it are there.
 
     If a stop leaves gaps, the predictions after them come at the end, also in order.
     """
-    early: dict[int, Prediction] = {}
+    early: dict[int, list[Prediction]] = {}
     turn = 0
     for index, prediction in predictions:
         early[index] = prediction

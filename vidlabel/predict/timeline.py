@@ -1,11 +1,24 @@
-"""Which windows of long videos suit a model."""
+"""Timelines: which windows suit a model, and what becomes of their scores, part by part."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from vidlabel.clips.windows import Windows
 from vidlabel.errors import UsageError
 from vidlabel.models.checkpoint import Header
-from vidlabel.specs import TimelineSpec
+from vidlabel.predict.progress import VideoTimeProgress
+from vidlabel.predict.spec import PredictSpec
+from vidlabel.results.ledger import Ledger
+from vidlabel.results.segments import to_segments
+from vidlabel.results.window_scores import Collector, PartScores
+from vidlabel.signals import StopAsked
+from vidlabel.specs import Prediction, TimelineSpec, VideoItem
+
+if TYPE_CHECKING:
+    from vidlabel.predict.labeller import Labeller
 
 USUAL_WINDOW_S = 2.0
 """Length of a window where neither the user nor the model says one: about that of an action, and of
@@ -53,12 +66,50 @@ def choose_windows(header: Header, spec: TimelineSpec) -> Windows:
     return Windows(clip, window_s, every)
 
 
-def describe_windows(windows: Windows, spec: TimelineSpec) -> list[str]:
+def exact(spec: TimelineSpec, windows: Windows) -> TimelineSpec:
+    """The spec with the windows that it leads to."""
+    return replace(spec, window_s=windows.window_s, stride_s=windows.stride_s)
+
+
+def label_parts(
+    parts: Iterable[PartScores], classes: Sequence[str], spec: TimelineSpec, top_k: int,
+    min_confidence: float,
+) -> Iterator[tuple[int, list[Prediction]]]:  # fmt: skip
+    """Index and segments of each video, when all of its parts have come; `spec` is exact."""
+    collector = Collector(spec.window_s or 0.0, spec.stride_s or 0.0)
+    for part in parts:
+        if (video := collector.add(part)) is not None:
+            yield part.index, to_segments(video, classes, spec, top_k, min_confidence)
+
+
+def record_parts(
+    labeller: Labeller, ledger: Ledger, items: Sequence[VideoItem], spec: PredictSpec,
+    progress: VideoTimeProgress, stop: StopAsked,
+) -> Iterator[Prediction]:  # fmt: skip
+    """Score what is left of the videos, and record it in the ledger; gives the row of each video,
+    without a label, when it is finished."""
+    windows = labeller.windows(spec.timeline or TimelineSpec())
+    left = [part for item in items for part in ledger.missing_parts(item)]
+    begun: set[int] = set()
+    for part in labeller.score_windows(left, spec, stop=stop):
+        row, done_s = part.row, len(part.scores) * windows.stride_s
+        if part.index not in begun:
+            begun.add(part.index)
+            length_s = row.end_s - row.start_s if row.ok and row.end_s > row.start_s else 0.0
+            before_s = ledger.parts_done(row.path) * windows.per_part * windows.stride_s
+            progress.begin(part.index, length_s, min(before_s, length_s))
+        finished = ledger.record_part(part)
+        progress.advance(done_s)
+        if finished is not None:
+            yield finished
+
+
+def describe_windows(windows: Windows, spec: TimelineSpec) -> str:
     """What to tell the user about the windows: that the stride is another one than asked for."""
     asked = spec.stride_s
-    if asked is None or abs(asked - windows.stride_s) < 1e-6:
-        return []
-    return [
-        f"--stride {asked:g}: windows start every {windows.stride_s:.4g} s, a multiple of the time "
+    if asked is None or abs(asked - windows.stride_s) < 1e-4 * asked:
+        return ""
+    return (
+        f"--stride {asked:g}: windows begin every {windows.stride_s:.4g} s, a multiple of the time "
         f"between two of the {windows.clip.frames} moments of a window"
-    ]
+    )
