@@ -32,7 +32,7 @@ class _Time(click.ParamType[float]):
         if not re.fullmatch(r"(\d+:([0-5]?\d:)?[0-5]?\d|\d+)(\.\d+)?", text):
             self.fail(f"{text!r} is not a time; use seconds, or hh:mm:ss", param, ctx)
         parts = reversed(text.split(":"))
-        return sum(float(part) * 60**place for place, part in enumerate(parts))
+        return sum((float(part) * 60.0**place for place, part in enumerate(parts)), 0.0)
 
 
 def timeline_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -44,6 +44,8 @@ class Windows:
     window_s: float
     every: int
     """Moments from the start of a window to that of the next, 1 to `clip.frames`."""
+    most_bytes: int = PART_BYTES
+    """Size of a part's moments, about."""
 
     @property
     def spacing_s(self) -> float:
@@ -63,7 +65,7 @@ class Windows:
     def per_part(self) -> int:
         """Windows of a part, if it is not the last one."""
         block = WHOLE_CLIPS * self.clip.frames
-        moments = max(PART_BYTES // self._moment_bytes, LEAST_CLIPS * self.clip.frames)
+        moments = max(self.most_bytes // self._moment_bytes, LEAST_CLIPS * self.clip.frames)
         return (moments // block * block - self.clip.frames) // self.every + 1
 
     @property
