@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_the_most_probable_sequence_is_that_of_trying_all() -> None:
     for switch in (0.0, 0.7, 3.0):
 
         def score(path: tuple[int, ...], switch: float = switch) -> float:
-            changes = sum(a != b for a, b in zip(path, path[1:], strict=False))
+            changes = sum(a != b for a, b in pairwise(path))
             return float(sum(logs[i, k] for i, k in enumerate(path)) - switch * changes)
 
         best = max(product(range(3), repeat=6), key=score)

@@ -70,14 +70,15 @@ class Collector:
         one, or there is no other."""
         first = parts[0]
         row = first.row
+        if not row.ok:
+            return ScoredVideo(row, first.scores, self._window_s, self._stride_s)
         count = window_count(row.end_s - row.start_s, self._window_s, self._stride_s)
-        scores = np.full((count if row.ok else 0, first.scores.shape[1]), np.nan, np.float32)
-        if row.ok:
-            for each in parts:
-                start = each.part * len(first.scores)
-                scores[start : start + len(each.scores)] = each.scores
+        scores = np.full((count, first.scores.shape[1]), np.nan, np.float32)
+        for each in parts:
+            start = each.part * len(first.scores)
+            scores[start : start + len(each.scores)] = each.scores
         problems = [each.row for each in parts if each.row.status is not Status.OK]
-        if row.ok and problems:
+        if problems:
             told = dict.fromkeys(each.detail for each in problems if each.detail)
             status = Status.PARTIAL if np.isfinite(scores).any() else Status.FAILED
             row = replace(row, status=status, reason=problems[0].reason, detail="; ".join(told))
