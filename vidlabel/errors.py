@@ -48,7 +48,7 @@ class Reason(StrEnum):
     NAN = "nan"  # the model's output is not finite
     DAMAGED = "damaged"  # labelled from what could be decoded
     PADDED = "padded"  # fewer frames than the clip needs; the last one is repeated
-    LONG = "long"  # far longer than what the model was trained on, and labelled as a whole
+    LONG = "long"  # over ten times as long as a clip, and labelled as a whole
     LOW_CONFIDENCE = "low_confidence"  # below --min-confidence
 
 

@@ -250,7 +250,7 @@ class TimelineSpec:
     their labels. Raises UsageError if a value is out of range."""
 
     window_s: float | None = None
-    """Length of a window; None for that of the clips that the model was trained on."""
+    """Length of a window; None for that of the model's clips if they have one (--fps), else 2 s."""
     stride_s: float | None = None
     """From the start of a window to that of the next; None for a quarter of a window."""
     min_length_s: float | None = None

@@ -55,10 +55,6 @@ def _rows(out: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(out.read_text().splitlines()))
 
 
-def _header(clip: ClipSpec = CLIP, **training: object) -> Header:
-    return Header(ModelSpec(classes=3), clip, ("a", "b", "c"), training=training)
-
-
 def test_segments_follow_the_video(long_video: Path) -> None:
     labeller = Labeller(colour_checkpoint(), "cpu")
     rows = list(labeller.predict(str(long_video), SPEC))
@@ -179,21 +175,20 @@ def test_a_video_that_cannot_be_read_has_a_row(
 
 
 def test_windows_suit_the_model() -> None:
-    usual = choose_windows(_header(), TimelineSpec())
+    usual = choose_windows(CLIP, TimelineSpec())
     assert (usual.window_s, usual.every) == (2.0, 1)
-    assert choose_windows(_header(clip_s=3.2), TimelineSpec()).window_s == 3.2
     paced = ClipSpec(frames=16, size_px=112, resize_px=128, fps=8.0)
-    windows = choose_windows(_header(paced), TimelineSpec())
+    windows = choose_windows(paced, TimelineSpec())
     assert (windows.window_s, windows.stride_s) == (2.0, 0.5)
     with pytest.raises(UsageError, match="leave out --window"):
-        choose_windows(_header(paced), TimelineSpec(window_s=5.0))
+        choose_windows(paced, TimelineSpec(window_s=5.0))
     with pytest.raises(UsageError, match="at most --window"):
-        choose_windows(_header(), TimelineSpec(2.0, 3.0))
+        choose_windows(CLIP, TimelineSpec(2.0, 3.0))
     rounded = TimelineSpec(2.0, 0.7)
-    assert "every 0.5 s" in describe_windows(choose_windows(_header(), rounded), rounded)
-    assert is_long(_header(), 31.0)
-    assert not is_long(_header(), 29.0)
-    assert not is_long(_header(clip_s=10.0), 99.0)
+    assert "every 0.5 s" in describe_windows(choose_windows(CLIP, rounded), rounded)
+    assert is_long(CLIP, 31.0)
+    assert not is_long(CLIP, 29.0)
+    assert not is_long(ClipSpec(frames=128, fps=15.0), 60.0)
 
 
 def test_flow_and_paced_models_have_timelines(long_video: Path) -> None:

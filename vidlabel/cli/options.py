@@ -42,7 +42,7 @@ def timeline_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--window", type=float, metavar="S",
             help="Length of the windows of a timeline, seconds; sets --timeline.  "
-            "[default: that of the model's clips, or 2]",
+            "[default: that of the model's clips if they have one, else 2]",
         ),
         click.option(
             "--stride", type=float, metavar="S",

@@ -203,7 +203,7 @@ class Labeller:
 
     def windows(self, spec: TimelineSpec) -> Windows:
         """The windows of videos for this model. Raises UsageError as `choose_windows`."""
-        return choose_windows(self.checkpoint.header, spec)
+        return choose_windows(self.checkpoint.header.clip, spec)
 
     def score_windows(
         self, items: Iterable[VideoItem], spec: PredictSpec, *, stop: StopAsked = never
@@ -321,7 +321,7 @@ class Labeller:
         mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
         embedding = tuple(output.embeddings.mean(0).tolist())
         length_s = row.end_s - row.start_s
-        if not row.reason and is_long(self.checkpoint.header, length_s):
+        if not row.reason and is_long(self.checkpoint.header.clip, length_s):
             detail = f"{length_s:.0f} s have one label; --timeline labels segments"
             row = replace(row, reason=Reason.LONG, detail=detail)
         row = replace(row, embedding=embedding, top=ranked(self.classes, mean))

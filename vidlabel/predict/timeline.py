@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 
 from vidlabel.clips.windows import Windows
 from vidlabel.errors import UsageError
-from vidlabel.models.checkpoint import Header
 from vidlabel.predict.progress import VideoTimeProgress
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.ledger import Ledger
 from vidlabel.results.segments import to_segments
 from vidlabel.results.window_scores import Collector, PartScores
 from vidlabel.signals import StopAsked
-from vidlabel.specs import Prediction, TimelineSpec, VideoItem
+from vidlabel.specs import ClipSpec, Prediction, TimelineSpec, VideoItem
 
 if TYPE_CHECKING:
     from vidlabel.predict.labeller import Labeller
 
 USUAL_WINDOW_S = 2.0
-"""Length of a window where neither the user nor the model says one: about that of an action, and of
-a clip of the data sets that the shipped model was trained on."""
+"""Length of a window where neither the user nor the model gives one: about that of an action, and
+of a clip of the data sets that the shipped model was trained on."""
 
 STRIDES = 4
 """Windows begin so many times in the length of one by default."""
@@ -31,27 +30,23 @@ LONG_S, LONG_CLIPS = 30.0, 10
 """A video that is longer than this, and than so many windows, is too long for one label."""
 
 
-def usual_window_s(header: Header) -> float:
-    """Seconds that a model's clips usually show: those of its --fps, else the median length of the
-    clips that it was trained on, else `USUAL_WINDOW_S`."""
-    if header.clip.fps:
-        return header.clip.frames / header.clip.fps
-    told = header.training.get("clip_s")
-    return float(told) if isinstance(told, int | float) and told > 0 else USUAL_WINDOW_S
+def usual_window_s(clip: ClipSpec) -> float:
+    """Seconds that a model's clips usually show: those of its --fps, else `USUAL_WINDOW_S`."""
+    return clip.frames / clip.fps if clip.fps else USUAL_WINDOW_S
 
 
-def is_long(header: Header, length_s: float) -> bool:
+def is_long(clip: ClipSpec, length_s: float) -> bool:
     """Whether one label says little about a video of this length."""
-    return length_s > max(LONG_S, LONG_CLIPS * usual_window_s(header))
+    return length_s > max(LONG_S, LONG_CLIPS * usual_window_s(clip))
 
 
-def choose_windows(header: Header, spec: TimelineSpec) -> Windows:
-    """The windows of videos for a model.
+def choose_windows(clip: ClipSpec, spec: TimelineSpec) -> Windows:
+    """The windows of videos for a model with such clips.
 
     Raises:
         UsageError: the model's clips always have another length.
     """
-    clip, usual_s = header.clip, usual_window_s(header)
+    usual_s = usual_window_s(clip)
     window_s = spec.window_s or usual_s
     if clip.fps and abs(window_s - usual_s) > 1e-3:
         raise UsageError(
