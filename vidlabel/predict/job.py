@@ -20,7 +20,8 @@ from vidlabel.files.text_file import read_list
 from vidlabel.files.write import check_output, make_folder, remove_leftovers
 from vidlabel.predict.progress import VideoTimeProgress
 from vidlabel.predict.spec import PredictSpec
-from vidlabel.predict.timeline import describe_windows, exact, record_parts
+from vidlabel.predict.timeline import describe_windows, exact
+from vidlabel.predict.timeline_run import record_parts
 from vidlabel.results.embeddings import check_embeddings, write_embeddings
 from vidlabel.results.ledger import Ledger
 from vidlabel.results.ledger_file import discard, ledger_of

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from vidlabel.clips.windows import Windows
 from vidlabel.errors import UsageError
-from vidlabel.predict.progress import VideoTimeProgress
-from vidlabel.predict.spec import PredictSpec
-from vidlabel.results.ledger import Ledger
 from vidlabel.results.segments import to_segments
 from vidlabel.results.window_scores import Collector, PartScores
-from vidlabel.signals import StopAsked
-from vidlabel.specs import ClipSpec, Prediction, TimelineSpec, VideoItem
-
-if TYPE_CHECKING:
-    from vidlabel.predict.labeller import Labeller
+from vidlabel.specs import ClipSpec, Prediction, TimelineSpec
 
 USUAL_WINDOW_S = 2.0
 """Length of a window where neither the user nor the model gives one: about that of an action, and
@@ -75,28 +67,6 @@ def label_parts(
     for part in parts:
         if (video := collector.add(part)) is not None:
             yield part.index, to_segments(video, classes, spec, top_k, min_confidence)
-
-
-def record_parts(
-    labeller: Labeller, ledger: Ledger, items: Sequence[VideoItem], spec: PredictSpec,
-    progress: VideoTimeProgress, stop: StopAsked,
-) -> Iterator[Prediction]:  # fmt: skip
-    """Score what is left of the videos, and record it in the ledger; gives the row of each video,
-    without a label, when it is finished."""
-    windows = labeller.windows(spec.timeline or TimelineSpec())
-    left = [part for item in items for part in ledger.missing_parts(item)]
-    begun: set[int] = set()
-    for part in labeller.score_windows(left, spec, stop=stop):
-        row, done_s = part.row, len(part.scores) * windows.stride_s
-        if part.index not in begun:
-            begun.add(part.index)
-            length_s = row.end_s - row.start_s if row.ok and row.end_s > row.start_s else 0.0
-            before_s = ledger.parts_done(row.path) * windows.per_part * windows.stride_s
-            progress.begin(part.index, length_s, min(before_s, length_s))
-        finished = ledger.record_part(part)
-        progress.advance(done_s)
-        if finished is not None:
-            yield finished
 
 
 def describe_windows(windows: Windows, spec: TimelineSpec) -> str:
