@@ -191,6 +191,13 @@ class Memory:
             self.most = max(self.most, total / 2**20)
 
 
+def write_long(path: Path, minutes: float) -> None:
+    """A generated video: a clip of each action, again and again."""
+    kept = list(joined([Clip(action, seed=FIRST_SEED) for action in ACTIONS], []))
+    frames = (kept[n % len(kept)] for n in range(round(minutes * 60 * FPS)))
+    write_video(path, frames, FPS, options={"preset": "veryfast"})
+
+
 def cost(options: argparse.Namespace) -> None:
     labeller = load_labeller(options.model, options.device)
     timeline = exact(TimelineSpec(options.window, options.stride), labeller.windows(
@@ -200,10 +207,7 @@ def cost(options: argparse.Namespace) -> None:
     for minutes in (options.minutes / 2, options.minutes):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "long.mp4"
-            clips = [Clip(action, seed=FIRST_SEED) for action in ACTIONS]
-            kept = list(joined(clips, []))
-            frames = (kept[n % len(kept)] for n in range(round(minutes * 60 * FPS)))
-            write_video(path, frames, FPS, options={"preset": "veryfast"})
+            write_long(path, minutes)
             with Memory() as memory:
                 begun = time.monotonic()
                 video = scored(labeller, path, timeline)
