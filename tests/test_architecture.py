@@ -46,7 +46,7 @@ ONLY_IN = {
     "matplotlib": {"evaluate.plots"},
     "pandas": {"results", "datasets.table", "evaluate.report", "train.log"},
     "pyarrow": {"results"},
-    "rich": {"console", "train.progress"},
+    "rich": {"console", "predict.progress", "train.progress"},
     "safetensors": {"models.checkpoint", "models.weights"},
     "scipy": {"evaluate.metrics"},
     "torchmetrics": {"evaluate.metrics"},

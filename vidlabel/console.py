@@ -23,6 +23,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 from rich.text import Text
 
+from vidlabel.errors import Reason
 from vidlabel.specs import Prediction, Status
 from vidlabel.text import plural, safe, time_left
 
@@ -219,6 +220,8 @@ class Tally:
         self._labels: Counter[str] = Counter()
         self._confidence: defaultdict[str, float] = defaultdict(float)
         self._path = ""
+        self.long = 0
+        """Rows of videos that are far too long for one label."""
 
     @property
     def failed(self) -> int:
@@ -249,6 +252,7 @@ class Tally:
         self.videos += row.path != self._path  # the rows of a timeline follow each other
         self._path = row.path
         self.states[row.status] += 1
+        self.long += row.reason == Reason.LONG
         if row.ok and row.status is not Status.UNCERTAIN:
             self._labels[row.label] += 1
             self._confidence[row.label] += row.confidence

@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
 
 
 class Reason(StrEnum):
-    """Why a video has no label; the last three are remarks on a label."""
+    """Why a video has no label; the last four are remarks on a label."""
 
     NOT_FOUND = "not_found"
     NOT_REGULAR = "not_regular"  # a directory, FIFO, socket or device
@@ -48,6 +48,7 @@ class Reason(StrEnum):
     NAN = "nan"  # the model's output is not finite
     DAMAGED = "damaged"  # labelled from what could be decoded
     PADDED = "padded"  # fewer frames than the clip needs; the last one is repeated
+    LONG = "long"  # over ten times as long as a clip, and labelled as a whole
     LOW_CONFIDENCE = "low_confidence"  # below --min-confidence
 
 

@@ -257,6 +257,31 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class TimelineSpec:
+    """How videos are labelled in segments: by windows, each seen as a clip, and what becomes of
+    their labels. Raises UsageError if a value is out of range."""
+
+    window_s: float | None = None
+    """Length of a window; None for that of the model's clips if they have one (--fps), else 2 s."""
+    stride_s: float | None = None
+    """From the start of a window to that of the next; None for a quarter of a window."""
+    min_length_s: float | None = None
+    """Shorter segments are left out; None for half a window."""
+    gaps: bool = False
+    """Whether what lies between segments gets rows too, with the status `uncertain`."""
+
+    def __post_init__(self) -> None:
+        for name in ("window_s", "stride_s"):
+            value = getattr(self, name)
+            flag = "--" + name.removesuffix("_s")
+            _check(value is None or 0.01 <= value <= 3600,
+                   f"{flag} must be 0.01 to 3600 seconds, got {value}")  # fmt: skip
+        least = self.min_length_s
+        _check(least is None or 0 <= least < math.inf,
+               f"--min-length must be at least 0 seconds, got {least}")  # fmt: skip
+
+
+@dataclass(frozen=True)
 class VideoInfo:
     """Properties of a video, from its header and from counting its packets."""
 

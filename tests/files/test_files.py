@@ -18,7 +18,8 @@ from vidlabel.files.metadata_tag import write_tag
 from vidlabel.files.names import fitting
 from vidlabel.files.text_file import read_list
 from vidlabel.files.write import check_output, replacing, write_bytes
-from vidlabel.results.ledger import Ledger, ledger_of
+from vidlabel.results.ledger import Ledger
+from vidlabel.results.ledger_file import ledger_of
 from vidlabel.text import text_path
 
 

@@ -73,6 +73,31 @@ def test_runner_agrees_with_the_plain_network(network: CnnBiRnn) -> None:
     assert output.embeddings.shape == (3, 256)
 
 
+class _Counting(nn.Module):
+    """A trunk that counts the frames that it sees."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        self.seen += len(frames)
+        return self.trunk(frames)
+
+
+def test_windows_share_what_the_trunk_sees(network: CnnBiRnn) -> None:
+    runner = Runner(network, 1.0, CPU, "fp32")
+    moments = _clips(2 * CPU_CHUNK).reshape(-1, *CLIP.shape[1:])
+    frames = runner._network.trunk = _Counting(runner._network.trunk)
+    found = runner.windows(moments, CLIP.frames, 3).probabilities
+    assert len(found) == (len(moments) - CLIP.frames) // 3 + 1
+    assert int(frames.seen) == len(moments)
+    for number in (0, 4, len(found) - 1):
+        runner.submit(moments[None, number * 3 : number * 3 + CLIP.frames])
+        assert (runner.collect().probabilities[0] == found[number]).all()
+
+
 def test_bf16_stays_near_fp32(network: CnnBiRnn) -> None:
     clips = torch.randint(0, 255, (4, *CLIP.shape), dtype=torch.uint8).numpy()
     outputs = []

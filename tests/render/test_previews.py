@@ -35,7 +35,8 @@ from vidlabel.render.labels import ModelLabels
 from vidlabel.render.layout import STRIP
 from vidlabel.render.spec import RenderOptions
 from vidlabel.render.stream_bars import Bars, StreamPanel
-from vidlabel.results.ledger import LastRun, Ledger, RunSettings
+from vidlabel.results.ledger import Ledger
+from vidlabel.results.ledger_run import LastRun, RunSettings
 from vidlabel.results.record import TableInfo
 from vidlabel.results.tables import write_table
 from vidlabel.specs import ClipSpec, Limits, ModelSpec, Prediction, Status, VideoItem

@@ -7,7 +7,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,11 @@ from fakes import colour_video, random_checkpoint
 from program import Invoke
 
 from vidlabel.errors import OutputError
-from vidlabel.results.ledger import LastRun, Ledger, RunSettings
+from vidlabel.results.ledger import Ledger
+from vidlabel.results.ledger_run import LastRun, RunSettings
 from vidlabel.results.tables import read_labels
-from vidlabel.specs import Limits, Prediction, Status, VideoItem
+from vidlabel.results.window_scores import PartScores
+from vidlabel.specs import Limits, Prediction, Status, TimelineSpec, VideoItem
 
 SETTINGS = RunSettings("m", 1, "fp32")
 RUN = LastRun("m@1", ("run", "walk"), 2, 0.0)
@@ -200,9 +202,9 @@ def test_a_ledger_of_version_1_keeps_its_results(folder: Path, tmp_path: Path) -
     packed = np.array([0.25, 0.75], np.float32).tobytes()
     db = sqlite3.connect(path)
     db.executescript(VERSION_1)
-    db.execute(
-        "INSERT INTO settings VALUES (1, ?)", (json.dumps(asdict(SETTINGS), sort_keys=True),)
-    )
+    known = ("model", "views", "precision", "strategy", "numbers")
+    settings = {key: value for key, value in asdict(SETTINGS).items() if key in known}
+    db.execute("INSERT INTO settings VALUES (1, ?)", (json.dumps(settings, sort_keys=True),))
     db.execute(
         "INSERT INTO results VALUES (?, 1, ?, ?, '{}', 'ok', '', x'', 1, 0, 1, 4, ?, NULL)",
         (*file, packed),
@@ -217,3 +219,35 @@ def test_a_ledger_of_version_1_keeps_its_results(folder: Path, tmp_path: Path) -
     with Ledger(path) as ledger:
         assert _begin(ledger, folder) == ["walk/1.mp4", "walk/2.mp4"]
         assert ledger.outputs() == ["labels.csv"]
+
+
+def test_a_ledger_of_version_2_gets_windows(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "labels.ledger"
+    with Ledger(path) as ledger:
+        _label(ledger, folder, _begin(ledger, folder), 0.75)
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE windows")
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    with Ledger(path) as ledger:
+        assert _begin(ledger, folder) == []
+        assert len(_shares(ledger, "labels.csv")) == 3
+    with Ledger(path) as ledger:
+        timeline = TimelineSpec(2.0, 1.0)
+        run, settings = replace(RUN, timeline=timeline), replace(SETTINGS, window_s=2.0)
+        (item,) = [VideoItem(0, str(folder / "run/1.mp4"))]
+        assert ledger.begin([item], settings, run, Limits(), output="t.csv") == [item]
+        assert ledger.missing_parts(item) == [item]
+        row = Prediction(item.path, Status.OK, start_s=0.0, end_s=6.0, duration_s=6.0)
+        scores = np.tile(np.float32([[0.9, 0.1]]), (3, 1))
+        assert ledger.record_part(PartScores(0, row, scores, 0, 2)) is None
+    with Ledger(path) as ledger:
+        assert ledger.begin([item], settings, run, Limits(), output="t.csv") == [item]
+        assert ledger.missing_parts(item) == [replace(item, part=1)]
+        done = ledger.record_part(PartScores(0, row, scores[:2], 1))
+        assert done is not None
+        assert (done.status, ledger.count()) == (Status.OK, (1, 1))
+        (segment,) = ledger.shown_rows(run)
+        assert (segment.label, segment.start_s, segment.end_s) == ("run", 0.0, 6.0)
+        ledger.commit()
+        assert _begin(ledger, folder) == [], "other settings are kept apart"

@@ -115,7 +115,8 @@ def test_the_digest_is_that_of_the_labels(tmp_path: Path) -> None:
 
 
 def test_a_ledger_is_a_table(run: Run, make_video: MakeVideo, tmp_path: Path) -> None:
-    from vidlabel.results.ledger import LastRun, Ledger, RunSettings
+    from vidlabel.results.ledger import Ledger
+    from vidlabel.results.ledger_run import LastRun, RunSettings
     from vidlabel.specs import Limits, VideoItem
 
     path = str(make_video())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -24,6 +25,55 @@ def path_option(flags: str, metavar: str, text: str, **how: Any) -> Callable[...
     """An option whose value is a file or folder, which need not exist."""
     kind = click.Path(path_type=Path)
     return click.option(*flags.split(), type=kind, metavar=metavar, help=text, **how)
+
+
+class _Time(click.ParamType[float]):
+    """Seconds, or minutes and seconds, or hours too, with colons: 90, 1:30 and 0:01:30.5."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = str(value)
+        if not re.fullmatch(r"(\d+:([0-5]?\d:)?[0-5]?\d|\d+)(\.\d+)?", text):
+            self.fail(f"{text!r} is not a time; use seconds, or hh:mm:ss", param, ctx)
+        parts = reversed(text.split(":"))
+        return sum((float(part) * 60.0**place for place, part in enumerate(parts)), 0.0)
+
+
+def timeline_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of timelines, and of the part of a video to label."""
+    for option in reversed((
+        click.option("--timeline", is_flag=True, help="Label segments of long videos: a row each."),
+        click.option(
+            "--window", type=float, metavar="S",
+            help="Length of the windows of a timeline, seconds; sets --timeline.  "
+            "[default: that of the model's clips if they have one, else 2]",
+        ),
+        click.option(
+            "--stride", type=float, metavar="S",
+            help="Time from the start of a window to that of the next, seconds; sets --timeline.  "
+            "[default: a quarter of the window]",
+        ),
+        click.option(
+            "--min-length", type=float, metavar="S",
+            help="Leave out shorter segments.  [default: half a window]",
+        ),
+        click.option(
+            "--gaps", is_flag=True,
+            help="Also give rows for the time between segments, with the status `uncertain`.",
+        ),
+        click.option(
+            "--start", type=_Time(), default="0", metavar="TIME",
+            help="Label the videos only from here on: seconds, or hh:mm:ss.",
+        ),
+        click.option(
+            "--end", type=_Time(), metavar="TIME", help="Label the videos only up to here."
+        ),
+    )):  # fmt: skip
+        command = option(command)
+    return command
 
 
 DEVICE = click.option(

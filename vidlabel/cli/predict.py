@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import click
 from vidlabel.cli import options
 from vidlabel.cli.completion import FILES, MODELS, format_names, offer, timeline_names
 from vidlabel.cli.log import log_options
-from vidlabel.specs import Limits
+from vidlabel.errors import UsageError
+from vidlabel.specs import Limits, TimelineSpec
 
 _LIMITS = (
     ("--timeout", Limits.timeout_s, "S", "Give up decoding one file after S seconds."),
@@ -79,6 +81,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "training run.",
 )
 @options.CLASSES
+@options.timeline_options
 @click.option("-k", "--top-k", default=5, help="Classes shown per video.")
 @options.VIEWS
 @options.STRATEGY
@@ -121,7 +124,9 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def predict(
     inputs: tuple[str, ...], out: str, format_name: str | None, sidecars: tuple[str, ...],
     sidecar_dir: Path | None, from_file: Any,
-    include: tuple[str, ...], exclude: tuple[str, ...], model: str, top_k: int, views: int,
+    include: tuple[str, ...], exclude: tuple[str, ...], model: str, timeline: bool,
+    window: float | None, stride: float | None, min_length: float | None, gaps: bool, start: float,
+    end: float | None, top_k: int, views: int,
     strategy: Any, stream: Any, min_confidence: float | None, embeddings: Path | None, device: str,
     precision: Any, batch_size: int | None, workers: int | None, timeout: float, max_pixels: int,
     max_duration: float, max_memory: int, allow_formats: tuple[str, ...], restart: bool,
@@ -130,15 +135,23 @@ def predict(
 ) -> int:  # fmt: skip
     """Label videos: folders (recursively), files and globs; - reads a list from stdin.
 
-    Every video gets one row in the table, also if it cannot be read. Results are kept in a ledger
-    beside the output (labels.ledger): run the same command again to label only videos that are new
-    or have changed. Exit code 0: all videos labelled; 1: finished, but some videos failed; 2: wrong
-    usage; 3: the run could not start or finish.
+    Every video gets one row in the table, also if it cannot be read; with --timeline, every segment
+    of a video does. Results are kept in a ledger beside the output (labels.ledger): run the same
+    command again to label only videos that are new or have changed, and to go on inside a video.
+    Exit code 0: all videos labelled; 1: finished, but some videos failed; 2: wrong usage; 3: the
+    run could not start or finish.
     """
     from vidlabel.predict.job import RunOptions, predict_videos
     from vidlabel.predict.output import TableOutput
     from vidlabel.predict.spec import PredictSpec
 
+    if end is not None and end <= start:
+        raise UsageError(f"--end must be after --start, got {end:g} s and {start:g} s")
+    windows = None
+    if timeline or window is not None or stride is not None:
+        windows = TimelineSpec(window, stride, min_length, gaps)
+    elif gaps or min_length is not None:
+        raise UsageError("--min-length and --gaps are for timelines; use them with --timeline")
     limits = Limits(
         pixels=max_pixels, duration_s=max_duration, timeout_s=timeout, memory_mb=max_memory,
         formats=tuple(sorted(set(allow_formats))),
@@ -146,11 +159,14 @@ def predict(
     return predict_videos(
         inputs,
         from_file.read() if from_file else None,
-        PredictSpec(top_k, views, batch_size, workers, min_confidence, limits, strategy, classes),
+        PredictSpec(
+            top_k, views, batch_size, workers, min_confidence, limits, strategy, classes, windows
+        ),
         TableOutput(out, format_name, embeddings, excel_safe, sidecars, sidecar_dir),
         RunOptions(restart, retry_failed, fail_fast, quiet, dry_run),
         include=include, exclude=exclude,
         model=model, device=device, precision=precision, stream=stream,
+        span=(start, math.inf if end is None else end),
     )  # fmt: skip
 
 

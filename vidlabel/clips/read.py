@@ -92,7 +92,7 @@ def read_time_steps(
     c = `spec.decoded_channels`: optical flow is computed later, by `flow_stacks`.
     """
     with open_video(path, limits, on_packet) as video:
-        _check_span(video, span, path)
+        check_span(video, span, path)
         times, padded = clip_times(video, spec, stretches, each, span)
         frames = video.frames_at(
             times.ravel().tolist(), spec.resize_px, pixel_kind(spec), spec.aspect
@@ -124,7 +124,7 @@ def read_run(
     """
     more = spec.pairs if spec.has_flow else 0
     with open_video(path, limits, on_packet) as video:
-        _check_span(video, span, path)
+        check_span(video, span, path)
         times = frames_in(video, span)
         padded = len(times) <= more
         if padded:
@@ -164,7 +164,7 @@ def read_clip(
     return replace(data, clips=cut(data.clips, spec, views))
 
 
-def _check_span(video: Video, span: Span, path: str) -> None:
+def check_span(video: Video, span: Span, path: str) -> None:
     """Raises VideoError if the video ends before the span begins; it may end before its end."""
     if span[0] and span[0] > video.duration_s - EDGE_S:
         raise VideoError(

@@ -76,12 +76,17 @@ def clip_times(
         steps = np.tile(np.repeat(row, each), (stretches, 1))
     else:
         steps = start_s + _between(sample_times(length_s, spec.frames, stretches), each)
+    return step_times(video, spec, steps), padded
+
+
+def step_times(video: Video, spec: ClipSpec, steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times (..., n) of the n frames of time steps at the times (...); n as in `clip_times`."""
     if spec.input == "rgb":
-        return steps[..., None], padded
+        return steps[..., None]
     around = _around(video, spec, steps)
     if spec.has_rgb:  # the frame itself, even if it is not the middle of its stack
         around = np.concatenate([steps[..., None], around], axis=-1)
-    return around, padded
+    return around
 
 
 def every_frame(video: Video) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

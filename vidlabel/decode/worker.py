@@ -22,8 +22,11 @@ import numpy as np
 
 from vidlabel.clips.read import RUN, ClipData, read_clip, read_run, read_time_steps
 from vidlabel.clips.sample import view_count
+from vidlabel.clips.windows import Windows, read_moments
+from vidlabel.decode.open_videos import OpenVideos
 from vidlabel.errors import Reason, VideoError
-from vidlabel.specs import WHOLE, ClipSpec, Limits, OnPacket, Span
+from vidlabel.specs import WHOLE, ClipSpec, Limits, OnPacket, Span, VideoItem
+from vidlabel.video.reader import open_video
 from vidlabel.video.scale import MAX_ASPECT
 
 PULSE = struct.Struct("=Q")
@@ -39,7 +42,8 @@ class DecodeJob:
     By default it reads `views` clips, as `read.read_clip` does. With flow, which is computed before
     cropping, or without `cropped`, it reads `views` stretches of whole frames, with `each` steps
     for every one of a clip, as `read_time_steps` does. With `every` it reads all frames, part by
-    part, as `read.read_run` does.
+    part, as `read.read_run` does. With `windows` it reads the moments of one part after the other,
+    as `windows.read_moments` does.
     """
 
     clip: ClipSpec
@@ -48,6 +52,7 @@ class DecodeJob:
     cropped: bool = True
     each: int = 1
     every: bool = False
+    windows: Windows | None = None
 
     @property
     def clips_at_once(self) -> int:
@@ -58,6 +63,8 @@ class DecodeJob:
     def slot_bytes(self) -> int:
         """The most bytes that one file's clips, or one part's frames, can take."""
         spec = self.clip
+        if self.windows is not None:
+            return self.windows.part_bytes
         if self.cropped and not spec.has_flow and not self.every:
             return view_count(self.views) * spec.frames * spec.channels * spec.size_px**2
         longest = max(spec.aspect, 1 / spec.aspect) if spec.aspect else MAX_ASPECT
@@ -71,11 +78,21 @@ class DecodeJob:
         self, path: str, on_packet: OnPacket = None, part: int = 0, span: Span = WHOLE
     ) -> ClipData:
         """Decode the `span` of one file, or a part of it. Raises VideoError."""
+        if self.windows is not None:
+            with open_video(path, self.limits, on_packet) as video:
+                return read_moments(video, path, self.windows, part, span)
         if self.every:
             return read_run(path, self.clip, part, self.limits, on_packet, span)
         if self.cropped and not self.clip.has_flow:
             return read_clip(path, self.clip, self.views, self.limits, on_packet, span)
         return read_time_steps(path, self.clip, self.views, self.limits, on_packet, self.each, span)
+
+    def read_item(self, item: VideoItem, videos: OpenVideos, on_packet: OnPacket) -> ClipData:
+        """As `read`; the parts of windows are read from a video that stays open."""
+        if self.windows is None:
+            return self.read(item.path, on_packet, item.part, item.span)
+        with videos.reading(item.path) as video:
+            return read_moments(video, item.path, self.windows, item.part, item.span)
 
 
 @dataclass(frozen=True)
@@ -109,13 +126,14 @@ def _serve(connection: Connection, shared: mmap.mmap, setup: DecoderSetup) -> No
         packets += 1
         PULSE.pack_into(shared, setup.pulse_at, packets)
 
+    videos = OpenVideos(setup.job.limits, count)
     connection.send(("ready", None))
     while True:
         item, slot = connection.recv()
         path = item.path
         count()
         try:
-            data = setup.job.read(path, count, item.part, item.span)
+            data = setup.job.read_item(item, videos, count)
         except VideoError as error:
             connection.send(("error", (error.reason, error.detail)))
             continue

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vidlabel.clips.read import ClipData
 from vidlabel.decode.pool import Decoded
 from vidlabel.errors import Reason
 from vidlabel.predict.runner import ClipOutput, Runner
@@ -39,6 +40,20 @@ def unread(decoded: Decoded) -> VideoOutput:
     else:
         row = Prediction(item.path, Status.PARTIAL, reason=Reason.DAMAGED, detail=error.detail)
     return VideoOutput(item, row)
+
+
+def row_of(item: VideoItem, data: ClipData) -> Prediction:
+    """The row of a video, or of a part of one, before the model has seen it."""
+    return Prediction(
+        path=item.path,
+        status=Status.PARTIAL if data.damaged else Status.OK,
+        start_s=item.start_s,
+        end_s=min(item.end_s, data.duration_s),
+        duration_s=data.duration_s,
+        frames_used=data.frames_used,
+        reason=Reason.DAMAGED if data.damaged else Reason.PADDED if data.padded else "",
+        detail=data.damaged,
+    )
 
 
 def join_parts(outputs: Iterable[VideoOutput]) -> Iterator[VideoOutput]:
@@ -110,17 +125,7 @@ class ClipBatch:
         clips = self._clips[self._used : self._used + len(found)]
         clips[...] = found
         self._used += len(found)
-        row = Prediction(
-            path=item.path,
-            status=Status.PARTIAL if data.damaged else Status.OK,
-            start_s=item.start_s,
-            end_s=min(item.end_s, data.duration_s),
-            duration_s=data.duration_s,
-            frames_used=data.frames_used,
-            reason=Reason.DAMAGED if data.damaged else Reason.PADDED if data.padded else "",
-            detail=data.damaged,
-        )
-        self.members.append((VideoOutput(item, row, data.parts), clips))
+        self.members.append((VideoOutput(item, row_of(item, data), data.parts), clips))
 
     def submit(self, runner: Runner) -> list[Member]:
         """Give the batch to the runner, start a new one, and return the members of the old one."""

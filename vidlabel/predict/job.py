@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +19,18 @@ from vidlabel.files.lock import holding
 from vidlabel.files.text_file import read_list
 from vidlabel.files.write import remove_leftovers
 from vidlabel.predict.output import TableOutput, write_ledger_table
+from vidlabel.predict.progress import VideoTimeProgress
 from vidlabel.predict.spec import PredictSpec
+from vidlabel.predict.timeline import describe_windows, exact
+from vidlabel.predict.timeline_run import record_parts
 from vidlabel.results.embeddings import write_embeddings
-from vidlabel.results.ledger import LastRun, Ledger, RunSettings, discard, ledger_of
+from vidlabel.results.ledger import Ledger
+from vidlabel.results.ledger_file import discard, ledger_of
+from vidlabel.results.ledger_run import LastRun, RunSettings
 from vidlabel.results.tables import write_rows
 from vidlabel.results.topk import choice_told
 from vidlabel.signals import Stop, stop_asked
-from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
+from vidlabel.specs import WHOLE, Precision, Prediction, Span, StreamName, TimelineSpec, VideoItem
 from vidlabel.text import plural, text_path
 from vidlabel.video.container import check_formats, suffixes_of
 
@@ -60,12 +66,15 @@ def predict_videos(
     device: str = "auto",
     precision: Precision = "auto",
     stream: StreamName | None = None,
+    span: Span = WHOLE,
 ) -> ExitCode:
-    """Choose videos, load a model and label them: the whole of `vidlabel predict`.
+    """Choose videos, load a model and label them, or a span of each: the whole of `vidlabel
+    predict`.
 
     Args and Raises: as `choose_videos`, `labeller.load_labeller` and `label_videos`.
     """
     items, told = choose_videos(inputs, listed, include, exclude, spec.limits.formats)
+    items = [replace(item, start_s=span[0], end_s=span[1]) for item in items]
     for line in () if options.quiet else told:
         console.note(line)
     if options.dry_run:
@@ -143,12 +152,20 @@ def label_videos(
         DeviceError: the device failed.
     """
     options = options or RunOptions()
+    if spec.timeline is not None:
+        if output.embeddings is not None:
+            raise UsageError("--embeddings: there is one per video; leave out --timeline, --window")
+        windows = labeller.windows(spec.timeline)
+        if not options.quiet and (told := describe_windows(windows, spec.timeline)):
+            console.note(told)
+        spec = replace(spec, timeline=exact(spec.timeline, windows))
     run = LastRun(
         labeller.checkpoint.id,
         labeller.classes,
         spec.top_k,
         labeller.min_confidence(spec),
         labeller.chosen(spec),
+        spec.timeline,
     )
     if run.shown and not options.quiet:
         console.note(choice_told(run.shown, run.classes))
@@ -182,12 +199,31 @@ class _LabellingRun:
         views = view_count(spec.views)
         done = len(self.items) - len(items)
         quiet = self.options.quiet or (self.output.path is None and console.data_watched())
+        last = ""
         with console.Progress(len(self.items), quiet, done) as progress:
             for row in self.labeller.predict(items, spec, ordered=ordered, stop=self.stop):
                 yield row
                 if row.reason:
                     _LOG.debug("%s", row.detail or f"{row.path}: {row.reason}")
-                progress.advance(clips=views if row.ok else 0, failed=not row.ok)
+                new = row.path != last  # not another segment of the same video
+                last = row.path
+                progress.advance(new, clips=views if row.ok else 0, failed=not row.ok)
+                if self.options.fail_fast and not row.ok:
+                    console.warn(f"--fail-fast: {row.detail or f'{row.path}: {row.reason}'}")
+                    return
+
+    def recorded(
+        self, ledger: Ledger, items: Sequence[VideoItem], spec: PredictSpec
+    ) -> Iterator[Prediction]:
+        """Label the items; each row when it, or what it is made of, is in the ledger."""
+        if spec.timeline is None:
+            for row in self.rows(items, spec, ordered=False):
+                ledger.record(row)
+                yield row
+            return
+        with VideoTimeProgress(len(items), self.options.quiet) as progress:
+            for row in record_parts(self.labeller, ledger, items, spec, progress, self.stop):
+                yield row
                 if self.options.fail_fast and not row.ok:
                     console.warn(f"--fail-fast: {row.detail or f'{row.path}: {row.reason}'}")
                     return
@@ -200,6 +236,9 @@ class _LabellingRun:
                 tally, monotonic() - self.started, self.run.name, self.labeller.device, where,
                 before=tally.videos - labelled,
             )  # fmt: skip
+        if tally.long and not self.options.quiet:
+            which = f"{plural(tally.long, 'video')} far longer than the clips of the model"
+            console.note(f"{which}, with one label; --timeline labels segments instead")
         for warning in self.labeller.warnings():
             console.warn(warning)
         if self.stop() or tally.videos < len(self.items):  # by a signal, or by --fail-fast
@@ -241,7 +280,12 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
     spec = replace(job.spec, top_k=len(job.labeller.classes), min_confidence=0.0, classes=())
     labelled = 0
     model, precision = job.labeller.checkpoint.digest, job.labeller.precision
-    settings = RunSettings(model, spec.views, precision, spec.strategy)
+    windows, (start_s, end_s) = spec.timeline or TimelineSpec(), job.items[0].span
+    settings = RunSettings(
+        model, spec.views, precision, spec.strategy,
+        window_s=windows.window_s, stride_s=windows.stride_s,
+        start_s=start_s or None, end_s=end_s if end_s < math.inf else None,
+    )  # fmt: skip
     with Ledger(ledger_of(path)) as ledger:
         pending = ledger.begin(
             job.items, settings, job.run, spec.limits,
@@ -251,8 +295,7 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
         _LOG.debug("ledger %s: %d done before, %d to do", ledger.path,
                    len(job.items) - len(pending), len(pending))  # fmt: skip
         try:
-            for row in job.rows(pending, spec, ordered=False) if pending else ():
-                ledger.record(row)
+            for _ in job.recorded(ledger, pending, spec) if pending else ():
                 labelled += 1
         except OutputError:
             raise
@@ -263,7 +306,9 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
             raise
         ledger.commit()
         if job.stop() and not ledger.count()[0]:
-            console.warn(f"stopped before the first video was labelled; {path} is unchanged")
+            kept = _RESUME if job.spec.timeline else ""
+            told = f"stopped before the first video was labelled; {path} is unchanged"
+            console.warn(told + kept)
             return ExitCode.OK  # the signal's code takes its place
         try:
             tally = write_ledger_table(ledger, output, job.run, quiet=options.quiet, strict=False)

@@ -8,32 +8,41 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import count
-from typing import TypeAlias
+from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vidlabel.clips.flow_stacks import run_time_steps, with_flow
-from vidlabel.clips.read import ClipData, cut
+from vidlabel.clips.read import ClipData, crop, cut
+from vidlabel.clips.windows import Windows
 from vidlabel.decode.pool import DecoderPool
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.device import beside_decoders, pick_device
 from vidlabel.errors import CheckpointError, Reason, UsageError
-from vidlabel.files.find import VIDEO_SUFFIXES, find_videos
 from vidlabel.machine import worker_count
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.models.fusion import take_stream
-from vidlabel.predict.clip_batch import ClipBatch, Member, VideoOutput, join_parts, unread
+from vidlabel.predict.clip_batch import ClipBatch, Member, VideoOutput, join_parts, row_of, unread
+from vidlabel.predict.inputs import Videos, in_order, items_of
 from vidlabel.predict.runner import ClipOutput, Runner
 from vidlabel.predict.spec import PredictSpec
+from vidlabel.predict.timeline import choose_windows, exact, is_long, label_parts
 from vidlabel.results.predictions import Predictions
 from vidlabel.results.topk import choose_classes, model_name, ranked, shown
+from vidlabel.results.window_scores import PartScores
 from vidlabel.signals import StopAsked, never
-from vidlabel.specs import ClipSpec, Limits, Precision, Prediction, Status, StreamName, VideoItem
+from vidlabel.specs import (
+    ClipSpec,
+    Precision,
+    Prediction,
+    Status,
+    StreamName,
+    TimelineSpec,
+    VideoItem,
+)  # fmt: skip
 from vidlabel.text import PathText, plural
-from vidlabel.video.container import check_formats, suffixes_of
 
 GPU_BATCH, CPU_BATCH = 64, 8
 """Clips per batch by default; 8 also on a GPU for networks that see whole clips, since each clip is
@@ -43,9 +52,6 @@ View = tuple[int, Prediction, NDArray[np.float32] | None]
 """Index of a video, its prediction, and its probabilities (V, K) by view; None if it failed."""
 
 _LOG = logging.getLogger(__name__)
-
-Videos: TypeAlias = PathText | VideoItem | Iterable[PathText | VideoItem]
-"""What a labeller takes: paths or items, one or many."""
 
 __all__ = ["Labeller", "PredictSpec", "load_labeller"]
 
@@ -141,7 +147,8 @@ class Labeller:
         ordered: bool = True,
         stop: StopAsked = never,
     ) -> Predictions:
-        """Label videos: one prediction for each, also for those that cannot be read.
+        """Label videos: one prediction for each, also for those that cannot be read; or with
+        `spec.timeline` one for each segment, those of a video in a row.
 
         Args:
             videos: paths of files, paths of folders, which are walked as by `find_videos`, or its
@@ -158,12 +165,20 @@ class Labeller:
             RunError: nothing can run any more. An error of a single video is never raised.
         """
         spec = spec or PredictSpec()
-        items = _items(videos, spec.limits)
-        numbered = ((i, row) for i, row, _ in self.predict_views(items, spec, stop=stop))
-        rows = _in_order(numbered) if ordered else (row for _, row in numbered)
+        items = items_of(videos, spec.limits)
         chosen = self.chosen(spec)
-        count = len(chosen or self.classes)
-        return Predictions(rows, model_name(self.checkpoint.id, chosen), min(spec.top_k, count))
+        top_k = min(spec.top_k, len(chosen or self.classes))
+        numbered: Iterator[tuple[int, list[Prediction]]]
+        if spec.timeline is None:
+            numbered = ((i, [row]) for i, row, _ in self.predict_views(items, spec, stop=stop))
+        else:
+            parts = self.score_windows(items, spec, stop=stop)
+            timeline = exact(spec.timeline, self.windows(spec.timeline))
+            least = self.min_confidence(spec)
+            numbered = label_parts(parts, self.classes, timeline, top_k, least, chosen)
+        groups = in_order(numbered) if ordered else (rows for _, rows in numbered)
+        name = model_name(self.checkpoint.id, chosen)
+        return Predictions(chain.from_iterable(groups), name, top_k)
 
     def predict_views(
         self,
@@ -183,6 +198,60 @@ class Labeller:
         outputs = self._outputs(videos, spec, job, stop)
         chosen = self.chosen(spec)
         return (self._view(video, spec, chosen) for video in join_parts(outputs))
+
+    def windows(self, spec: TimelineSpec) -> Windows:
+        """The windows of videos for this model. Raises UsageError as `choose_windows`."""
+        return choose_windows(self.checkpoint.header.clip, spec)
+
+    def score_windows(
+        self, items: Iterable[VideoItem], spec: PredictSpec, *, stop: StopAsked = never
+    ) -> Iterator[PartScores]:
+        """The scores of all windows of videos, part by part, each as soon as it is ready.
+
+        An item whose `part` is 0 stands for all parts of the video, which come in any order, but
+        the first part before the others; any other item stands for this part alone.
+
+        Raises:
+            UsageError: the model cannot have such windows.
+        """
+        windows = self.windows(spec.timeline or TimelineSpec())
+        job = DecodeJob(windows.clip, limits=spec.limits, windows=windows)
+        return self._score_parts(items, spec, job, windows, stop)
+
+    def _score_parts(
+        self, items: Iterable[VideoItem], spec: PredictSpec, job: DecodeJob, windows: Windows,
+        stop: StopAsked,
+    ) -> Iterator[PartScores]:  # fmt: skip
+        pool = self._decoders(job, worker_count(spec.workers))
+        with pool, beside_decoders(self._runner.device):
+            for decoded in pool.run(items, stop):
+                item, data = decoded.item, decoded.data
+                if data is None:
+                    row = replace(unread(decoded).row, model=self.checkpoint.id)
+                    none = np.zeros((0, len(self.classes)), np.float32)
+                    yield PartScores(item.index, row, none, item.part)
+                    continue
+                for part in range(1, data.parts if item.part == 0 else 1):
+                    pool.add(replace(item, part=part))
+                scores = self._window_scores(data, windows)
+                row = replace(row_of(item, data), model=self.checkpoint.id)
+                if not np.isfinite(scores).all():
+                    detail = f"{row.path}: the model's output for it is not finite"
+                    row = replace(row, status=Status.PARTIAL, reason=Reason.NAN, detail=detail)
+                yield PartScores(item.index, row, scores, item.part, data.parts)
+
+    def _window_scores(self, data: ClipData, windows: Windows) -> NDArray[np.float32]:
+        """Probabilities (N, K) of the windows of a part; a row that is not finite is nan."""
+        moments, clip, device = data.clips[0], windows.clip, self._runner.device
+        if clip.has_flow:
+            steps = with_flow(torch.from_numpy(moments), clip, device).numpy()
+            moments = np.ascontiguousarray(crop(steps, clip.size_px, "centre"))
+        output = self._runner.windows(moments, clip.frames, windows.every)
+        if self._runner.bf16 and not output.finite:
+            output = self._runner.in_fp32().windows(moments, clip.frames, windows.every)
+        scores = output.probabilities
+        scores[~np.isfinite(scores).all(1)] = np.nan
+        return scores
 
     def embed(
         self, videos: Videos, spec: PredictSpec | None = None
@@ -249,6 +318,10 @@ class Labeller:
             return index, row, None
         mean = output.probabilities.astype(np.float64).mean(0).astype(np.float32)
         embedding = tuple(output.embeddings.mean(0).tolist())
+        length_s = row.end_s - row.start_s
+        if not row.reason and is_long(self.checkpoint.header.clip, length_s):
+            detail = f"{length_s:.0f} s have one label; --timeline labels segments"
+            row = replace(row, reason=Reason.LONG, detail=detail)
         row = replace(row, embedding=embedding, top=ranked(self.classes, mean))
         row = shown(row, spec.top_k, self.min_confidence(spec), chosen)
         return index, row, output.probabilities
@@ -290,37 +363,3 @@ class Labeller:
             return data.clips
         steps = with_flow(torch.from_numpy(data.clips).flatten(0, 1), clip, device)
         return cut(steps.numpy().reshape(job.views, clip.frames, *steps.shape[1:]), clip, job.views)
-
-
-def _items(videos: Videos, limits: Limits) -> Iterator[VideoItem]:
-    """The items of paths, numbered; a file that does not exist is one too, and gets a row."""
-    check_formats(limits.formats)
-    if isinstance(videos, str | os.PathLike | VideoItem):
-        videos = [videos]
-    numbers = count()
-    for each in videos:
-        if isinstance(each, VideoItem):
-            found = [each]
-        elif os.path.isdir(each):  # noqa: PTH112 - a name that is too long is a row
-            found = find_videos(each, suffixes=VIDEO_SUFFIXES | suffixes_of(limits.formats))
-        else:
-            found = [VideoItem(0, os.fspath(each))]
-        for item in found:
-            number = next(numbers)
-            yield item if item is each else replace(item, index=number)
-
-
-def _in_order(predictions: Iterator[tuple[int, Prediction]]) -> Iterator[Prediction]:
-    """Predictions by ascending index from 0, each as soon as all before it are there.
-
-    If a stop leaves gaps, the predictions after them come at the end, also in order.
-    """
-    early: dict[int, Prediction] = {}
-    turn = 0
-    for index, prediction in predictions:
-        early[index] = prediction
-        while turn in early:
-            yield early.pop(turn)
-            turn += 1
-    for _, prediction in sorted(early.items()):
-        yield prediction

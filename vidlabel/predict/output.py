@@ -11,7 +11,9 @@ from vidlabel.errors import ExitCode, OutputError, UsageError
 from vidlabel.files.write import check_output, make_folder
 from vidlabel.results.embeddings import check_embeddings, write_embeddings
 from vidlabel.results.formats.kinds import TIMELINE_FORMATS
-from vidlabel.results.ledger import LastRun, Ledger, ledger_of
+from vidlabel.results.ledger import Ledger
+from vidlabel.results.ledger_file import ledger_of
+from vidlabel.results.ledger_run import LastRun
 from vidlabel.results.record import TableInfo, from_record, record
 from vidlabel.results.tables import STDOUT, is_table, pick_format, read_labels, write_table
 from vidlabel.results.timeline_files import TimelineOutput, sidecar

@@ -15,13 +15,15 @@ from __future__ import annotations
 import copy
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -61,10 +63,9 @@ class ClipOutput:
 
 @dataclass(frozen=True)
 class _Computed:
-    """Outputs (n, K) and (n, F) on the host; from a GPU, complete after the event `done`."""
+    """Outputs (n, ...) on the host; from a GPU, complete after the event `done`."""
 
-    probabilities: Tensor
-    features: Tensor
+    outputs: tuple[Tensor, ...]
     done: torch.cuda.Event | None = None
 
 
@@ -190,19 +191,39 @@ class Runner:
         if one clip does not fit, the CPU computes.
         """
         with self._health.guard():
-            self._pending.append(self._compute(clips))
+            self._pending.append(self._compute(clips, Runner._forward))
 
     def collect(self) -> ClipOutput:
         """The output of the oldest batch submitted and not yet collected."""
+        return ClipOutput(*self._joined(self._pending.popleft()))
+
+    def windows(self, moments: NDArray[np.uint8], frames: int, every: int) -> ClipOutput:
+        """The output for all windows of consecutive moments of a video, computed at once.
+
+        Each moment passes through the trunk once, however many windows it is in, unless the trunk
+        sees whole clips. On the CPU the numbers of a window are those of a clip of its moments.
+
+        Args:
+            moments: (M, C, S, S) uint8, M at least `frames`.
+            frames: moments of a window.
+            every: moments from the start of a window to that of the next.
+        """
+        if self._source.fixed_time_steps:
+            starts = range(0, len(moments) - frames + 1, every)
+            parts: list[_Computed] = []
+            with self._health.guard():
+                for start in starts:
+                    parts += self._compute(moments[start : start + frames][None], Runner._forward)
+            return ClipOutput(*self._joined(parts))
+        rows = -(-len(moments) // frames)
+        packed = np.zeros((rows * frames, *moments.shape[1:]), np.uint8)
+        packed[: len(moments)] = moments
+        clips = packed.reshape(rows, frames, *moments.shape[1:])
         with self._health.guard():
-            parts = self._pending.popleft()
-            for part in parts:
-                if part.done is not None:
-                    part.done.synchronize()
-        return ClipOutput(
-            np.concatenate([part.probabilities.numpy() for part in parts]),
-            np.concatenate([part.features.numpy() for part in parts]),
-        )
+            (features,) = self._joined(self._compute(clips, Runner._see))
+            flat = features.reshape(rows * frames, -1)[: len(moments)]
+            sequences = sliding_window_view(flat, frames, axis=0)[::every].swapaxes(1, 2)
+            return ClipOutput(*self._joined(self._compute(sequences, Runner._read)))
 
     def forget(self) -> None:
         """Drop the batches that were not collected, so that they are not the next one's output."""
@@ -231,14 +252,15 @@ class Runner:
                 "the model's output is not finite, even for a test clip; its weights are unusable"
             )
 
-    def _compute(self, clips: NDArray[np.uint8]) -> list[_Computed]:
+    def _compute(self, clips: NDArray[Any], stage: _Stage) -> list[_Computed]:
+        """A stage of the computation of clips (N, ...), in pieces that fit the device."""
         parts: list[_Computed] = []
         start = 0
         while start < len(clips):
             if self._stand_in is not None:
-                return [*parts, self._stand_in._on_cpu(clips[start:])]
+                return [*parts, self._stand_in._on_cpu(clips[start:], stage)]
             piece = clips[start : start + (self.clips_at_once or len(clips))]
-            part = self._attempt(piece)
+            part = self._attempt(piece, stage)
             if part is None:  # here the error, and the tensors that its frames held, are freed
                 self._make_room(len(piece))
             else:
@@ -246,10 +268,20 @@ class Runner:
                 start += len(piece)
         return parts
 
-    def _attempt(self, clips: NDArray[np.uint8]) -> _Computed | None:
+    def _joined(self, parts: list[_Computed]) -> list[NDArray[np.float32]]:
+        """The outputs (N, ...) of all parts, when they are complete."""
+        with self._health.guard():
+            for part in parts:
+                if part.done is not None:
+                    part.done.synchronize()
+        outputs = zip(*(part.outputs for part in parts), strict=True)
+        return [np.concatenate([each.numpy() for each in output]) for output in outputs]
+
+    def _attempt(self, clips: NDArray[Any], stage: _Stage) -> _Computed | None:
         """None if the device has too little memory."""
         try:
-            return self._on_gpu(clips) if self.device.type == "cuda" else self._on_cpu(clips)
+            on_gpu = self.device.type == "cuda"
+            return self._on_gpu(clips, stage) if on_gpu else self._on_cpu(clips, stage)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -265,33 +297,45 @@ class Runner:
         else:
             self._stand_in = Runner(self._source, self._temperature, torch.device("cpu"), "fp32")
 
-    def _on_cpu(self, clips: NDArray[np.uint8]) -> _Computed:
+    def _on_cpu(self, clips: NDArray[Any], stage: _Stage) -> _Computed:
         parts = [
-            self._forward(_padded(clips[i : i + self._chunk], self._chunk).to(self.device))
+            stage(self, _padded(clips[i : i + self._chunk], self._chunk).to(self.device))
             for i in range(0, len(clips), self._chunk)
         ]
         outputs = (torch.cat(part)[: len(clips)].cpu() for part in zip(*parts, strict=True))
-        probabilities, features = outputs
-        return _Computed(probabilities, features)
+        return _Computed(tuple(outputs))
 
-    def _on_gpu(self, clips: NDArray[np.uint8]) -> _Computed:
-        pinned = _buffer(clips.shape, torch.uint8)
+    def _on_gpu(self, clips: NDArray[Any], stage: _Stage) -> _Computed:
+        pinned = _buffer(clips.shape, torch.from_numpy(clips[:0]).dtype)
         pinned.numpy()[...] = clips
-        outputs = self._forward(pinned.to(self.device, non_blocking=True))
+        outputs = stage(self, pinned.to(self.device, non_blocking=True))
         hosts = [_buffer(output.shape, output.dtype) for output in outputs]
         for host, output in zip(hosts, outputs, strict=True):
             host.copy_(output, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
-        return _Computed(hosts[0], hosts[1], done)
+        return _Computed(tuple(hosts), done)
+
+    def _forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities (n, K) and embeddings (n, E) of clips (n, T, C, S, S)."""
+        return self._read(*self._see(clips))
 
     @torch.inference_mode()
-    def _forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+    def _see(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Frame features (n, T, F) of clips (n, T, C, S, S)."""
         reduced = torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
         with reduced:
-            frames = self._network.frame_features(clips)
+            return (self._network.frame_features(clips),)
+
+    @torch.inference_mode()
+    def _read(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities (n, K) and embeddings (n, E) of frame features (n, T, F)."""
         features, logits = self._network.read(frames)
         return (logits.float() / self._temperature).softmax(1), features.float()
+
+
+_Stage = Callable[[Runner, Tensor], tuple[Tensor, ...]]
+"""A method that computes outputs (n, ...) from n clips, or from the frame features of n clips."""
 
 
 def _buffer(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -304,8 +348,8 @@ def _buffer(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype)
 
 
-def _padded(clips: NDArray[np.uint8], count: int) -> Tensor:
+def _padded(clips: NDArray[Any], count: int) -> Tensor:
     """Exactly `count` clips, zeros after the given ones."""
-    full = torch.zeros((count, *clips.shape[1:]), dtype=torch.uint8)
-    full[: len(clips)] = torch.from_numpy(clips)
-    return full
+    full = np.zeros((count, *clips.shape[1:]), clips.dtype)
+    full[: len(clips)] = clips
+    return torch.from_numpy(full)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from vidlabel.errors import UsageError
-from vidlabel.specs import Limits, Strategy
+from vidlabel.specs import Limits, Strategy, TimelineSpec
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class PredictSpec:
     limits: Limits = field(default_factory=Limits)
     strategy: Strategy = "clip"
     classes: tuple[str, ...] = ()  # the answers; empty for all classes of the model
+    timeline: TimelineSpec | None = None  # label segments instead of whole videos
 
     def __post_init__(self) -> None:
         for name, high in (("top_k", 1000), ("views", 100), ("batch_size", 4096), ("workers", 256)):
@@ -43,3 +44,5 @@ class PredictSpec:
             raise UsageError(f"--strategy must be one of {known}, got {self.strategy}")
         if self.strategy == "whole-video" and self.views > 1:
             raise UsageError("--strategy whole-video sees the whole video; leave out --views")
+        if self.timeline is not None and (self.views > 1 or self.strategy != "clip"):
+            raise UsageError("--timeline labels windows; leave out --views and --strategy")

@@ -16,13 +16,12 @@ locks, or cannot flush a file to the disk, SQLite does without.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -31,8 +30,18 @@ import numpy as np
 
 from vidlabel.errors import OutputError
 from vidlabel.files.find import identity
-from vidlabel.files.names import LONGEST, shortened
 from vidlabel.files.write import abilities
+from vidlabel.results.ledger_rows import (
+    Key,
+    as_bytes,
+    as_text,
+    part_numbers,
+    plain,
+    read_parts,
+    row_of,
+    write_part,
+)
+from vidlabel.results.ledger_run import LastRun, RunSettings
 from vidlabel.results.ledger_tables import (
     ELSEWHERE,
     MATCH,
@@ -42,59 +51,15 @@ from vidlabel.results.ledger_tables import (
     create,
     upgrade,
 )
-from vidlabel.results.record import TableInfo
-from vidlabel.results.topk import model_name, ranked, shown
-from vidlabel.specs import Limits, Prediction, Status, VideoItem
-
-SUFFIX = ".ledger"
-NUMBERS = 1
-"""To be increased when a new vidlabel gives other numbers for the same video and settings."""
+from vidlabel.results.segments import to_segments
+from vidlabel.results.topk import shown
+from vidlabel.results.window_scores import Collector, PartScores, ScoredVideo
+from vidlabel.specs import Limits, Prediction, TimelineSpec, VideoItem
 
 COMMIT_S = 1.0
 """Seconds between commits: the work that a kill can cost."""
 
 _NOWHERE = (-1, -1)  # the identity of what is not a regular file
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What a result depends on besides the video: results of different settings are never mixed."""
-
-    model: str
-    """SHA-256 of the checkpoint, hexadecimal; it includes the number, size and kind of frames."""
-    views: int
-    precision: str
-    strategy: str = "clip"
-    numbers: int = NUMBERS
-
-
-@dataclass(frozen=True)
-class LastRun:
-    """A run of a ledger: what is needed to write its table again."""
-
-    model: str
-    """Name of the model; that in the `model` column also names the `shown` classes."""
-    classes: tuple[str, ...]
-    top_k: int
-    min_confidence: float
-    shown: tuple[str, ...] = ()
-    """The classes that the table is restricted to; empty for all."""
-
-    @property
-    def name(self) -> str:
-        """What the `model` column says."""
-        return model_name(self.model, self.shown)
-
-    def info(self, excel_safe: bool = False) -> TableInfo:
-        """What is true of all rows of its table."""
-        top_k = min(self.top_k, len(self.shown or self.classes))
-        return TableInfo(self.name, top_k, excel_safe=excel_safe)
-
-
-def ledger_of(out: Path) -> Path:
-    """The ledger of an output: `labels.csv`, `labels.json`, ... share `labels.ledger`."""
-    path = out.with_suffix(SUFFIX)
-    return path.with_name(shortened(path.name, LONGEST - len("-journal")))
 
 
 class Ledger:
@@ -113,8 +78,10 @@ class Ledger:
         self._settings = 0
         self._run: int | None = None
         self._classes: tuple[str, ...] = ()
+        self._timeline: TimelineSpec | None = None
+        self._parts: dict[str, tuple[int, set[int]]] = {}  # of videos that are begun
         self._committed = time.monotonic()
-        self._keys: dict[str, tuple[bytes, int, int, bytes]] = {}
+        self._keys: dict[str, Key] = {}
         self._reading: sqlite3.Cursor | None = None
         check_is_ledger(path)
         locks, flushes = abilities(path.parent)
@@ -169,15 +136,15 @@ class Ledger:
             output: file name of the run's table; an earlier run of this name is replaced.
         """
         self._embeddings = embeddings
-        self._classes = run.classes
+        self._classes, self._timeline = run.classes, run.timeline
         self._limits = json.dumps(asdict(limits), sort_keys=True)
-        key = json.dumps(asdict(settings), sort_keys=True)
+        key = settings.key
         with self._mapped(), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("INSERT OR IGNORE INTO settings (key) VALUES (?)", (key,))
             (self._settings,) = self._one("SELECT id FROM settings WHERE key = ?", (key,))
             described = json.dumps(asdict(run) | {"settings": self._settings})
-            name = _bytes(output)
+            name = as_bytes(output)
             replaced = (name, b"")
             self._db.execute(
                 "DELETE FROM videos WHERE run IN (SELECT id FROM runs WHERE output IN (?, ?))",
@@ -202,21 +169,15 @@ class Ledger:
     def record(self, row: Prediction) -> None:
         """Record the result of a video of this run: a row with all classes in `top`."""
         file, size, mtime_ns, folder = self._keys[row.path]
+        embedding = np.array(row.embedding, np.float32).tobytes()
         values = (
-            file, size, mtime_ns, self._settings, folder, self._limits, row.status, row.reason,
-            _bytes(row.detail.removeprefix(f"{row.path}: ")),
-            *(None if math.isnan(v) else v for v in (row.duration_s, row.start_s, row.end_s)),
-            row.frames_used, self._packed(row),
-            np.array(row.embedding, np.float32).tobytes() if self._embeddings and row.ok else None,
+            file, size, mtime_ns, self._settings, folder, self._limits, *plain(row),
+            self._packed(row), embedding if self._embeddings and row.ok else None,
         )  # fmt: skip
-        with self._mapped():
-            if not self._db.in_transaction:
-                self._db.execute("BEGIN IMMEDIATE")
+        with self._writing():
             self._db.execute(
                 f"INSERT OR REPLACE INTO results VALUES ({', '.join('?' * len(values))})", values
             )
-        if time.monotonic() > self._committed + COMMIT_S:
-            self.commit()
 
     def commit(self) -> None:
         """Write what was recorded to the disk."""
@@ -228,7 +189,7 @@ class Ledger:
         """File names of the tables of all runs, the latest last."""
         with self._mapped():
             found = self._db.execute("SELECT output FROM runs ORDER BY id")
-            return [_text(name) for (name,) in found]
+            return [as_text(name) for (name,) in found]
 
     def last_run(self, output: str | None = None) -> LastRun:
         """The latest run, or the run of the table with this file name, as given to `begin`; `count`
@@ -245,13 +206,16 @@ class Ledger:
             )
         with self._mapped():
             self._run, described = self._one(
-                "SELECT id, description FROM runs WHERE output = ?", (_bytes(name),)
+                "SELECT id, description FROM runs WHERE output = ?", (as_bytes(name),)
             )
         values = json.loads(described)
         self._settings = values["settings"]
+        timeline = TimelineSpec(**values["timeline"]) if values.get("timeline") else None
+        self._classes, self._timeline = tuple(values["classes"]), timeline
         return LastRun(
-            values["model"], tuple(values["classes"]), values["top_k"], values["min_confidence"],
+            values["model"], self._classes, values["top_k"], values["min_confidence"],
             tuple(values.get("shown", ())),  # earlier versions had no such thing
+            timeline,
         )  # fmt: skip
 
     def count(self) -> tuple[int, int]:
@@ -278,11 +242,80 @@ class Ledger:
                 self._this,
             )
             for values in self._reading:
-                yield _row(values, run)
+                yield row_of(values, run.classes, run.name)
 
     def shown_rows(self, run: LastRun) -> Iterator[Prediction]:
         """The results of the run as a table of `run` shows them."""
-        return (shown(row, run.top_k, run.min_confidence, run.shown) for row in self.rows(run))
+        if run.timeline is None:
+            return (shown(row, run.top_k, run.min_confidence, run.shown) for row in self.rows(run))
+        return self._segments(run)
+
+    def missing_parts(self, item: VideoItem) -> list[VideoItem]:
+        """What is left to do of a video of this run, as `Labeller.score_windows` takes it; nothing
+        if only the row of the video is missing, which is recorded now."""
+        with self._mapped():
+            total, done = part_numbers(self._db, self._keys[item.path], self._settings)
+        self._parts[item.path] = total, done
+        if 0 not in done:
+            return [item]
+        self._finish(item.path)
+        return [replace(item, part=part) for part in range(total) if part not in done]
+
+    def parts_done(self, path: str) -> int:
+        """Parts of a video of this run that are recorded; see `missing_parts`."""
+        return len(self._parts[path][1])
+
+    def record_part(self, part: PartScores) -> Prediction | None:
+        """Record the scores of a part of a video of this run; returns the row of the video, without
+        a label, if this was the last of its parts, or if it cannot be read."""
+        path = part.row.path
+        if part.part == 0 and not part.row.ok:
+            self.record(part.row)
+            return part.row
+        with self._writing():
+            write_part(self._db, self._keys[path], self._settings, part)
+        total, done = self._parts[path]
+        self._parts[path] = (part.parts if part.part == 0 else total), done | {part.part}
+        return self._finish(path)
+
+    def _finish(self, path: str) -> Prediction | None:
+        """Record the row of a video, if all of its parts are there."""
+        total, done = self._parts[path]
+        if not total or len(done) < total:
+            return None
+        video = self._video_scores(self._keys[path], path, "")
+        self.record(video.row)
+        del self._parts[path]
+        return video.row
+
+    def _video_scores(self, key: Key, path: str, model: str) -> ScoredVideo:
+        """The scores of a video, all of whose parts are there."""
+        assert self._timeline is not None  # `begin` and `last_run` set it
+        collector = Collector(self._timeline.window_s or 0, self._timeline.stride_s or 0)
+        with self._mapped():
+            parts = read_parts(self._db, key, self._settings, path, len(self._classes), model)
+            joined = next(filter(None, map(collector.add, parts)), None)
+        if joined is None:
+            raise OutputError(f"{self.path}: damaged; use --restart to begin again")
+        return joined
+
+    def _segments(self, run: LastRun) -> Iterator[Prediction]:
+        assert run.timeline is not None  # the caller has looked
+        with self._mapped():
+            keys = {
+                as_text(name): key for name, *key in self._db.execute(
+                    "SELECT name, file, size, mtime_ns, folder FROM videos WHERE run = ?",
+                    (self._run,),
+                )
+            }  # fmt: skip
+        for row in self.rows(run):
+            if not row.ok:
+                yield row
+                continue
+            video = self._video_scores(tuple(keys[row.path]), row.path, run.name)
+            yield from to_segments(
+                video, run.classes, run.timeline, run.top_k, run.min_confidence, run.shown
+            )
 
     @property
     def _this(self) -> dict[str, Any]:
@@ -294,11 +327,15 @@ class Ledger:
         of the same name, size and time has gone from where it was."""
         moved: dict[tuple[Any, ...], list[bytes]] = {}
         for *video, before in self._db.execute(ELSEWHERE, self._this):
-            if not os.path.lexists(os.path.join(_text(before), _text(video[0]))):  # noqa: PTH118
+            if not os.path.lexists(os.path.join(as_text(before), as_text(video[0]))):  # noqa: PTH118
                 moved.setdefault(tuple(video), []).append(before)
         for (*file, folder), places in moved.items():
             if len(places) == 1:
-                for table in ("results", "videos"):  # of all settings, and of the other runs
+                for table in (
+                    "results",
+                    "windows",
+                    "videos",
+                ):  # of all settings, and of the other runs
                     self._db.execute(
                         f"UPDATE OR REPLACE {table} SET folder = ? "
                         "WHERE file = ? AND size = ? AND mtime_ns = ? AND folder = ?",
@@ -312,8 +349,8 @@ class Ledger:
                 create(self._db)
             (found,) = self._one("PRAGMA user_version")
             (state,) = self._one("PRAGMA quick_check(1)")
-            if (found, state) == (1, "ok"):
-                upgrade(self._db)
+            if found in (1, 2) and state == "ok":
+                upgrade(self._db, found)
                 found = VERSION
         if found != VERSION:
             raise OutputError(
@@ -324,9 +361,9 @@ class Ledger:
 
     def _video(self, item: VideoItem) -> tuple[Any, ...]:
         size, mtime_ns = (None if item.problem else identity(item.path)) or _NOWHERE
-        folder, file = map(_bytes, os.path.split(os.path.abspath(item.path)))  # noqa: PTH100
+        folder, file = map(as_bytes, os.path.split(os.path.abspath(item.path)))  # noqa: PTH100
         self._keys[item.path] = (file, size, mtime_ns, folder)
-        return self._run, item.index, _bytes(item.path), *self._keys[item.path]
+        return self._run, item.index, as_bytes(item.path), *self._keys[item.path]
 
     def _packed(self, row: Prediction) -> bytes | None:
         if not row.top:
@@ -336,6 +373,16 @@ class Ledger:
 
     def _one(self, statement: str, values: Any = ()) -> Any:
         return self._db.execute(statement, values).fetchone()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What is written inside is committed within COMMIT_S."""
+        with self._mapped():
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
+            yield
+        if time.monotonic() > self._committed + COMMIT_S:
+            self.commit()
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -349,48 +396,3 @@ class Ledger:
         except sqlite3.DatabaseError as error:
             message = f"{self.path}: damaged ({error}); use --restart to begin again"
             raise OutputError(message) from error
-
-
-def discard(path: Path) -> None:
-    """Delete a ledger, so that everything is labelled again.
-
-    Raises:
-        OutputError: the file is not a ledger, or cannot be deleted.
-    """
-    check_is_ledger(path)
-    try:
-        for each in (path.with_name(path.name + "-journal"), path):
-            each.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be deleted: {error.strerror}") from error
-
-
-def _row(values: Sequence[Any], run: LastRun) -> Prediction:
-    name, status, reason, detail, duration_s, start_s, end_s, frames, packed, embedding = values
-    path, detail = _text(name), _text(detail)
-    top = ranked(run.classes, np.frombuffer(packed, np.float32)) if packed else ()
-    return Prediction(
-        path=path,
-        status=Status(status),
-        label=top[0][0] if top else "",
-        confidence=top[0][1] if top else math.nan,
-        top=top,
-        start_s=math.nan if start_s is None else start_s,
-        end_s=math.nan if end_s is None else end_s,
-        duration_s=math.nan if duration_s is None else duration_s,
-        frames_used=frames,
-        model=run.name,
-        reason=reason,
-        detail=f"{path}: {detail}" if detail and status == Status.FAILED else detail,
-        embedding=tuple(np.frombuffer(embedding, np.float32).tolist()) if embedding else (),
-    )
-
-
-def _bytes(text: str) -> bytes:
-    """Text as bytes: SQLite's own text cannot hold file names that are not UTF-8."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _text(data: bytes) -> str:
-    """The text that `_bytes` has made these of."""
-    return data.decode("utf-8", "surrogatepass")

@@ -14,7 +14,7 @@ from pathlib import Path
 from vidlabel.errors import OutputError, Reason
 
 APPLICATION = 0x76696C62  # "vilb", in the file's header
-VERSION = 2
+VERSION = 3
 
 PASSING = (Reason.NOT_FOUND, Reason.NOT_REGULAR, Reason.PERMISSION, Reason.READ_ERROR)
 """Failures that may be gone in the next run although the file has not changed."""
@@ -28,6 +28,13 @@ CREATE TABLE results (
     duration_s REAL, start_s REAL, end_s REAL, frames_used INTEGER NOT NULL,
     probabilities BLOB, embedding BLOB,
     PRIMARY KEY (file, size, mtime_ns, settings, folder)
+) WITHOUT ROWID;
+CREATE TABLE windows (
+    file BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, settings INTEGER NOT NULL,
+    folder BLOB NOT NULL, part INTEGER NOT NULL,
+    parts INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, detail BLOB NOT NULL,
+    duration_s REAL, start_s REAL, end_s REAL, frames_used INTEGER NOT NULL, scores BLOB NOT NULL,
+    PRIMARY KEY (file, size, mtime_ns, settings, folder, part)
 ) WITHOUT ROWID;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, output BLOB NOT NULL UNIQUE, description TEXT NOT NULL);
 CREATE TABLE videos (
@@ -58,6 +65,14 @@ ELSEWHERE = f"""
 """
 
 
+_ONE_VIDEO = "file = ? AND size = ? AND mtime_ns = ? AND folder = ? AND settings = ?"
+PARTS = f"SELECT part, parts FROM windows WHERE {_ONE_VIDEO}"
+WINDOWS = f"""
+    SELECT part, parts, status, reason, detail, duration_s, start_s, end_s, frames_used, scores
+    FROM windows WHERE {_ONE_VIDEO} ORDER BY part
+"""
+
+
 def create(db: sqlite3.Connection) -> None:
     """Make the tables, in a transaction of their own."""
     with db:
@@ -65,9 +80,18 @@ def create(db: sqlite3.Connection) -> None:
         _make(db)
 
 
-def upgrade(db: sqlite3.Connection) -> None:
-    """Turn the tables of version 1 into these. It had one run, of an output whose name it did not
-    know: that becomes the empty text."""
+def upgrade(db: sqlite3.Connection, version: int) -> None:
+    """Turn the tables of an older version into these.
+
+    Version 2 had no windows. Version 1 had one run, of an output whose name it did not know: that
+    becomes the empty text.
+    """
+    if version == 2:
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(next(each for each in SCHEMA.split(";") if "TABLE windows" in each))
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        return
     db.create_function("basename", 1, os.path.basename)
     db.create_function("dirname", 1, os.path.dirname)
     with db:

@@ -35,7 +35,8 @@ from vidlabel.errors import Reason, UsageError
 from vidlabel.files.text_file import as_utf8
 from vidlabel.files.write import replacing
 from vidlabel.results.formats.kinds import TIMELINE_FORMATS
-from vidlabel.results.ledger import SUFFIX, Ledger
+from vidlabel.results.ledger import Ledger
+from vidlabel.results.ledger_file import SUFFIX
 from vidlabel.results.record import Record, TableInfo, check_record, record
 from vidlabel.specs import Prediction
 from vidlabel.text import PathText, safe, text_path

@@ -6,6 +6,7 @@ import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,11 @@ class Index:
     end: int
     """When the last frame disappears; its own time if its duration is unknown."""
 
+    @cached_property
+    def _keyframes(self) -> NDArray[np.int64]:
+        """Their positions, ascending."""
+        return np.flatnonzero(self.keyframe)
+
     def wanted(self, target: int) -> int:
         """The time of the frame on screen at `target`: the latest one not after it."""
         place = int(np.searchsorted(self.times, target, side="right"))
@@ -139,7 +145,8 @@ class Index:
     def run_start(self, position: int, part: Part, back: int = 0) -> int:
         """Position of the keyframe that decoding the packet at `position` must start from; with
         `back`, of one so many keyframes before it."""
-        starts = np.flatnonzero(self.keyframe[part.first : position + 1]) + part.first
+        keys = self._keyframes
+        starts = keys[np.searchsorted(keys, part.first) : np.searchsorted(keys, position, "right")]
         if starts.size == 0:
             return part.first
         # A leading picture (decoded after a keyframe, shown before it) may depend on the group

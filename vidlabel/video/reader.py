@@ -46,8 +46,9 @@ from vidlabel.video.container import (
 )
 from vidlabel.video.disguise import recognise
 from vidlabel.video.index import RESET_S, Clock, Index, Part, Rules, Run, Stamps, make_index
+from vidlabel.video.on_screen import OnScreen
 from vidlabel.video.scale import DecodedFrames, FrameScaler
-from vidlabel.video.stream import Stream, VideoPacket, run_until
+from vidlabel.video.stream import RUN_BYTES, Stream, VideoPacket, run_until
 
 WALK_BYTES = 32 * 2**20
 """Files up to this size are indexed in full, with their packets in memory."""
@@ -124,6 +125,9 @@ class Video:
         self._timeline: Index | None = None  # None if not all packets were read, or have no times
         self._index: Index | None = None  # the same; None: read by seeking, or in order
         self._parts = [Part(0, None)]
+        self._screen: OnScreen | None = None  # of frames that are decoded in order
+        self._walked: Iterator[VideoPacket] | None = None  # packets from `_place` on, by index
+        self._place = 0
         self.frame_times_s: NDArray[np.float64] | None = None
         self.duration_s = 0.0
         small = Path(path).stat().st_size <= WALK_BYTES
@@ -177,11 +181,10 @@ class Video:
         if not found:
             raise self._source.no_frames()
         frames = [found[i] for i in np.argsort(order)]  # in the order of `times_s` again
-        return DecodedFrames(
-            pixels=np.stack([pixels for _, pixels in frames]),
-            times_s=np.array([time_s for time_s, _ in frames]),
-            damaged=self._damage(),
-        )
+        pixels, appeared = np.stack([each for _, each in frames]), [time_s for time_s, _ in frames]
+        decoded = DecodedFrames(pixels, np.array(appeared), self._damage())
+        self._source.broken = 0  # a later call tells only what is lost then
+        return decoded
 
     def frames(self, side_px: int, until_s: float = math.inf) -> Generator[_Found, None, str]:
         """Decode one frame after another from the start, in constant memory.
@@ -220,28 +223,28 @@ class Video:
         """Decode only the groups of pictures that hold wanted frames, from a full index."""
         wanted = [index.wanted(int(t)) for t in targets]
         got: dict[int, NDArray[np.uint8]] = {}
-        packets, place = self._source.all_packets(), 0
-        for run in index.runs(wanted):
+        runs = index.runs(wanted)
+        if self._walked is None or runs[0].first < self._place:
+            self._walked, self._place = self._source.all_packets(), 0
+        for run in runs:
 
             def further(run: Run = run) -> Iterator[VideoPacket]:
                 first = index.run_start(run.first, run.part, back=2)
                 return islice(self._source.all_packets(), first, run.last + 1)
 
-            own = islice(packets, run.first - place, run.last + 1 - place)
+            own = islice(self._walked, run.first - self._place, run.last + 1 - self._place)
+            self._place = run.last + 1
             found = self._source.decode_run(self._scaler, own, run.pts, further)
             got |= {run.part.time(pts): pixels for pts, pixels in found.items()}
             deque(own, maxlen=0)  # what was not needed of them
-            place = run.last + 1
         return self._assign(wanted, got)
 
     def _by_seeking(self, targets_s: NDArray[np.float64]) -> list[_Found]:
         """Seek to the keyframe before each group of targets; the cost is that of the groups."""
         targets = self._to_pts(targets_s)
-        near = max(1, round(1.0 / self._time_base))  # targets within a second share a seek
-        breaks = np.flatnonzero(np.diff(targets) > near) + 1
         wanted: list[int] = []
         got: dict[int, NDArray[np.uint8]] = {}
-        for group in np.split(targets, breaks):
+        for group in self._groups(targets):
             found = self._local_index(int(group[0]), int(group[-1]))
             if found is None:  # seeking does not work here
                 if self._timeline is None:
@@ -259,6 +262,14 @@ class Video:
 
             got |= self._source.decode_run(self._scaler, packets, set(members), further)
         return self._assign(wanted, got)
+
+    def _groups(self, targets: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Targets that share a seek: each within a second of the one before, and so few that their
+        packets fit into memory."""
+        rate = Path(self._path).stat().st_size / max(self.duration_s, 1.0)  # bytes per second
+        near, longest = (max(1, round(s / self._time_base)) for s in (1.0, RUN_BYTES / 2 / rate))
+        breaks = (np.diff(targets) > near) | (np.diff(targets // longest) > 0)
+        return np.split(targets, np.flatnonzero(breaks) + 1)
 
     def _local_index(self, first: int, last: int | None) -> _Near | None:
         """The packets from a keyframe at or before `first` until `last` is certainly included.
@@ -285,23 +296,10 @@ class Video:
         return None
 
     def _by_order(self, targets_s: NDArray[np.float64]) -> list[_Found]:
-        """Decode from the start up to the last target, in constant memory."""
-        found: list[_Found] = []
-        previous: VideoFrame | None = None
-        previous_s = 0.0
-        pixels: NDArray[np.uint8] | None = None
-        for time_s, frame in self._in_order():
-            while len(found) < len(targets_s) and targets_s[len(found)] < time_s - 1e-6:
-                if pixels is None:
-                    pixels = self._scaler.scale(previous or frame)
-                found.append((previous_s, pixels))
-            if len(found) == len(targets_s):
-                return found
-            previous, previous_s, pixels = frame, time_s, None
-        if previous is not None:
-            last = self._scaler.scale(previous)
-            found += [(previous_s, last)] * (len(targets_s) - len(found))
-        return found
+        """Decode from the start, or from where an earlier call has ended, up to the last target."""
+        if self._screen is None or targets_s[0] < self._screen.time_s:
+            self._screen = OnScreen(self._in_order())
+        return self._screen.at(targets_s, self._scaler)
 
     def _in_order(self) -> Iterator[tuple[float, VideoFrame]]:
         """All frames from the start, and their times in seconds: presentation times, or those of a
