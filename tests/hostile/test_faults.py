@@ -55,6 +55,9 @@ class StubLabeller:
     def min_confidence(self, spec: PredictSpec) -> float:
         return 0.0
 
+    def chosen(self, spec: PredictSpec) -> tuple[str, ...]:
+        return ()
+
     def warnings(self) -> list[str]:
         return []
 

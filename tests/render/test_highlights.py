@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import videos
-from test_timeline import look, segments, table
+from test_render_timeline import look, segments, table
 
 from vidlabel.video.reader import Video, open_video
 

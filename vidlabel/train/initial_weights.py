@@ -42,12 +42,13 @@ def initial_network(
     state = start.network.state_dict()
     if start.header.classes != header.classes:
         _move_rows(state, start, network, header.classes)
-        observer.note(_told(spec.init, start.header.classes, header.classes))
     own = network.state_dict()
     wrong = sorted(k for k, v in state.items() if k not in own or own[k].shape != v.shape)
     if wrong:
         raise UsageError(f"--init {spec.init}: does not fit this model at {wrong[0]}")
     network.load_state_dict(state, strict=False)
+    if start.header.classes != header.classes:
+        observer.note(_told(spec.init, start.header.classes, header.classes))
     return network, Path(spec.init).stem
 
 
