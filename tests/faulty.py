@@ -11,7 +11,8 @@ import numpy as np
 
 from vidlabel.clips.read import ClipData
 from vidlabel.decode.worker import DecodeJob
-from vidlabel.specs import WHOLE, OnPacket, Span
+from vidlabel.spans import WHOLE, Span
+from vidlabel.specs import OnPacket
 
 
 class FaultyJob(DecodeJob):

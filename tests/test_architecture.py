@@ -15,7 +15,10 @@ import vidlabel
 
 PACKAGE = Path(vidlabel.__file__).parent
 
-GROUND = {"console", "device", "errors", "fonts", "machine", "signals", "specs", "text", "version"}
+GROUND = {
+    "console", "device", "errors", "fonts", "machine", "signals", "spans", "specs", "text",
+    "version",
+}  # fmt: skip
 """Single modules that every room may import."""
 
 ORDER: list[set[str]] = [

@@ -17,7 +17,8 @@ from vidlabel.files.find import find_videos
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.predictions import Predictions
 from vidlabel.results.record import to_dict
-from vidlabel.specs import Limits, Prediction, Status, TimelineSpec, VideoItem
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import Limits, Prediction, Status, VideoItem
 from vidlabel.version import __version__
 
 if _TYPE_CHECKING:

@@ -40,7 +40,8 @@ from vidlabel.machine import keep_freed_memory
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import Header, save_checkpoint
 from vidlabel.models.cnn_birnn import CnnBiRnn
-from vidlabel.specs import ClipSpec, ModelSpec, VideoSpan
+from vidlabel.spans import VideoSpan
+from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.synthetic.clips import ACTIONS, describe_clip, render_clip
 from vidlabel.train.distributed import Team
 from vidlabel.train.frame_cache import FrameCache

@@ -15,7 +15,8 @@ from fakes import CLIP, colour_checkpoint, colour_frames
 from vidlabel.clips.read import read_clip, read_run, read_time_steps
 from vidlabel.errors import Reason, UsageError, VideoError
 from vidlabel.predict.labeller import Labeller
-from vidlabel.specs import WHOLE, ClipSpec, Limits, Span, Status, VideoItem
+from vidlabel.spans import WHOLE, Span
+from vidlabel.specs import ClipSpec, Limits, Status, VideoItem
 from vidlabel.video.write import write_video
 
 MakeVideo = Callable[..., Path]

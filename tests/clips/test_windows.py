@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from vidlabel.clips.read import read_clip
 from vidlabel.clips.windows import LEAST_CLIPS, Windows, read_moments, window_count
 from vidlabel.decode.open_videos import OpenVideos
-from vidlabel.specs import WHOLE, ClipSpec, Limits, Span
+from vidlabel.spans import WHOLE, Span
+from vidlabel.specs import ClipSpec, Limits
 from vidlabel.video.reader import open_video
 
 MakeVideo = Callable[..., Path]

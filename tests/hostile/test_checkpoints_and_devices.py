@@ -460,14 +460,14 @@ def _limit(runner: Runner, most: int, error: RuntimeError) -> list[int]:
     compute = runner._on_cpu
     leftover: list[weakref.ref[torch.Tensor]] = []
 
-    def limited(clips: NDArray[np.uint8]) -> Any:
+    def limited(clips: NDArray[Any], stage: Any) -> Any:
         assert not any(ref() is not None for ref in leftover), "a failed try still holds memory"
         tried.append(len(clips))
         if len(clips) > most:
             activation = torch.zeros(3)
             leftover.append(weakref.ref(activation))
             raise type(error)(*error.args)  # a new one: a traceback keeps its frames' tensors
-        return compute(clips)
+        return compute(clips, stage)
 
     runner._on_cpu = limited  # type: ignore[method-assign]
     return tried
@@ -510,11 +510,11 @@ def test_b2_47_memory_that_goes_in_the_middle_of_a_batch(
     compute = runner._on_cpu
     calls: list[int] = []
 
-    def later(clips: NDArray[np.uint8]) -> Any:
+    def later(clips: NDArray[Any], stage: Any) -> Any:
         calls.append(len(clips))
         if len(calls) > 1 and len(clips) > least:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return compute(clips)
+        return compute(clips, stage)
 
     runner._on_cpu = later  # type: ignore[method-assign]
     runner.submit(clips)
@@ -587,10 +587,10 @@ def test_b2_48_a_lost_device_stays_lost(runner: Runner, error: RuntimeError, lat
     compute = runner._on_cpu
     calls: list[int] = []
 
-    def lose(clips: NDArray[np.uint8]) -> Any:
+    def lose(clips: NDArray[Any], stage: Any) -> Any:
         calls.append(len(clips))
         if late:
-            return replace(compute(clips), done=_Never(error))
+            return replace(compute(clips, stage), done=_Never(error))
         raise error
 
     runner._on_cpu = lose  # type: ignore[method-assign]
@@ -628,7 +628,7 @@ def test_b2_48_other_errors_are_not_swallowed(runner: Runner) -> None:
     compute = runner._on_cpu
     message = "mat1 and mat2 shapes cannot be multiplied (4x3 and 5x6)"
 
-    def fail(clips: NDArray[np.uint8]) -> Any:
+    def fail(clips: NDArray[Any], stage: Any) -> Any:
         raise RuntimeError(message)
 
     runner._on_cpu = fail  # type: ignore[method-assign]

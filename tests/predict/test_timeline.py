@@ -18,7 +18,8 @@ from vidlabel.predict.job import RunOptions, TableOutput, label_videos
 from vidlabel.predict.labeller import Labeller, PredictSpec, load_labeller
 from vidlabel.predict.timeline import choose_windows, describe_windows, is_long
 from vidlabel.results.tables import read_labels
-from vidlabel.specs import ClipSpec, Limits, ModelSpec, Prediction, TimelineSpec, VideoItem
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import ClipSpec, Limits, ModelSpec, Prediction, VideoItem
 from vidlabel.video.write import write_video
 
 SCHEDULE = [("red", 5.0), ("green", 4.0), ("blue", 6.0), ("red", 3.0)]

@@ -20,7 +20,8 @@ from vidlabel.results.ledger import Ledger
 from vidlabel.results.ledger_run import LastRun, RunSettings
 from vidlabel.results.tables import read_labels
 from vidlabel.results.window_scores import PartScores
-from vidlabel.specs import Limits, Prediction, Status, TimelineSpec, VideoItem
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import Limits, Prediction, Status, VideoItem
 
 SETTINGS = RunSettings("m", 1, "fp32")
 RUN = LastRun("m@1", ("run", "walk"), 2, 0.0)

@@ -9,7 +9,8 @@ import pytest
 
 from vidlabel.results.segments import most_probable, to_segments
 from vidlabel.results.window_scores import Collector, PartScores, ScoredVideo
-from vidlabel.specs import UNCERTAIN, Prediction, Status, TimelineSpec
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import UNCERTAIN, Prediction, Status
 
 CLASSES = ("hug", "run", "walk")
 SURE = 0.9

@@ -270,7 +270,7 @@ def test_the_mouse_drags_boundaries_and_chooses(shown: Page) -> None:
 def test_a_part_is_saved_with_its_times(chromium: Any, tmp_path: Path) -> None:
     """Also where each video has one row, which is shown as a clip."""
     values = [segment("walk", 2, 3, duration_s=9.0), segment("run", None, None, "b.mp4")]
-    rows = [PageRow(each, "/v", each["path"], "x", "", "", "", "", "gone") for each in values]
+    rows = [PageRow(each, "/v", each["path"], "x", "", "", "", "", why="gone") for each in values]
     path = tmp_path / "parts.html"
     path.write_text(page("parts.csv", "parts", ("run", "walk"), rows), encoding="utf-8")
     shown = Page(chromium, path)
@@ -291,7 +291,19 @@ def test_hundreds_of_videos(chromium: Any, tmp_path: Path) -> None:
         whole = parts[0] | {"start_s": None, "end_s": None}
         rows.append(
             PageRow(
-                whole, f"/v/{i}.mp4", f"{i}.mp4", "x", "", "", "", "", "gone", parts, 3600.0, 15.0
+                whole,
+                f"/v/{i}.mp4",
+                f"{i}.mp4",
+                "x",
+                "",
+                "",
+                "",
+                "",
+                rank=i,
+                why="gone",
+                segments=parts,
+                duration_s=3600.0,
+                fps=15.0,
             )
         )
     path = tmp_path / "many.html"

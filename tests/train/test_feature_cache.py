@@ -17,7 +17,8 @@ from vidlabel.datasets.samples import Sample
 from vidlabel.models.base import ClipModel
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import load_checkpoint
-from vidlabel.specs import ClipSpec, ModelSpec, VideoSpan
+from vidlabel.spans import VideoSpan
+from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.train.feature_cache import FeatureCache
 from vidlabel.train.frame_cache import FrameCache, held_out_moments
 from vidlabel.train.loop import train

@@ -28,7 +28,8 @@ from vidlabel.clips.read import read_time_steps
 from vidlabel.clips.sample import clip_times
 from vidlabel.errors import OutputError, RunError
 from vidlabel.predict.labeller import Labeller
-from vidlabel.specs import ClipSpec, Limits, VideoSpan
+from vidlabel.spans import VideoSpan
+from vidlabel.specs import ClipSpec, Limits
 from vidlabel.train.cache_folder import UNUSED_DAYS, default_folder, remove_unused, usage
 from vidlabel.train.frame_cache import (
     LEAST_KEPT,
@@ -309,7 +310,7 @@ _FILL = """
 import sys
 from pathlib import Path
 from fakes import CLIP
-from vidlabel.specs import VideoSpan
+from vidlabel.spans import VideoSpan
 from vidlabel.train.frame_cache import FrameCache
 from vidlabel.train.observer import TrainObserver
 cache = FrameCache(Path(sys.argv[1]), CLIP)

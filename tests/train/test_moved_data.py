@@ -19,7 +19,8 @@ from vidlabel.datasets.protocols import Fold
 from vidlabel.datasets.samples import Sample
 from vidlabel.errors import UsageError
 from vidlabel.evaluate.job import EvalRequest, report_of
-from vidlabel.specs import ModelSpec, VideoSpan
+from vidlabel.spans import VideoSpan
+from vidlabel.specs import ModelSpec
 from vidlabel.train.distributed import Team
 from vidlabel.train.frame_cache import FrameCache
 from vidlabel.train.loop import TrainResult, train

@@ -13,7 +13,8 @@ from vidlabel.cli import options
 from vidlabel.cli.completion import FILES, MODELS, format_names, offer, timeline_names
 from vidlabel.cli.log import log_options
 from vidlabel.errors import UsageError
-from vidlabel.specs import Limits, TimelineSpec
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import Limits
 
 _LIMITS = (
     ("--timeout", Limits.timeout_s, "S", "Give up decoding one file after S seconds."),

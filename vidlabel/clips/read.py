@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vidlabel.clips.sample import CROPS, EDGE_S, clip_times, frames_in
 from vidlabel.errors import Reason, VideoError
-from vidlabel.specs import WHOLE, ClipSpec, Limits, OnPacket, PixelKind, Span
+from vidlabel.spans import WHOLE, Span
+from vidlabel.specs import ClipSpec, Limits, OnPacket, PixelKind
 from vidlabel.video.reader import Video, open_video
 
 NO_CHANGE, DIFFERENCE_GAIN = 128, 2

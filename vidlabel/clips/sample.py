@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vidlabel.specs import WHOLE, ClipSpec, Span
+from vidlabel.spans import WHOLE, Span
+from vidlabel.specs import ClipSpec
 from vidlabel.video.reader import Video
 
 CROPS = ("centre", "left", "right")

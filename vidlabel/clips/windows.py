@@ -19,7 +19,8 @@ import numpy as np
 
 from vidlabel.clips.read import ClipData, check_span, crop, pixel_kind, to_channels
 from vidlabel.clips.sample import clip_times, step_times
-from vidlabel.specs import WHOLE, ClipSpec, Span
+from vidlabel.spans import WHOLE, Span
+from vidlabel.specs import ClipSpec
 from vidlabel.video.reader import Video
 from vidlabel.video.scale import MAX_ASPECT
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from vidlabel.datasets.samples import Dataset, Sample
 from vidlabel.errors import UsageError
-from vidlabel.specs import VideoSpan
+from vidlabel.spans import VideoSpan
 
 
 @dataclass(frozen=True)

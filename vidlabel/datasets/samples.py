@@ -13,7 +13,7 @@ import numpy as np
 
 from vidlabel.errors import UsageError
 from vidlabel.files.find import identity
-from vidlabel.specs import WHOLE, VideoSpan
+from vidlabel.spans import WHOLE, VideoSpan
 from vidlabel.text import first_few, plural, text_path
 
 _MOST_TOLD = 60

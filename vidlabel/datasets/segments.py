@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidlabel.datasets.samples import Sample
-from vidlabel.specs import WHOLE, Span
+from vidlabel.spans import WHOLE, Span
 from vidlabel.text import plural, text_path
 
 SHARED_S = 1e-3

@@ -18,7 +18,8 @@ from vidlabel.datasets.samples import Sample, Split
 from vidlabel.errors import UsageError
 from vidlabel.files.spelling import Spellings, path_from_text
 from vidlabel.files.text_file import as_utf8, encoding_of
-from vidlabel.specs import WHOLE, Span, Status, VideoSpan
+from vidlabel.spans import WHOLE, Span, VideoSpan
+from vidlabel.specs import Status
 from vidlabel.text import plural, safe
 
 COLUMNS = "path,label[,group][,split][,start_s,end_s]"

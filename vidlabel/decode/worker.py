@@ -25,7 +25,8 @@ from vidlabel.clips.sample import view_count
 from vidlabel.clips.windows import Windows, read_moments
 from vidlabel.decode.open_videos import OpenVideos
 from vidlabel.errors import Reason, VideoError
-from vidlabel.specs import WHOLE, ClipSpec, Limits, OnPacket, Span, VideoItem
+from vidlabel.spans import WHOLE, Span
+from vidlabel.specs import ClipSpec, Limits, OnPacket, VideoItem
 from vidlabel.video.reader import open_video
 from vidlabel.video.scale import MAX_ASPECT
 

@@ -30,7 +30,8 @@ from vidlabel.results.ledger_run import LastRun, RunSettings
 from vidlabel.results.tables import write_rows
 from vidlabel.results.topk import choice_told
 from vidlabel.signals import Stop, stop_asked
-from vidlabel.specs import WHOLE, Precision, Prediction, Span, StreamName, TimelineSpec, VideoItem
+from vidlabel.spans import WHOLE, Span, TimelineSpec
+from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
 from vidlabel.text import plural, text_path
 from vidlabel.video.container import check_formats, suffixes_of
 

@@ -33,15 +33,15 @@ from vidlabel.results.predictions import Predictions
 from vidlabel.results.topk import choose_classes, model_name, ranked, shown
 from vidlabel.results.window_scores import PartScores
 from vidlabel.signals import StopAsked, never
-from vidlabel.specs import (
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import (  # fmt: skip
     ClipSpec,
     Precision,
     Prediction,
     Status,
     StreamName,
-    TimelineSpec,
     VideoItem,
-)  # fmt: skip
+)
 from vidlabel.text import PathText, plural
 
 GPU_BATCH, CPU_BATCH = 64, 8

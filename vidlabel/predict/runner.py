@@ -195,7 +195,8 @@ class Runner:
 
     def collect(self) -> ClipOutput:
         """The output of the oldest batch submitted and not yet collected."""
-        return ClipOutput(*self._joined(self._pending.popleft()))
+        with self._health.guard():  # of a lost device nothing is pending
+            return ClipOutput(*self._joined(self._pending.popleft()))
 
     def windows(self, moments: NDArray[np.uint8], frames: int, every: int) -> ClipOutput:
         """The output for all windows of consecutive moments of a video, computed at once.

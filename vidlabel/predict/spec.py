@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from vidlabel.errors import UsageError
-from vidlabel.specs import Limits, Strategy, TimelineSpec
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import Limits, Strategy
 
 
 @dataclass(frozen=True)

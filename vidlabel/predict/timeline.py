@@ -9,7 +9,8 @@ from vidlabel.clips.windows import Windows
 from vidlabel.errors import UsageError
 from vidlabel.results.segments import to_segments
 from vidlabel.results.window_scores import Collector, PartScores
-from vidlabel.specs import ClipSpec, Prediction, TimelineSpec
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import ClipSpec, Prediction
 
 USUAL_WINDOW_S = 2.0
 """Length of a window where neither the user nor the model gives one: about that of an action, and

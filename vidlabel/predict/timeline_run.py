@@ -10,7 +10,8 @@ from vidlabel.predict.progress import VideoTimeProgress
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.ledger import Ledger
 from vidlabel.signals import StopAsked
-from vidlabel.specs import Prediction, TimelineSpec, VideoItem
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import Prediction, VideoItem
 
 if TYPE_CHECKING:
     from vidlabel.predict.labeller import Labeller

@@ -54,7 +54,8 @@ from vidlabel.results.ledger_tables import (
 from vidlabel.results.segments import to_segments
 from vidlabel.results.topk import shown
 from vidlabel.results.window_scores import Collector, PartScores, ScoredVideo
-from vidlabel.specs import Limits, Prediction, TimelineSpec, VideoItem
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import Limits, Prediction, VideoItem
 
 COMMIT_S = 1.0
 """Seconds between commits: the work that a kill can cost."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from vidlabel.results.record import TableInfo
 from vidlabel.results.topk import model_name
-from vidlabel.specs import TimelineSpec
+from vidlabel.spans import TimelineSpec
 
 NUMBERS = 1
 """To be increased when a new vidlabel gives other numbers for the same video and settings."""

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from vidlabel.errors import Reason
 from vidlabel.results.topk import ranked, shown
 from vidlabel.results.window_scores import ScoredVideo, Scores
-from vidlabel.specs import UNCERTAIN, Prediction, Status, TimelineSpec
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import UNCERTAIN, Prediction, Status
 
 SWITCH = 1.5
 """Cost of another label, as a log-likelihood: a window that fits another label by this factor of e

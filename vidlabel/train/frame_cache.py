@@ -26,7 +26,8 @@ from vidlabel.decode.pool import DecoderPool
 from vidlabel.decode.worker import DecodeJob
 from vidlabel.files.find import excerpt, identity
 from vidlabel.machine import worker_count
-from vidlabel.specs import WHOLE, ClipSpec, Limits, VideoItem, VideoSpan
+from vidlabel.spans import WHOLE, VideoSpan
+from vidlabel.specs import ClipSpec, Limits, VideoItem
 from vidlabel.train.cache_entry import cannot_write, read_entry, use_entry, write_entry
 from vidlabel.train.cache_folder import remove_unused
 

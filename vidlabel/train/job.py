@@ -111,6 +111,7 @@ class _TrainJob:
         self.folder = RunFolder(request.out, self.team, session, settings.to_toml())
         view = TrainBoard if request.tensorboard and self.team.leads else TrainView
         self._view = view(self._request.quiet)
+        self._chose_quick = False
         self._about: dict[str, Any] = {
             "data": text_path(request.data),
             "recipe": settings.recipe,
@@ -158,14 +159,20 @@ class _TrainJob:
             settings = settings.for_few
             self._request = replace(self._request, settings=settings)
             self.folder.recipe = settings.to_toml()
+            self._about["recipe"] = settings.recipe
+            self._chose_quick = True
+        if settings.told:
+            self._note(settings.told)
+        for row in settings.rows():
+            _LOG.debug("setting %s: %s, from %s", *row)
+
+    def _tell_chosen(self) -> None:
+        """Once all is checked, say that `quick` was chosen."""
+        if self._chose_quick:
             self._note(
                 f"recipe quick, for up to {QUICK_CLIPS} clips: a classifier on what the shipped "
                 "CNN sees (--recipe best trains the CNN too, and takes longer)"
             )
-        for row in settings.rows():
-            _LOG.debug("setting %s: %s, from %s", *row)
-        if settings.told:
-            self._note(settings.told)
 
     def _one_model(self, dataset: Dataset) -> bool:
         """Train on all clips without split `test`; test on those, or if there are none, report on
@@ -176,6 +183,7 @@ class _TrainJob:
         if len(learned) < len(dataset.samples):
             tests, _ = choose_folds(asked.data, dataset, None, None, 0, spec.seed)
             check_tests(tests, "", asked.data, spec.init)
+        self._tell_chosen()
         result = self._train(learned, asked.out)
         if tests:
             return self._test(tests, "") or bool(result.unreadable)
@@ -229,6 +237,7 @@ class _TrainJob:
         if self.team.leads and asked.resume:
             self.folder.check()
         self.team.wait()
+        self._tell_chosen()
         unreadable = False
         places = [place_of(asked.out, [each.name for each in folds], f.name) for f in folds]
         complete = [(place / RESULT).is_file() and asked.resume for place in places]

@@ -26,7 +26,8 @@ from vidlabel.evaluate.metrics import calibration_error, fit_temperature, top1
 from vidlabel.machine import keep_freed_memory
 from vidlabel.models.base import ClipModel
 from vidlabel.models.checkpoint import BEST, Header, describe_model, save_checkpoint
-from vidlabel.specs import ClipSpec, ModelSpec, VideoSpan
+from vidlabel.spans import VideoSpan
+from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.text import first_few, plural
 from vidlabel.train.balance import balance_line
 from vidlabel.train.cache_folder import default_folder

@@ -32,7 +32,8 @@ from vidlabel.models.checkpoint import BEST, Header, save_checkpoint
 from vidlabel.models.cnn_birnn import CnnBiRnn, statistics_of
 from vidlabel.predict.runner import fold_batchnorm
 from vidlabel.results.topk import ranked, shown
-from vidlabel.specs import ClipSpec, ModelSpec, Prediction, Status, VideoSpan
+from vidlabel.spans import VideoSpan
+from vidlabel.specs import ClipSpec, ModelSpec, Prediction, Status
 from vidlabel.text import plural, text_path
 from vidlabel.train.augment import Augmentation
 from vidlabel.train.balance import balance_line, clip_weights

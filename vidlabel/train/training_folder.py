@@ -20,7 +20,8 @@ from vidlabel.evaluate.plan import PLAN, SPEC, read_description
 from vidlabel.files.lock import holding
 from vidlabel.files.write import cannot_write, remove_leftovers, write_bytes
 from vidlabel.models.checkpoint import BEST, Header, read_header
-from vidlabel.specs import ClipSpec, ModelSpec, VideoSpan
+from vidlabel.spans import VideoSpan
+from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.text import first_few, text_path
 from vidlabel.train.distributed import Team
 from vidlabel.train.log import write_split

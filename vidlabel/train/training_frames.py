@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vidlabel.device import out_of_memory
 from vidlabel.machine import free_memory
-from vidlabel.specs import VideoSpan
+from vidlabel.spans import VideoSpan
 from vidlabel.train.frame_cache import FrameCache
 
 GPU_SHARE, HOST_SHARE = 0.6, 0.5
