@@ -44,15 +44,17 @@ ONLY_IN = {
     "av": {"video", "render.encode"},
     "click": {"cli"},
     "httpx": {"datasets.fetch", "models.weights"},
+    "huggingface_hub": {"models.hf_folder"},
     "imageio": {"render", "review", "video.write"},
     "jinja2": {"review"},
     "matplotlib": {"evaluate.plots"},
     "pandas": {"results", "datasets.table", "evaluate.report", "train.log"},
     "pyarrow": {"results"},
     "rich": {"console", "predict.progress", "train.progress"},
-    "safetensors": {"models.checkpoint", "models.weights"},
+    "safetensors": {"models.checkpoint", "models.hf_folder", "models.weights"},
     "scipy": {"evaluate.metrics"},
     "torchmetrics": {"evaluate.metrics"},
+    "transformers": {"models.hf_folder", "models.hugging_face"},
 }
 """Where a package may be imported: rooms, or modules of them."""
 

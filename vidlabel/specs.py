@@ -23,6 +23,9 @@ Strategy = Literal["clip", "one-frame", "whole-video"]
 StreamName = Literal["spatial", "temporal"]
 PixelKind = Literal["rgb", "luma", "rgb+luma"]
 """Channels of a decoded frame: C = 3, 1 or 4."""
+Resample = Literal["area", "bilinear", "bicubic"]
+"""How frames are scaled: `area` by swscale; the others by Pillow, from RGB of full size, as image
+processors of Transformers do."""
 OnPacket: TypeAlias = Callable[[], None] | None
 """Called for each packet read and each packet decoded, as a sign of progress."""
 UNCERTAIN = "uncertain"
@@ -123,6 +126,7 @@ class ClipSpec:
     aspect: float = setting(
         0.0, "Aspect ratio that frames are stretched to before cropping (0: keep their own)."
     )
+    resample: Resample = "area"
 
     def __post_init__(self) -> None:
         _check(1 <= self.frames <= 1024, f"--frames must be 1 to 1024, got {self.frames}")
@@ -148,6 +152,12 @@ class ClipSpec:
         _check(
             self.aspect == 0 or 0.25 <= self.aspect <= 4,
             f"--aspect must be 0, or 0.25 to 4, got {self.aspect}",
+        )
+        ways = get_args(Resample)
+        _check(self.resample in ways, f"resample must be {', '.join(ways)}, got {self.resample}")
+        _check(
+            self.resample == "area" or self.input == "rgb",
+            f"clips resampled as {self.resample} must be rgb, got {self.input}",
         )
 
     @property
@@ -337,8 +347,10 @@ S = TypeVar("S", ClipSpec, ModelSpec)
 
 
 def to_dict(spec: ClipSpec | ModelSpec) -> dict[str, Any]:
-    """A spec as a dict of plain values, for the header of a checkpoint."""
-    return asdict(spec)
+    """A spec as a dict of plain values, for the header of a checkpoint; without `resample` where it
+    is `area`, as those who wrote and read the first checkpoints do not know it."""
+    values = asdict(spec)
+    return {k: v for k, v in values.items() if (k, v) != ("resample", "area")}
 
 
 def from_dict(kind: type[S], values: dict[str, Any]) -> S:

@@ -49,6 +49,12 @@ def each_path(given: PathText | Iterable[PathText]) -> list[str]:
     return [os.fspath(path) for path in paths]
 
 
+def split_names(texts: Iterable[str]) -> list[str]:
+    """The different names in texts, in each of which commas divide several, in their order."""
+    parts = (part.strip() for text in texts for part in text.split(","))
+    return list(dict.fromkeys(filter(None, parts)))
+
+
 def with_hint(name: str, known: Iterable[str]) -> str:
     """A name that is not known, with the known one that is most like it, whatever its case and
     signs, if there is any: `kik (did you mean kick?)`."""

@@ -17,8 +17,8 @@ from vidlabel.errors import ExitCode, UsageError
 @click.command("eval")
 @click.argument("data", shell_complete=FILES)
 @click.option(
-    "-m", "--model", metavar="FILE|RUN", shell_complete=MODELS,
-    help="A checkpoint, a shipped model, or the run folder of `vidlabel train`.",
+    "-m", "--model", metavar="NAME|FILE|RUN|hf:MODEL", shell_complete=MODELS,
+    help="A model, as in predict, or the run folder of `vidlabel train`.",
 )  # fmt: skip
 @shared.path_option(
     "--truth",

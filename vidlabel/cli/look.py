@@ -128,7 +128,7 @@ def info(file: str, as_json: bool) -> int:
     from vidlabel.models.kinetics import KINETICS
     from vidlabel.specs import SHIPPED
 
-    named = file in SHIPPED or file in KINETICS
+    named = file in SHIPPED or file in KINETICS or file.startswith("hf:")
     if named or file.endswith(".safetensors") or Path(file).is_dir():
         from vidlabel.models.checkpoint import describe_model
 

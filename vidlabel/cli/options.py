@@ -141,8 +141,8 @@ CLASSES = click.option(
     "--classes",
     multiple=True,
     metavar="NAME,...",
-    help="Choose only among these classes; their probabilities are scaled to a sum of 1. May be "
-    "repeated.",
+    help="Choose only among these classes; their probabilities are scaled to a sum of 1. A "
+    "zero-shot model learns its classes here. May be repeated.",
 )
 CLASS_MAP = click.option(
     "--map",

@@ -76,10 +76,10 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "-m",
     "--model",
     default="starter",
-    metavar="NAME|FILE|RUN",
+    metavar="NAME|FILE|RUN|hf:MODEL",
     shell_complete=MODELS,
-    help="A name listed by `vidlabel models`, a .safetensors checkpoint, or the folder of a "
-    "training run.",
+    help="A name listed by `vidlabel models`, a .safetensors checkpoint, the folder of a training "
+    "run, or hf: and a folder of Transformers or a name in the cache of Hugging Face.",
 )
 @options.CLASSES
 @options.timeline_options

@@ -43,13 +43,17 @@ class ClipData:
     """Number of parts of the video, of which this is one; above 1 only with `read_run`."""
 
 
-def crop(pixels: NDArray[np.uint8], size_px: int, place: str) -> NDArray[np.uint8]:
-    """Square crops of frames (..., H, W): from the centre, or one end of the longer side."""
+def crop(
+    pixels: NDArray[np.uint8], size_px: int, place: str, down: bool = False
+) -> NDArray[np.uint8]:
+    """Square crops of frames (..., H, W): from the centre, or one end of the longer side. If the
+    centre is between two pixels, `down` takes the lower one, and rounding decides without it."""
     height, width = pixels.shape[-2:]
     share = {"centre": 0.5, "left": 0.0, "right": 1.0}[place]
     along_width = width >= height
-    top = round((height - size_px) * (0.5 if along_width else share))
-    left = round((width - size_px) * (share if along_width else 0.5))
+    whole = int if down else round
+    top = whole((height - size_px) * (0.5 if along_width else share))
+    left = whole((width - size_px) * (share if along_width else 0.5))
     return pixels[..., top : top + size_px, left : left + size_px]
 
 
@@ -96,7 +100,7 @@ def read_time_steps(
         check_span(video, span, path)
         times, padded = clip_times(video, spec, stretches, each, span)
         frames = video.frames_at(
-            times.ravel().tolist(), spec.resize_px, pixel_kind(spec), spec.aspect
+            times.ravel().tolist(), spec.resize_px, pixel_kind(spec), spec.aspect, spec.resample
         )
         return ClipData(
             clips=to_channels(frames.pixels.reshape(*times.shape, *frames.pixels.shape[1:]), spec),
@@ -131,7 +135,9 @@ def read_run(
         if padded:
             times = np.concatenate([times, np.full(more + 1 - len(times), times[-1])])
         own = times[part * RUN : (part + 1) * RUN + more]
-        frames = video.frames_at(own.tolist(), spec.resize_px, pixel_kind(spec), spec.aspect)
+        frames = video.frames_at(
+            own.tolist(), spec.resize_px, pixel_kind(spec), spec.aspect, spec.resample
+        )
         return ClipData(
             clips=np.moveaxis(frames.pixels, -1, -3)[None],
             duration_s=video.duration_s,
@@ -179,5 +185,6 @@ def cut(stretches: NDArray[np.uint8], spec: ClipSpec, views: int) -> NDArray[np.
     """Stretches (N, T, C, H, W) of a video to its clips (V, T, C, S, S): the centre crop of one
     stretch, or three crops of each of several."""
     places = CROPS[:1] if views == 1 else CROPS
-    crops = np.stack([crop(stretches, spec.size_px, place) for place in places], axis=1)
+    down = spec.resample != "area"  # as the image processors of Transformers do
+    crops = np.stack([crop(stretches, spec.size_px, place, down) for place in places], axis=1)
     return np.ascontiguousarray(crops.reshape(-1, *crops.shape[2:]))

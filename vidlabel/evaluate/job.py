@@ -66,6 +66,11 @@ class EvalRequest:
         """Which classes to test. Raises UsageError as `read_map`."""
         return ClassChoice(read_map(self.mapped), self.classes, self.ignore_unknown)
 
+    def classes_for(self, fold: Fold) -> tuple[str, ...]:
+        """The classes of a zero-shot model: those asked for, or those of the data."""
+        labels = {sample.label for part in (fold.train, fold.val, fold.test) for sample in part}
+        return self.classes or tuple(sorted(labels))
+
     def as_in_run(self) -> EvalRequest:
         """The same request, with the data divided as the run folder `model` divided it, unless
         the request names another protocol."""
@@ -264,7 +269,7 @@ def evaluate_folds(
     for fold, model in zip(folds, models, strict=True):  # before anything is decoded
         tests = plural(len(fold.test), "test clip")
         _LOG.debug("%s: %s, model %s", fold.name, tests, text_path(model))
-        header = describe_model(model)
+        header = describe_model(model, request.classes_for(fold))
         classes = choice.of(header.classes, model)
         tested, _ = classes.tested(fold.test)
         check_classes(classes.names, tested, request.data)
@@ -272,7 +277,9 @@ def evaluate_folds(
         total += len(tested)
     spec = PredictSpec(views=request.views, workers=request.workers, strategy=request.strategy)
     for number, (fold, model) in enumerate(zip(folds, models, strict=True), 1):
-        labeller = load_labeller(model, request.device, request.precision, request.stream)
+        labeller = load_labeller(
+            model, request.device, request.precision, request.stream, request.classes_for(fold)
+        )
         which = f"{doing} fold {number} of {len(folds)}" if len(folds) > 1 else doing
         with console.Progress(total, request.quiet, done, which) as progress:
             found = evaluate(

@@ -7,20 +7,20 @@ A checkpoint may come from anywhere, so it is not trusted: its tensors are compa
 it names before memory is used for either, and every problem is one line.
 
 torchvision's networks of `KINETICS` are known by name: `vidlabel.models.weights` downloads their
-files and runs no code in them; their headers are made here.
+files and runs no code in them; their headers are made here. Those of Transformers, `hf:NAME`, are
+read by `vidlabel.models.hugging_face`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
 import stat
 import struct
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeVar
+from typing import Any, BinaryIO, NoReturn
 
 import torch
 from safetensors import SafetensorError
@@ -30,103 +30,20 @@ from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.files.write import write_bytes
 from vidlabel.models.base import ClipModel
 from vidlabel.models.build import build_model
+from vidlabel.models.header import Header as Header
+from vidlabel.models.header import as_object, parse_json
+from vidlabel.models.hugging_face import HF, describe_hf, load_hf
 from vidlabel.models.kinetics import KINETICS
 from vidlabel.models.video_net import fetch_kinetics, kinetics_classes
 from vidlabel.models.weights import shipped_file
-from vidlabel.specs import SHIPPED, ClipSpec, ModelSpec, from_dict, to_dict
+from vidlabel.specs import SHIPPED, ModelSpec
 from vidlabel.text import safe
 
-FORMAT = 1
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
-MAX_CLIP_BYTES = 64 * 1024**2
-MAX_CLASS_NAME = 255  # longest name of a folder
 BEST = "best.safetensors"
 _FOLDS_NAMED = 10
-_LATER = {"sources", "selected_on", "min_confidence"}  # missing in the first checkpoints
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "I64": torch.int64}
-
-
-@dataclass(frozen=True)
-class Header:
-    """Everything a checkpoint says about itself.
-
-    `temperature` divides the logits so that probabilities are calibrated (Guo et al. 2017,
-    arXiv 1706.04599). `training` describes data and settings; `metrics` holds what was measured,
-    and on what; `trained_on` lists the ids of the training clips (`Sample.id`), `sources` the
-    groups they come from, and `selected_on` the ids of the clips that the epoch was chosen on; the
-    leak check of `eval` needs them. `sources` and `selected_on` are empty where unknown.
-    `min_confidence` is the default of --min-confidence: the probability below which a video is
-    likely to show none of the classes.
-    """
-
-    model: ModelSpec
-    clip: ClipSpec
-    classes: tuple[str, ...]
-    temperature: float = 1.0
-    training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    trained_on: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    selected_on: tuple[str, ...] = ()
-    min_confidence: float = 0.0
-
-    def __post_init__(self) -> None:
-        if len(self.classes) != self.model.classes:
-            raise UsageError(
-                f"{len(self.classes)} class names for a model of {self.model.classes} classes"
-            )
-        if len(set(self.classes)) != len(self.classes):
-            raise UsageError("two classes have the same name")
-        for name in self.classes:
-            if not name.strip() or len(name) > MAX_CLASS_NAME or safe(name) != name:
-                raise UsageError(
-                    f"a class cannot be called '{safe(name[:MAX_CLASS_NAME])}': a name has 1 to "
-                    f"{MAX_CLASS_NAME} characters and no control characters"
-                )
-        if not 0 < self.temperature < 1000:
-            raise UsageError(f"the temperature must be 0 to 1000, got {self.temperature}")
-        if not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"min_confidence must be 0 to 1, got {self.min_confidence}")
-        if math.prod(self.clip.shape) > MAX_CLIP_BYTES:
-            raise UsageError(
-                f"a clip of {self.clip.frames} frames of {self.clip.size_px} pixels takes more "
-                f"than {MAX_CLIP_BYTES >> 20} MiB; lower --frames or --size"
-            )
-
-    def to_json(self) -> str:
-        """The header as one JSON object, keys sorted so that equal headers are equal text."""
-        specs = {"model": to_dict(self.model), "clip": to_dict(self.clip)}
-        values = vars(self) | specs | {"format": FORMAT}
-        return json.dumps(values, sort_keys=True, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Header:
-        """Parse a header. Raises UsageError or ValueError with what is wrong."""
-        values = _object("the header", _parse(text))
-        if values.get("format") != FORMAT:
-            raise UsageError(f"its format is {values.get('format')}; this vidlabel reads {FORMAT}")
-        absent = sorted({f.name for f in fields(cls)} - _LATER - values.keys())
-        if absent:
-            raise UsageError(f"{', '.join(absent)} missing")
-        temperature = values["temperature"]
-        if type(temperature) not in (int, float):
-            raise UsageError(f"the temperature must be a number, got {temperature!r}")
-        least = values.get("min_confidence", 0.0)
-        if type(least) not in (int, float):
-            raise UsageError(f"min_confidence must be a number, got {least!r}")
-        return cls(
-            model=_spec("model", ModelSpec, values["model"]),
-            clip=_spec("clip", ClipSpec, values["clip"]),
-            classes=_texts("classes", values["classes"]),
-            temperature=temperature,
-            training=_object("training", values["training"]),
-            metrics=_object("metrics", values["metrics"]),
-            trained_on=_texts("trained_on", values["trained_on"]),
-            sources=_texts("sources", values.get("sources", [])),
-            selected_on=_texts("selected_on", values.get("selected_on", [])),
-            min_confidence=least,
-        )
 
 
 @dataclass(frozen=True)
@@ -167,26 +84,35 @@ def read_header(path: Path) -> Header:
     return _read(path, whole=False)[0]
 
 
-def describe_model(name: str) -> Header:
+def describe_model(name: str, classes: Sequence[str] = ()) -> Header:
     """The header of any model that `load_checkpoint` accepts, without its weights; nothing is
-    downloaded. Raises CheckpointError as `load_checkpoint`."""
+    downloaded. Raises CheckpointError and UsageError as `load_checkpoint`."""
+    if name.startswith(HF):
+        return describe_hf(name, classes)
     return _kinetics_header(name) if name in KINETICS else read_header(find_checkpoint(name))
 
 
-def load_checkpoint(name: str) -> Checkpoint:
+def load_checkpoint(name: str, classes: Sequence[str] = ()) -> Checkpoint:
     """Load a model by name or path, ready for inference on the CPU.
 
     Args:
         name: a shipped model, one of torchvision's in `KINETICS` (from torch's cache, or
-            downloaded), or the path of a checkpoint or run folder.
+            downloaded), the path of a checkpoint or run folder, or `hf:` and a folder of
+            Transformers or a name in the cache of Hugging Face.
+        classes: the classes of a zero-shot model; others know their own.
 
     Raises:
         CheckpointError: the file is missing, not a safetensors file, truncated, without vidlabel's
             header, with weights that do not fit it, or with weights that are not finite; or
             torchvision's weights cannot be downloaded.
+        UsageError: a zero-shot model is given fewer than two classes, or Transformers is missing.
     """
     if name in KINETICS:
         return _load_kinetics(name)
+    if name.startswith(HF):
+        header, network, digest = load_hf(name, classes)
+        _check_finite(Path(name), network)
+        return Checkpoint(Path(name.removeprefix(HF)).name, header, network.eval(), digest)
     path = find_checkpoint(name)
     header, data = _read(path, whole=True)
     try:
@@ -313,7 +239,7 @@ def _read_table(path: Path, file: BinaryIO, size: int) -> tuple[bytes, dict[str,
         _refuse(path, "not a checkpoint of vidlabel, or truncated")
     text = file.read(length)
     try:
-        return prefix + text, _object("the header", _parse(text))
+        return prefix + text, as_object("the header", parse_json(text))
     except (UsageError, ValueError) as error:
         _refuse(path, f"not a checkpoint of vidlabel, or truncated ({error})", error)
 
@@ -356,43 +282,3 @@ def _check_fit(path: Path, header: Header, table: dict[str, Any]) -> int:
             _refuse(path, f"{key} is of type {name}, the model needs {tensor.dtype}")
         length += tensor.numel() * dtype.itemsize
     return length
-
-
-def _parse(text: str | bytes) -> Any:
-    """JSON without duplicate keys. Raises ValueError for everything else."""
-    try:
-        return json.loads(text, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key appears twice")
-    return found
-
-
-def _object(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UsageError(f"{name} must be an object")
-    return value
-
-
-def _texts(name: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise UsageError(f"{name} must be a list of strings")
-    return tuple(value)
-
-
-S = TypeVar("S", ClipSpec, ModelSpec)
-
-
-def _spec(name: str, kind: type[S], values: Any) -> S:
-    """A spec whose fields have the types of their defaults; an int is accepted for a float."""
-    defaults = {f.name: f.default for f in fields(kind)}
-    for key, value in _object(name, values).items():
-        wanted = type(defaults.get(key, value))
-        if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise UsageError(f"{name}: {key} must be of type {wanted.__name__}, got {value!r}")
-    return from_dict(kind, values)

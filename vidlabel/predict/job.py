@@ -83,7 +83,7 @@ def predict_videos(
     output.check(len(items))
     from vidlabel.predict.labeller import load_labeller  # torch takes seconds to import
 
-    labeller = load_labeller(model, device, precision, stream)
+    labeller = load_labeller(model, device, precision, stream, spec.classes)
     return label_videos(labeller, items, spec, output, options)
 
 

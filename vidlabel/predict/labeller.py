@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -61,22 +61,24 @@ def load_labeller(
     device: str = "auto",
     precision: Precision = "auto",
     stream: StreamName | None = None,
+    classes: Sequence[str] = (),
 ) -> Labeller:
     """Load a model, ready to label.
 
     Args:
-        model: a name that `vidlabel models` lists, or the path of a .safetensors checkpoint or of a
-            run folder.
+        model: a name that `vidlabel models` lists; the path of a .safetensors checkpoint or of a
+            run folder; or `hf:` and a folder of Transformers, or a name in Hugging Face's cache.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32 or bf16.
         stream: of a two-stream model, use only this stream.
+        classes: the classes of a zero-shot model, which knows none of its own; others ignore them.
 
     Raises:
-        UsageError: the model has no streams.
+        UsageError: the model has no streams, or is a zero-shot model without classes.
         CheckpointError: the model cannot be loaded, or its output for a test clip is not finite.
         DeviceError: the device is not there.
     """
-    checkpoint = load_checkpoint(os.fspath(model))
+    checkpoint = load_checkpoint(os.fspath(model), classes)
     if stream is not None:
         checkpoint = take_stream(checkpoint, stream)
     labeller = Labeller(checkpoint, device, precision)

@@ -92,7 +92,9 @@ def _captions(
         return _table(items, options)[1], None
     truth = read_truth(options.truth, items) if options.truth else None
     top_k = 1 if options.top_k is None else options.top_k
-    labeller = load_labeller(options.model or "starter", options.device, stream=options.stream)
+    labeller = load_labeller(
+        options.model or "starter", options.device, stream=options.stream, classes=options.classes
+    )
     labels = ModelLabels(labeller, top_k, options.classes)
     if labels.told and not options.quiet:
         console.note(labels.told)

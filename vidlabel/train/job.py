@@ -27,6 +27,7 @@ from vidlabel.evaluate.leak_check import check_tests, leak_lines
 from vidlabel.evaluate.plan import read_description
 from vidlabel.evaluate.report import METRICS, summarise, write_report
 from vidlabel.files.write import check_folder_name
+from vidlabel.specs import to_dict
 from vidlabel.synthetic.clips import ACTIONS
 from vidlabel.text import plural, text_path
 from vidlabel.train import quick
@@ -231,7 +232,7 @@ class _TrainJob:
             **({"map": list(asked.mapped)} if asked.mapped else {}),
             "folds": {each.name: [*map(len, (each.train, each.val, each.test))] for each in folds},
             "train": asdict(settings.train),
-            "clip": asdict(settings.clip),
+            "clip": to_dict(settings.clip),
             "model": asdict(settings.model),
         }
         if self.team.leads and asked.resume:

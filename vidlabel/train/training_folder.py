@@ -21,7 +21,7 @@ from vidlabel.files.lock import holding
 from vidlabel.files.write import cannot_write, remove_leftovers, write_bytes
 from vidlabel.models.checkpoint import BEST, Header, read_header
 from vidlabel.spans import VideoSpan
-from vidlabel.specs import ClipSpec, ModelSpec
+from vidlabel.specs import ClipSpec, ModelSpec, to_dict
 from vidlabel.text import first_few, text_path
 from vidlabel.train.distributed import Team
 from vidlabel.train.log import write_split
@@ -194,7 +194,7 @@ def describe(
         digest.update("\0".join(map(text_path, row)).encode() + b"\n")
     return {
         "train": asdict(spec),
-        "clip": asdict(clip),
+        "clip": to_dict(clip),
         "model": asdict(model),
         "samples": {"count": len(samples), "sha256": digest.hexdigest()},
         "files": file_identities(samples),

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from vidlabel.errors import Reason, VideoError
 from vidlabel.files.find import check_video_file
-from vidlabel.specs import Limits, OnPacket, PixelKind, VideoInfo
+from vidlabel.specs import Limits, OnPacket, PixelKind, Resample, VideoInfo
 from vidlabel.text import plural
 from vidlabel.video.container import (
     GAP_S,
@@ -159,21 +159,20 @@ class Video:
         )
 
     def frames_at(
-        self, times_s: Sequence[float], side_px: int, kind: PixelKind = "rgb", aspect: float = 0.0
-    ) -> DecodedFrames:
+        self, times_s: Sequence[float], side_px: int, kind: PixelKind = "rgb", aspect: float = 0.0,
+        resample: Resample = "area",
+    ) -> DecodedFrames:  # fmt: skip
         """Decode the frames on screen at the given times.
 
         Args:
             times_s: seconds from the start of the video, any order, repeats allowed.
             side_px: the shorter side of the frames returned.
-            kind: channels of the result.
-            aspect: width over height to which frames are squashed; 0 keeps that of the display (up
-                to 4:1).
+            kind, aspect, resample: channels and scaling, as of a `FrameScaler`.
 
         Raises:
             VideoError: `no_frames` if nothing could be decoded at all.
         """
-        self._scaler = FrameScaler(side_px, kind, self._pixel_aspect, aspect)
+        self._scaler = FrameScaler(side_px, kind, self._pixel_aspect, aspect, resample)
         times = np.maximum(np.asarray(times_s, dtype=np.float64), 0.0)
         order = np.argsort(times, kind="stable")
         targets = times[order]

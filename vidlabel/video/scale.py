@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from vidlabel.specs import PixelKind
+from vidlabel.specs import PixelKind, Resample
 
 Pixels = NDArray[np.uint8]
 """A picture: (H, W, 3) uint8 RGB."""
@@ -54,24 +54,27 @@ class FrameScaler:
     """Turns decoded frames into (H, W, C) uint8 arrays of one size, upright.
 
     The first frame sets the size, so that a stream whose resolution changes still gives frames of
-    one shape. Scaling and conversion to RGB (or luma) are one swscale pass. The reformatter is kept
-    because swscale's tables take longer to make than the scaling takes.
+    one shape. Scaling by area and conversion to RGB (or luma) are one swscale pass. The reformatter
+    is kept because swscale's tables take longer to make than the scaling takes.
 
     Args:
         side_px: the shorter side of the result.
         kind: channels of the result.
         pixel_aspect: width over height of a stored pixel (the stream's sample aspect ratio).
         aspect: width over height of the result; 0 keeps that of the frame, up to MAX_ASPECT.
+        resample: how RGB is scaled. Other ways than `area` give the pixels of the image processors
+            of Transformers, for which the longer side is rounded down.
     """
 
     def __init__(
         self, side_px: int = 128, kind: PixelKind = "rgb", pixel_aspect: float = 1.0,
-        aspect: float = 0.0,
+        aspect: float = 0.0, resample: Resample = "area",
     ) -> None:  # fmt: skip
         self._side_px = side_px
         self._formats = {"rgb": ["rgb24"], "luma": ["gray"], "rgb+luma": ["rgb24", "gray"]}[kind]
         self._pixel_aspect = pixel_aspect
         self._aspect = aspect
+        self._resample = resample
         # One per format: a reformatter that alternates between two makes its tables each time.
         self._reformatters = [VideoReformatter() for _ in self._formats]
         self._size_px: tuple[int, int] | None = None  # as displayed: width, height
@@ -83,16 +86,12 @@ class FrameScaler:
             width, height, _ = self.displayed_size(frame)
             if self._aspect:
                 width, height = round(1_000_000 * self._aspect), 1_000_000
-            self._size_px = fit(width, height, self._side_px)
+            down = self._resample != "area" and not self._aspect
+            self._size_px = fit(width, height, self._side_px, down)
         width, height = self._size_px[::-1] if swap else self._size_px
-        parts = [
-            reformatter.reformat(
-                frame, width, height, name, interpolation=Interpolation.AREA,
-                threads=1,  # many files are decoded in parallel instead
-            ).to_ndarray().reshape(height, width, -1)
-            for reformatter, name in zip(self._reformatters, self._formats, strict=True)
-        ]  # fmt: skip
-        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        pixels = (self._by_area if self._resample == "area" else self._by_pillow)(
+            frame, width, height
+        )
         if swap:
             pixels = pixels.swapaxes(0, 1)
         if horizontal:
@@ -100,6 +99,27 @@ class FrameScaler:
         if vertical:
             pixels = pixels[::-1]
         return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+    def _by_area(self, frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+        parts = [
+            reformatter.reformat(
+                frame, width, height, name, interpolation=Interpolation.AREA,
+                threads=1,  # many files are decoded in parallel instead
+            ).to_ndarray().reshape(height, width, -1)
+            for reformatter, name in zip(self._reformatters, self._formats, strict=True)
+        ]  # fmt: skip
+        return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts, -1), np.uint8)
+
+    def _by_pillow(self, frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+        from PIL import Image  # only few models need it
+
+        wide = max(1, round(frame.width * self._pixel_aspect))
+        whole = self._reformatters[0].reformat(
+            frame, wide, frame.height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        )
+        how = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+        image = Image.fromarray(whole.to_ndarray())
+        return np.asarray(image.resize((width, height), how[self._resample]))
 
     def displayed_size(self, frame: VideoFrame) -> tuple[int, int, int]:
         """Width and height in pixels as displayed, and the clockwise turn in degrees."""
@@ -109,9 +129,13 @@ class FrameScaler:
         return max(1, round(width)), max(1, round(height)), -frame.rotation % 360
 
 
-def fit(width: int, height: int, side_px: int) -> tuple[int, int]:
-    """Width and height with the shorter side `side_px` and the aspect kept up to MAX_ASPECT."""
-    longer = round(side_px * min(MAX_ASPECT, max(width, height) / min(width, height)))
+def fit(width: int, height: int, side_px: int, down: bool = False) -> tuple[int, int]:
+    """Width and height with the shorter side `side_px` and the aspect kept up to MAX_ASPECT; `down`
+    rounds the longer side down."""
+    short, long = sorted((width, height))
+    longer = round(side_px * min(MAX_ASPECT, long / short))
+    if down and long < MAX_ASPECT * short:
+        longer = int(side_px * long / short)
     return (longer, side_px) if width >= height else (side_px, longer)
 
 
