@@ -79,8 +79,13 @@ class HfFolder:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        with self.reading():
-            import transformers  # noqa: F401  (the first to fail where it is not installed)
+        try:
+            import transformers  # noqa: F401  (takes seconds)
+        except ImportError as error:
+            raise UsageError(
+                f"{safe(name)}: needs the package transformers, which is not installed; install "
+                "vidlabel[hf]"
+            ) from error
         self.path = self._find(name.removeprefix(HF))
         self.config = _without_code(self._json(_CONFIG))
         self.family = str(self.config.get("model_type"))
@@ -97,13 +102,8 @@ class HfFolder:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Keep Transformers silent, and turn its errors into those of vidlabel."""
-        try:
-            from transformers.utils import logging
-        except ImportError as error:
-            raise UsageError(
-                f"{safe(self.name)}: needs the package transformers, which is not installed; "
-                "install vidlabel[hf]"
-            ) from error
+        from transformers.utils import logging
+
         level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity(logging.CRITICAL)
         logging.disable_progress_bar()
