@@ -24,7 +24,7 @@ from vidlabel.errors import ExitCode
 @click.option(
     "-m",
     "--model",
-    metavar="NAME|FILE|RUN|hf:MODEL",
+    metavar="NAME|FILE|RUN",
     shell_complete=MODELS,
     help="The model that labels the videos, as in predict.  [default: starter]",
 )
