@@ -151,6 +151,13 @@ def test_it_labels_videos_like_any_model(
     assert json.loads(shown)["classes"] == list(CLASSES)
 
 
+def test_training_does_not_start_from_it(folder: Any, vidlabel: Invoke, tmp_path: Path) -> None:
+    name = f"hf:{folder('videomae')[0]}"
+    code, _, told = vidlabel("train", tmp_path, "--init", name, "--out", tmp_path / "run")
+    assert code == 2
+    assert "cannot be trained further" in told
+
+
 def test_the_digest_is_that_of_weights_and_settings(tmp_path: Path) -> None:
     save("vivit", tmp_path)
     first = load_checkpoint(f"hf:{tmp_path}").digest

@@ -133,8 +133,11 @@ def train(
 
 
 def _specs_of(name: str) -> tuple[ClipSpec, ModelSpec]:
-    """Clip and network of a checkpoint."""
+    """Clip and network of a checkpoint. Raises UsageError if training cannot start from it."""
     from vidlabel.models.checkpoint import describe_model
+    from vidlabel.train.recipes import TrainSpec
+
+    TrainSpec(init=name)
 
     header = describe_model(name)
     return header.clip, header.model

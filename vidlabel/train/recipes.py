@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from vidlabel.errors import UsageError
 from vidlabel.specs import Precision, setting
+from vidlabel.text import safe
 
 Optimiser = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "constant"]
@@ -120,6 +121,11 @@ class TrainSpec:
                 raise UsageError(f"--{name} must be {' or '.join(known)}: {getattr(self, name)}")
         if not 0 < self.lr < 10:
             raise UsageError(f"--lr must be over 0 and under 10, got {self.lr:g}")
+        if self.init.startswith("hf:"):
+            raise UsageError(
+                f"--init {safe(self.init)}: a model of Transformers labels videos; it cannot be "
+                "trained further"
+            )
         if self.keep_classes and not self.init:
             raise UsageError("--keep-classes keeps those of a checkpoint; name it with --init")
         if (self.mixup or self.cutmix) and self.batch_size % 2:
