@@ -189,6 +189,12 @@ class ClipSpec:
         return self.input == "rgb+difference"
 
     @property
+    def crops_down(self) -> bool:
+        """Whether a crop whose centre is between two pixels takes the lower one, as the image
+        processors of Transformers do."""
+        return self.resample != "area"
+
+    @property
     def channels(self) -> int:
         """Channels of a time step, C."""
         return 3 * self.has_rgb + 2 * self.pairs if self.has_flow else 6 if self.has_both else 3

@@ -23,7 +23,8 @@ from vidlabel.clips.read import read_clip
 from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.models.checkpoint import describe_model, load_checkpoint
 from vidlabel.predict.labeller import load_labeller
-from vidlabel.specs import Limits
+from vidlabel.predict.spec import PredictSpec
+from vidlabel.specs import Limits, TimelineSpec, VideoItem
 
 pytest.importorskip("transformers", reason="needs vidlabel[hf]")
 
@@ -149,6 +150,18 @@ def test_it_labels_videos_like_any_model(
     code, shown, _ = vidlabel("info", f"hf:{path}", "--json")
     assert code == 0
     assert json.loads(shown)["classes"] == list(CLASSES)
+
+
+def test_a_window_of_a_timeline_has_the_numbers_of_the_video(folder: Any, make_video: Any) -> None:
+    video = make_video(size=ODD)
+    labeller = load_labeller(f"hf:{folder('vjepa2')[0]}", "cpu", "fp32")
+    (row,) = labeller.predict(video)
+    whole = PredictSpec(timeline=TimelineSpec(window_s=row.duration_s, stride_s=row.duration_s))
+    (part,) = labeller.score_windows([VideoItem(0, str(video))], whole)
+    assert part.scores.shape == (1, len(CLASSES))
+    assert dict(row.top) == pytest.approx(
+        dict(zip(CLASSES, part.scores[0].astype(float), strict=True)), abs=1e-5
+    )
 
 
 def test_training_does_not_start_from_it(folder: Any, vidlabel: Invoke, tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ def cut(stretches: NDArray[np.uint8], spec: ClipSpec, views: int) -> NDArray[np.
     """Stretches (N, T, C, H, W) of a video to its clips (V, T, C, S, S): the centre crop of one
     stretch, or three crops of each of several."""
     places = CROPS[:1] if views == 1 else CROPS
-    down = spec.resample != "area"  # as the image processors of Transformers do
-    crops = np.stack([crop(stretches, spec.size_px, place, down) for place in places], axis=1)
+    crops = np.stack(
+        [crop(stretches, spec.size_px, place, spec.crops_down) for place in places], axis=1
+    )
     return np.ascontiguousarray(crops.reshape(-1, *crops.shape[2:]))

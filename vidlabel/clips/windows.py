@@ -135,10 +135,12 @@ def read_moments(
         times = step_times(video, clip, middles)
         if part:  # the first ones are also the last ones of the part before
             own = slice(clip.frames - windows.every, None)
-    frames = video.frames_at(times.ravel().tolist(), clip.resize_px, pixel_kind(clip), clip.aspect)
+    frames = video.frames_at(
+        times.ravel().tolist(), clip.resize_px, pixel_kind(clip), clip.aspect, clip.resample
+    )
     steps = to_channels(frames.pixels.reshape(*times.shape, *frames.pixels.shape[1:]), clip)
     if not clip.has_flow:
-        steps = np.ascontiguousarray(crop(steps, clip.size_px, "centre"))
+        steps = np.ascontiguousarray(crop(steps, clip.size_px, "centre", clip.crops_down))
     appeared = frames.times_s.reshape(times.shape)
     before = appeared[: own.start].max(initial=-1.0)
     return ClipData(
