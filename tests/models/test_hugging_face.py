@@ -24,7 +24,8 @@ from vidlabel.errors import CheckpointError, UsageError
 from vidlabel.models.checkpoint import describe_model, load_checkpoint
 from vidlabel.predict.labeller import load_labeller
 from vidlabel.predict.spec import PredictSpec
-from vidlabel.specs import Limits, TimelineSpec, VideoItem
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import Limits, VideoItem
 
 pytest.importorskip("transformers", reason="needs vidlabel[hf]")
 
@@ -255,6 +256,19 @@ def test_a_zero_shot_model_is_tested_on_the_classes_of_the_data(
 def test_a_name_never_reaches_the_network(name: str, told: str) -> None:
     with pytest.raises(CheckpointError, match=told):
         load_checkpoint(name)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_name_is_looked_for_in_the_cache(
+    folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = tmp_path / "models--owner--tiny"  # as `hf download owner/tiny` lays it out
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text("0123abc")
+    (model / "snapshots").mkdir()
+    (model / "snapshots" / "0123abc").symlink_to(folder("videomae")[0])
+    assert load_checkpoint("hf:owner/tiny").id.startswith("tiny@")
 
 
 def test_without_the_extra_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,9 @@ def load_checkpoint(name: str, classes: Sequence[str] = ()) -> Checkpoint:
     if name.startswith(HF):
         header, network, digest = load_hf(name, classes)
         _check_finite(Path(name), network)
-        return Checkpoint(Path(name.removeprefix(HF)).name, header, network.eval(), digest)
+        return Checkpoint(
+            Path(name.removeprefix(HF)).absolute().name, header, network.eval(), digest
+        )
     path = find_checkpoint(name)
     header, data = _read(path, whole=True)
     try:
