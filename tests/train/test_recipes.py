@@ -20,7 +20,7 @@ from vidlabel.specs import ClipSpec, ModelSpec
 from vidlabel.train.recipes import RECIPES, TrainSpec
 from vidlabel.train.settings import SECTIONS, SETTINGS, by_section, gather, read_config
 
-NOT_SET = {"classes"}
+NOT_SET = {"classes", "resample"}
 """Fields that follow from the data."""
 
 
