@@ -21,7 +21,7 @@ from vidlabel.train.recipes import RECIPES, TrainSpec
 from vidlabel.train.settings import SECTIONS, SETTINGS, by_section, gather, read_config
 
 NOT_SET = {"classes", "resample"}
-"""Fields that follow from the data."""
+"""Fields that follow from the data, or from a model of Transformers."""
 
 
 @pytest.fixture
