@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vidlabel import console
 from vidlabel.clips.sample import view_count
@@ -26,7 +26,7 @@ from vidlabel.predict.timeline_run import record_parts
 from vidlabel.results.embeddings import write_embeddings
 from vidlabel.results.ledger import Ledger
 from vidlabel.results.ledger_file import discard, ledger_of
-from vidlabel.results.ledger_run import LastRun, RunSettings
+from vidlabel.results.ledger_run import LastRun, RunSettings, ShardOf
 from vidlabel.results.tables import write_rows
 from vidlabel.results.topk import choice_told
 from vidlabel.signals import Stop, stop_asked
@@ -36,6 +36,7 @@ from vidlabel.text import plural, text_path
 from vidlabel.video.container import check_formats, suffixes_of
 
 if TYPE_CHECKING:
+    from vidlabel.predict.device_group import DeviceGroup
     from vidlabel.predict.labeller import Labeller
 
 
@@ -72,19 +73,42 @@ def predict_videos(
     """Choose videos, load a model and label them, or a span of each: the whole of `vidlabel
     predict`.
 
-    Args and Raises: as `choose_videos`, `labeller.load_labeller` and `label_videos`.
+    Args and Raises: as `choose_videos`, `device_group.loaded` and `label_videos`.
     """
     items, told = choose_videos(inputs, listed, include, exclude, spec.limits.formats)
-    items = [replace(item, start_s=span[0], end_s=span[1]) for item in items]
     for line in () if options.quiet else told:
         console.note(line)
+    return label_chosen(
+        items, spec, output, options,
+        span=span, model=model, device=device, precision=precision, stream=stream,
+    )  # fmt: skip
+
+
+def label_chosen(
+    items: Sequence[VideoItem],
+    spec: PredictSpec,
+    output: TableOutput,
+    options: RunOptions,
+    *,
+    model: str,
+    device: str,
+    precision: Precision,
+    stream: StreamName | None,
+    span: Span = WHOLE,
+    shard: ShardOf | None = None,
+) -> ExitCode:
+    """Load a model and label the items, or a span of each; or only list them.
+
+    Args and Raises: as `device_group.loaded` and `label_videos`.
+    """
     if options.dry_run:
         return list_videos(items)
+    items = [replace(item, start_s=span[0], end_s=span[1]) for item in items]
     output.check(len(items))
-    from vidlabel.predict.labeller import load_labeller  # torch takes seconds to import
+    from vidlabel.predict.device_group import loaded  # torch takes seconds to import
 
-    labeller = load_labeller(model, device, precision, stream, spec.classes)
-    return label_videos(labeller, items, spec, output, options)
+    with loaded(model, device, precision, stream, spec.classes) as labeller:
+        return label_videos(labeller, items, spec, output, options, shard, span)
 
 
 def choose_videos(
@@ -135,11 +159,13 @@ def list_videos(items: Sequence[VideoItem]) -> ExitCode:
 
 
 def label_videos(
-    labeller: Labeller,
+    labeller: Labeller | DeviceGroup,
     items: Sequence[VideoItem],
     spec: PredictSpec,
     output: TableOutput,
     options: RunOptions | None = None,
+    shard: ShardOf | None = None,
+    span: Span = WHOLE,
 ) -> ExitCode:
     """Label the items and write their rows in the order of the items.
 
@@ -147,6 +173,10 @@ def label_videos(
     table is written at the end; results of an earlier run are reused. If a signal stops the run or
     the device fails, the table of the results so far is written first.
     To stdout: a row is written as soon as it and all rows before it are ready.
+
+    Args:
+        shard: which part of a larger run this is; then the items, perhaps none, are that part.
+        span: of all items of the larger run, if there are no items.
 
     Raises:
         OutputError: the ledger or the table cannot be written, or another run uses them.
@@ -167,11 +197,13 @@ def label_videos(
         labeller.min_confidence(spec),
         labeller.chosen(spec),
         spec.timeline,
+        shard,
     )
     if run.shown and not options.quiet:
         console.note(choice_told(run.shown, run.classes))
     with stop_asked("" if output.path is None else _RESUME) as stop:
-        job = _LabellingRun(labeller, items, spec, output, options, run, stop)
+        span = items[0].span if items else span
+        job = _LabellingRun(labeller, items, span, spec, output, options, run, stop)
         if output.path is None:
             code = _to_stdout(job)
         else:
@@ -184,8 +216,9 @@ def label_videos(
 class _LabellingRun:
     """Everything about one call of `label_videos`."""
 
-    labeller: Labeller
+    labeller: Labeller | DeviceGroup
     items: Sequence[VideoItem]
+    span: Span
     spec: PredictSpec
     output: TableOutput
     options: RunOptions
@@ -223,7 +256,8 @@ class _LabellingRun:
                 yield row
             return
         with VideoTimeProgress(len(items), self.options.quiet) as progress:
-            for row in record_parts(self.labeller, ledger, items, spec, progress, self.stop):
+            one = cast("Labeller", self.labeller)  # a group has refused to have windows
+            for row in record_parts(one, ledger, items, spec, progress, self.stop):
                 yield row
                 if self.options.fail_fast and not row.ok:
                     console.warn(f"--fail-fast: {row.detail or f'{row.path}: {row.reason}'}")
@@ -281,7 +315,7 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
     spec = replace(job.spec, top_k=len(job.labeller.classes), min_confidence=0.0, classes=())
     labelled = 0
     model, precision = job.labeller.checkpoint.digest, job.labeller.precision
-    windows, (start_s, end_s) = spec.timeline or TimelineSpec(), job.items[0].span
+    windows, (start_s, end_s) = spec.timeline or TimelineSpec(), job.span
     settings = RunSettings(
         model, spec.views, precision, spec.strategy,
         window_s=windows.window_s, stride_s=windows.stride_s,
@@ -306,6 +340,8 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
                 write_ledger_table(ledger, output, job.run, quiet=options.quiet, strict=False)
             raise
         ledger.commit()
+        if labelled == len(pending):
+            ledger.finish()
         if job.stop() and not ledger.count()[0]:
             kept = _RESUME if job.spec.timeline else ""
             told = f"stopped before the first video was labelled; {path} is unchanged"
