@@ -31,7 +31,7 @@ from vidlabel.results.tables import write_rows
 from vidlabel.results.topk import choice_told
 from vidlabel.signals import Stop, stop_asked
 from vidlabel.spans import WHOLE, Span, TimelineSpec
-from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
+from vidlabel.specs import Engine, Precision, Prediction, StreamName, VideoItem
 from vidlabel.text import plural, text_path
 from vidlabel.video.container import check_formats, suffixes_of
 
@@ -68,6 +68,7 @@ def predict_videos(
     precision: Precision = "auto",
     stream: StreamName | None = None,
     span: Span = WHOLE,
+    engine: Engine = "auto",
 ) -> ExitCode:
     """Choose videos, load a model and label them, or a span of each: the whole of `vidlabel
     predict`.
@@ -83,7 +84,7 @@ def predict_videos(
     output.check(len(items))
     from vidlabel.predict.labeller import load_labeller  # torch takes seconds to import
 
-    labeller = load_labeller(model, device, precision, stream, spec.classes)
+    labeller = load_labeller(model, device, precision, stream, spec.classes, engine)
     return label_videos(labeller, items, spec, output, options)
 
 
