@@ -50,9 +50,13 @@ def suits(network: ClipModel, clip: ClipSpec, *, bf16: bool) -> bool:
 
 
 def _computes_bf16() -> bool:
-    import openvino
+    try:
+        import openvino
 
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (ImportError, OSError, RuntimeError) as error:  # a damaged installation, little memory
+        _LOG.debug("OpenVINO does not load: %s", error)
+        return False
     return "BF16" in able
 
 
@@ -75,15 +79,15 @@ class OpenVinoTrunk:
             raise RunError("--engine openvino: only for networks that see one frame at a time")
         if bf16 and not _computes_bf16():
             raise RunError("--engine openvino: this processor has no bf16; use --precision fp32")
-        import openvino
-
-        self._core = openvino.Core()
         self._bf16 = bf16
         self._frame = (clip.channels, clip.size_px, clip.size_px)
         self._compiled: dict[tuple[int, int], openvino.CompiledModel] = {}
         try:
+            import openvino
+
+            self._core = openvino.Core()
             self._model = self._cached(network)
-        except (RuntimeError, TypeError, ValueError, ImportError) as error:
+        except (RuntimeError, TypeError, ValueError, ImportError, OSError) as error:
             why = str(error).strip().partition("\n")[0][:200]
             raise RunError(f"--engine openvino: cannot compute this network ({why})") from error
 
