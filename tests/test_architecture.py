@@ -49,6 +49,7 @@ ONLY_IN = {
     "imageio": {"render", "review", "video.write"},
     "jinja2": {"review"},
     "matplotlib": {"evaluate.plots"},
+    "openvino": {"predict.openvino_trunk"},
     "pandas": {"results", "datasets.table", "evaluate.report", "train.log"},
     "pyarrow": {"results"},
     "rich": {"console", "predict.progress", "train.progress"},

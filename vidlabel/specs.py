@@ -19,6 +19,7 @@ FrameInput = Literal["rgb", "motion", "difference", "rgb+difference", "flow", "r
 RnnCell = Literal["rnn", "gru", "lstm"]
 Summary = Literal["attention", "last", "committee"]
 Precision = Literal["auto", "fp32", "bf16"]
+Engine = Literal["auto", "torch", "openvino"]
 Strategy = Literal["clip", "one-frame", "whole-video"]
 StreamName = Literal["spatial", "temporal"]
 PixelKind = Literal["rgb", "luma", "rgb+luma"]

@@ -34,7 +34,8 @@ from vidlabel.models.checkpoint import Header, describe_model, find_checkpoint, 
 from vidlabel.models.kinetics import KINETICS
 from vidlabel.models.trunks import headless, load_trunk
 from vidlabel.models.video_net import VideoNet, fetch_kinetics
-from vidlabel.predict.runner import Runner, fold_batchnorm
+from vidlabel.predict.folding import fold_batchnorm
+from vidlabel.predict.runner import Runner
 from vidlabel.specs import ClipSpec, Limits, ModelSpec
 from vidlabel.train.loop import train
 from vidlabel.train.recipes import RECIPES, TrainSpec

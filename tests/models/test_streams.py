@@ -17,7 +17,7 @@ from vidlabel.models.base import ClipModel, Normalise
 from vidlabel.models.build import build_model
 from vidlabel.models.streams import SideBySide, SingleStream, TwoStream
 from vidlabel.models.trunks import CNN_M, load_trunk, make_trunk, trunk_names
-from vidlabel.predict.runner import fold_batchnorm
+from vidlabel.predict.folding import fold_batchnorm
 from vidlabel.specs import ClipSpec, ModelSpec
 
 SMALL = "shufflenet_v2_x0_5"

@@ -13,7 +13,8 @@ from vidlabel.device import pick_device
 from vidlabel.errors import UsageError
 from vidlabel.models.cnn_birnn import CnnBiRnn
 from vidlabel.models.trunks import make_trunk
-from vidlabel.predict.runner import CPU_CHUNK, Runner, fold_batchnorm
+from vidlabel.predict.folding import fold_batchnorm, round_filters
+from vidlabel.predict.runner import CPU_CHUNK, Runner
 
 CPU = torch.device("cpu")
 
@@ -158,7 +159,31 @@ def test_the_runner_in_fp32_is_one_that_shares_the_weights(network: CnnBiRnn) ->
     plain = Runner(network, 1.0, CPU, "fp32")
     for one in (plain, again):
         one.submit(_clips(3))
-    np.testing.assert_array_equal(plain.collect().probabilities, again.collect().probabilities)
+    found = plain.collect().probabilities, again.collect().probabilities
+    np.testing.assert_allclose(*found, atol=1e-3, err_msg="only the filters of bf16 are rounded")
+
+
+def test_rounding_filters_keeps_their_sums() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 8, 5, groups=8)
+    with torch.no_grad():  # edges: large weights, small sums
+        conv.weight.mul_(100)
+        conv.weight.sub_(conv.weight.mean((2, 3), keepdim=True))
+    before = conv.weight.detach().clone()
+    round_filters(nn.Sequential(conv))
+    after = conv.weight.detach()
+    assert torch.equal(after, after.bfloat16().float())
+    torch.testing.assert_close(after, before, rtol=2**-6, atol=0.05)
+    alone = (before.bfloat16().float() - before).sum((1, 2, 3)).abs().max()
+    together = (after - before).sum((1, 2, 3)).abs().max()
+    assert together < alone / 20
+
+
+def test_filters_over_many_channels_are_left_as_they_are() -> None:
+    conv = nn.Conv2d(160, 4, 1)
+    before = conv.weight.detach().clone()
+    round_filters(nn.Sequential(conv))
+    assert torch.equal(conv.weight, before)
 
 
 def test_folding_again_changes_nothing(network: CnnBiRnn) -> None:

@@ -17,7 +17,7 @@ from vidlabel.cli.completion import (
     timeline_names,
     trunk_names,
 )
-from vidlabel.specs import Precision, Strategy, StreamName
+from vidlabel.specs import Engine, Precision, Strategy, StreamName
 from vidlabel.train.settings import SETTINGS, by_section, gather, read_flags, show_value
 
 
@@ -176,6 +176,14 @@ PRECISION = click.option(
     default="auto",
     type=click.Choice(get_args(Precision)),
     help="CNN precision; auto: bf16 if the device supports it, otherwise fp32.",
+)
+
+ENGINE = click.option(
+    "--engine",
+    default="auto",
+    type=click.Choice(get_args(Engine)),
+    help="What computes the CNN on a CPU; auto: OpenVINO where it is installed and suits the "
+    "model, otherwise torch.",
 )
 
 _METAVARS = {"init": "NAME|FILE|RUN", "trunk_weights": "auto|imagenet|kinetics|FILE|none"}

@@ -112,6 +112,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "each; all: every GPU.",
 )
 @options.PRECISION
+@options.ENGINE
 @click.option("--batch-size", type=int, metavar="N", help="Clips per batch.  [default: auto]")
 @options.WORKERS
 @_limit_options
@@ -146,7 +147,7 @@ def predict(
     precision: Any, batch_size: int | None, workers: int | None, timeout: float, max_pixels: int,
     max_duration: float, max_memory: int, allow_formats: tuple[str, ...], restart: bool,
     retry_failed: bool, excel_safe: bool, fail_fast: bool, dry_run: bool, quiet: bool,
-    classes: tuple[str, ...], shard: str | None,
+    classes: tuple[str, ...], shard: str | None, engine: Any,
 ) -> int:  # fmt: skip
     """Label videos: folders (recursively), files and globs; - reads a list from stdin.
 
@@ -185,7 +186,7 @@ def predict(
         TableOutput(out, format_name, embeddings, excel_safe, sidecars, sidecar_dir),
         RunOptions(restart, retry_failed, fail_fast, quiet, dry_run),
         include=include, exclude=exclude,
-        model=model, device=device, precision=precision, stream=stream,
+        model=model, device=device, precision=precision, stream=stream, engine=engine,
         span=(start, math.inf if end is None else end),
     )  # fmt: skip
 

@@ -36,17 +36,12 @@ class Normalise(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self._has_flow, self._has_picture = clip.has_flow, clip.has_rgb or not clip.has_flow
-        if clip.input == "motion":
-            gain = MOTION_GAIN
-            mix = torch.tensor([[0.0, 1 / LUMA_STD, 0.0], [-gain, gain, 0.0], [0.0, -gain, gain]])
-            shift = torch.tensor([-LUMA_MEAN / LUMA_STD, 0.0, 0.0])
-        else:
-            moving = clip.input in ("difference", "rgb+difference")
-            middle = (NO_CHANGE / 255,) * 3 if moving else mean
-            mix = torch.diag(1 / torch.tensor(std))
-            shift = -torch.tensor(middle) / torch.tensor(std)
-        self.register_buffer("mix", (mix / 255).reshape(3, 3, 1, 1), persistent=False)
-        self.register_buffer("shift", shift, persistent=False)
+        # On the device "meta", where networks are only described, arithmetic imports a compiler.
+        with torch.device("cpu"):
+            mix, shift = _scale(clip, mean, std)
+        device = torch.get_default_device()
+        self.register_buffer("mix", mix.to(device), persistent=False)
+        self.register_buffer("shift", shift.to(device), persistent=False)
         self.mix: Tensor
         self.shift: Tensor
 
@@ -58,6 +53,22 @@ class Normalise(nn.Module):
         if not self._has_picture:
             return flow
         return torch.cat([F.conv2d(pixels[:, :3], self.mix, self.shift), flow], 1)
+
+
+def _scale(
+    clip: ClipSpec, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """The kernel (3, 3, 1, 1) and bias (3,) that normalise pixels 0..255."""
+    if clip.input == "motion":
+        gain = MOTION_GAIN
+        mix = torch.tensor([[0.0, 1 / LUMA_STD, 0.0], [-gain, gain, 0.0], [0.0, -gain, gain]])
+        shift = torch.tensor([-LUMA_MEAN / LUMA_STD, 0.0, 0.0])
+    else:
+        moving = clip.input in ("difference", "rgb+difference")
+        middle = (NO_CHANGE / 255,) * 3 if moving else mean
+        mix = torch.diag(1 / torch.tensor(std))
+        shift = -torch.tensor(middle) / torch.tensor(std)
+    return (mix / 255).reshape(3, 3, 1, 1), shift
 
 
 def channels_last(network: nn.Module) -> None:

@@ -1,5 +1,8 @@
 """Trunks, the CNNs that describe frames: torchvision's classification networks without their
-classifier, EfficientNet-Lite0, and one for optical flow."""
+classifier, EfficientNet-Lite0, and one for optical flow.
+
+torchvision takes as long to import as torch, so only its own networks import it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from functools import cache
 from typing import cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from vidlabel.errors import CheckpointError, UsageError, WeightsMissing
@@ -32,6 +34,8 @@ _NOT_TORCHVISIONS = (LITE0, CNN_M)
 
 def trunk_names() -> list[str]:
     """All names that `make_trunk` accepts."""
+    import torchvision
+
     known = torchvision.models.list_models(module=torchvision.models)
     return [*_NOT_TORCHVISIONS, *(name for name in known if name.startswith(_FAMILIES))]
 
@@ -60,7 +64,7 @@ def make_trunk(
         UsageError: the name is unknown, the network accepts no frames of that size, or it does not
             give intermediate maps.
     """
-    if name not in trunk_names():
+    if name not in _NOT_TORCHVISIONS and name not in trunk_names():
         raise UsageError(
             f"--trunk {safe(name)}: unknown network; use one of torchvision, such as mnasnet0_5, "
             f"resnet50, mobilenet_v3_large or swin_t, or {LITE0} or {CNN_M}"
@@ -135,6 +139,8 @@ def load_trunk(trunk: nn.Module, name: str, weights: str) -> None:
 
 def headless(name: str) -> nn.Module:
     """A network of torchvision without its classifier, with random weights."""
+    import torchvision
+
     network = torchvision.models.get_model(name, weights=None)
     if name.startswith("mnasnet"):
         return cast(nn.Module, network.layers)
@@ -201,6 +207,8 @@ def _width(name: str, size_px: int) -> int:
 
 def _fetched(trunk: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights, version 1, as in the published systems."""
+    import torchvision
+
     kinds = torchvision.models.get_model_weights(trunk)
     source = getattr(kinds, "IMAGENET1K_V1", None) or kinds.DEFAULT
     return fetch_weights(source, "--trunk-weights imagenet")[0]

@@ -10,7 +10,6 @@ from functools import cache
 from typing import cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from vidlabel.errors import UsageError
@@ -80,6 +79,8 @@ class VideoNet(ClipModel):
 
 def kinetics_classes(name: str) -> tuple[str, ...]:
     """The 400 classes of a network, in the order of its outputs."""
+    import torchvision  # slow to import
+
     return tuple(torchvision.models.get_weight(KINETICS[name].weights).meta["categories"])
 
 
@@ -93,6 +94,8 @@ def fetch_kinetics(name: str) -> tuple[dict[str, Tensor], str]:
     Raises:
         CheckpointError: as `fetch_weights`.
     """
+    import torchvision
+
     source = torchvision.models.get_weight(KINETICS[name].weights)
     weights, digest = fetch_weights(source, name)
     state = {}

@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from torchvision.models import WeightsEnum, get_weight
 
 from vidlabel.errors import CheckpointError, RunError, WeightsMissing
 from vidlabel.files.write import replacing
@@ -27,6 +26,7 @@ from vidlabel.text import safe
 
 if TYPE_CHECKING:
     import httpx
+    from torchvision.models import WeightsEnum
 
 ANSWER_S = 10.0
 """Longest wait for a server's answer to a request for weights."""
@@ -100,6 +100,8 @@ def fetch_weights(source: WeightsEnum, what: str) -> tuple[dict[str, Tensor], st
 
 def are_cached(name: str) -> bool:
     """Whether torch's cache has a file of weights for a network of `KINETICS`, whole or not."""
+    from torchvision.models import get_weight
+
     return _place(get_weight(KINETICS[name].weights)).is_file()
 
 

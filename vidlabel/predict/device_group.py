@@ -37,7 +37,7 @@ from vidlabel.results.predictions import Predictions
 from vidlabel.results.topk import choose_classes, model_name
 from vidlabel.signals import StopAsked, never
 from vidlabel.spans import TimelineSpec
-from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
+from vidlabel.specs import Engine, Precision, Prediction, StreamName, VideoItem
 from vidlabel.text import plural
 
 _POLL_S = 0.25
@@ -260,7 +260,7 @@ def read_devices(text: str) -> list[str]:
 @contextmanager
 def loaded(
     model: str, device: str, precision: Precision, stream: StreamName | None,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] = (), engine: Engine = "auto",
     start: Callable[[DeviceSetup], DeviceProcess] = DeviceProcess,
 ) -> Iterator[Labeller | DeviceGroup]:  # fmt: skip
     """Load a model on one device or several, as `read_devices` takes them; `start` starts the
@@ -270,7 +270,7 @@ def loaded(
     """
     devices = read_devices(device)
     if len(devices) == 1:
-        yield load_labeller(model, devices[0], precision, stream, classes)
+        yield load_labeller(model, devices[0], precision, stream, classes, engine)
         return
     checkpoint = load_checkpoint(model, classes)  # before all others, since it may download weights
     if stream is not None:
@@ -278,7 +278,9 @@ def loaded(
     with ExitStack() as stack:
         processes = []
         for name in devices:
-            processes.append(start(DeviceSetup(model, name, precision, stream, tuple(classes))))
+            processes.append(
+                start(DeviceSetup(model, name, precision, stream, tuple(classes), engine))
+            )
             stack.callback(processes[-1].close)
         yield stack.enter_context(DeviceGroup(checkpoint, processes))
 

@@ -16,7 +16,7 @@ from typing import Any
 from vidlabel.decode.worker import end_with
 from vidlabel.errors import VidlabelError
 from vidlabel.signals import stop_asked
-from vidlabel.specs import Precision, StreamName, VideoItem
+from vidlabel.specs import Engine, Precision, StreamName, VideoItem
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class DeviceSetup:
     precision: Precision
     stream: StreamName | None
     classes: tuple[str, ...] = ()
+    engine: Engine = "auto"
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def _serve(connection: Connection) -> None:
     from vidlabel.predict.labeller import load_labeller  # torch takes seconds to import
 
     labeller = load_labeller(
-        setup.model, setup.device, setup.precision, setup.stream, setup.classes
+        setup.model, setup.device, setup.precision, setup.stream, setup.classes, setup.engine
     )
     connection.send(("ready", labeller.precision))
     spec: Any = connection.recv()

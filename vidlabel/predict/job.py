@@ -31,7 +31,7 @@ from vidlabel.results.tables import write_rows
 from vidlabel.results.topk import choice_told
 from vidlabel.signals import Stop, stop_asked
 from vidlabel.spans import WHOLE, Span, TimelineSpec
-from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
+from vidlabel.specs import Engine, Precision, Prediction, StreamName, VideoItem
 from vidlabel.text import plural, text_path
 from vidlabel.video.container import check_formats, suffixes_of
 
@@ -69,6 +69,7 @@ def predict_videos(
     precision: Precision = "auto",
     stream: StreamName | None = None,
     span: Span = WHOLE,
+    engine: Engine = "auto",
 ) -> ExitCode:
     """Choose videos, load a model and label them, or a span of each: the whole of `vidlabel
     predict`.
@@ -80,7 +81,7 @@ def predict_videos(
         console.note(line)
     return label_chosen(
         items, spec, output, options,
-        span=span, model=model, device=device, precision=precision, stream=stream,
+        span=span, model=model, device=device, precision=precision, stream=stream, engine=engine,
     )  # fmt: skip
 
 
@@ -94,6 +95,7 @@ def label_chosen(
     device: str,
     precision: Precision,
     stream: StreamName | None,
+    engine: Engine = "auto",
     span: Span = WHOLE,
     shard: ShardOf | None = None,
 ) -> ExitCode:
@@ -107,7 +109,7 @@ def label_chosen(
     output.check(len(items))
     from vidlabel.predict.device_group import loaded  # torch takes seconds to import
 
-    with loaded(model, device, precision, stream, spec.classes) as labeller:
+    with loaded(model, device, precision, stream, spec.classes, engine) as labeller:
         return label_videos(labeller, items, spec, output, options, shard, span)
 
 

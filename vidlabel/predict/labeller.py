@@ -36,6 +36,7 @@ from vidlabel.signals import StopAsked, never
 from vidlabel.spans import TimelineSpec
 from vidlabel.specs import (  # fmt: skip
     ClipSpec,
+    Engine,
     Precision,
     Prediction,
     Status,
@@ -62,6 +63,7 @@ def load_labeller(
     precision: Precision = "auto",
     stream: StreamName | None = None,
     classes: Sequence[str] = (),
+    engine: Engine = "auto",
 ) -> Labeller:
     """Load a model, ready to label.
 
@@ -72,16 +74,20 @@ def load_labeller(
         precision: auto, fp32 or bf16.
         stream: of a two-stream model, use only this stream.
         classes: the classes of a zero-shot model, which knows none of its own; others ignore them.
+        engine: auto, torch or openvino: what computes the trunk on a CPU; auto is OpenVINO where it
+            is installed and suits the model.
 
     Raises:
-        UsageError: the model has no streams, or is a zero-shot model without classes.
+        UsageError: the model has no streams, is a zero-shot model without classes, or the engine
+            cannot use the device.
+        RunError: the engine is not installed, or cannot compute the model.
         CheckpointError: the model cannot be loaded, or its output for a test clip is not finite.
         DeviceError: the device is not there.
     """
     checkpoint = load_checkpoint(os.fspath(model), classes)
     if stream is not None:
         checkpoint = take_stream(checkpoint, stream)
-    labeller = Labeller(checkpoint, device, precision)
+    labeller = Labeller(checkpoint, device, precision, engine=engine)
     labeller.self_test()
     header = checkpoint.header
     _LOG.debug("model %s: %s, %s, clips of %s, on %s", checkpoint.id, header.model.arch,
@@ -96,6 +102,7 @@ class Labeller:
         checkpoint: the model.
         device: as in `load_labeller`, like the precision.
         decoders: makes the pool that decodes, from the job and the number of processes.
+        engine: as in `load_labeller`.
 
     Attributes:
         classes: the K class names of the model.
@@ -107,18 +114,21 @@ class Labeller:
         device: str = "auto",
         precision: Precision = "auto",
         decoders: Callable[[DecodeJob, int], DecoderPool] = DecoderPool,
+        engine: Engine = "auto",
     ) -> None:
         self.checkpoint = checkpoint
         self.classes = checkpoint.header.classes
         self._decoders = decoders
+        header = checkpoint.header
         self._runner = Runner(
-            checkpoint.network, checkpoint.header.temperature, pick_device(device), precision
-        )
+            checkpoint.network, header.temperature, pick_device(device), precision, engine,
+            header.clip,
+        )  # fmt: skip
 
     @property
     def device(self) -> str:
-        """Device and precision of the CNN, such as `cpu fp32`."""
-        return f"{self._runner.device} {self._runner.precision}"
+        """Device, precision and engine of the CNN, such as `cpu fp32` or `cpu bf16 openvino`."""
+        return self._runner.told
 
     @property
     def precision(self) -> str:

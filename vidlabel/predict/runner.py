@@ -13,33 +13,33 @@ and then on the CPU; see `Runner.submit`. When a device fails, every call raises
 from __future__ import annotations
 
 import copy
+import logging
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from vidlabel.device import has_bf16, out_of_memory
-from vidlabel.errors import CheckpointError, DeviceError, UsageError
+from vidlabel.errors import CheckpointError, DeviceError, RunError, UsageError
 from vidlabel.models.base import ClipModel, channels_last
-from vidlabel.specs import Precision
+from vidlabel.predict.folding import fold_batchnorm, round_filters
+from vidlabel.predict.openvino_trunk import OpenVinoTrunk, suits
+from vidlabel.specs import ClipSpec, Engine, Precision
 
 CPU_CHUNK = 4
+_LOG = logging.getLogger(__name__)
 
 SELF_TEST_STEPS = 4
 """Time steps of the clip of the self-test: an overflow shows in every frame. Networks that see a
 whole clip at once get a whole clip."""
-
-_CONVOLUTIONS, _NORMS = (nn.Conv2d, nn.Conv3d), (nn.BatchNorm2d, nn.BatchNorm3d)
 
 _FAILED_DEVICE = re.compile(
     r"(CUDA|HIP|cuDNN|MIOpen)( driver| unknown)? error|device-side assert"
@@ -67,35 +67,6 @@ class _Computed:
 
     outputs: tuple[Tensor, ...]
     done: torch.cuda.Event | None = None
-
-
-def fold_batchnorm(module: nn.Module) -> nn.Module:
-    """A copy in which each BatchNorm that follows a convolution is part of that convolution.
-
-    It computes the same function in evaluation mode (Jacob et al. 2018, arXiv 1712.05877, section
-    3.2), with one pass over the data less for each BatchNorm.
-    """
-    folded = copy.deepcopy(module).eval()
-    for parent in list(folded.modules()):
-        children = dict(parent.named_children())
-        if isinstance(parent, nn.Sequential):
-            pairs = list(pairwise(children))
-        else:  # in ResNets the names tell the order: conv1 and bn1, conv2 and bn2
-            pairs = [(name, name.replace("conv", "bn")) for name in children]
-        for first, second in pairs:
-            holder, place = _last_layer(parent, first)
-            conv, norm = getattr(holder, place), children.get(second)
-            if isinstance(conv, _CONVOLUTIONS) and isinstance(norm, _NORMS):
-                setattr(holder, place, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, second, nn.Identity())
-    return folded
-
-
-def _last_layer(parent: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """Where the last layer of a child is: in R(2+1)D a sequence of two makes one convolution."""
-    while isinstance(child := getattr(parent, name), nn.Sequential) and len(child):
-        parent, name = child, list(dict(child.named_children()))[-1]
-    return parent, name
 
 
 class _Health:
@@ -140,12 +111,16 @@ class Runner:
         device: where to compute.
         precision: of the trunk; `auto` is bf16 if the hardware multiplies it, else fp32.
             Everything after the trunk is fp32.
+        engine: what computes the trunk on a CPU; `auto` is OpenVINO where it is installed, suits
+            the network and can compute it, else torch.
+        clip: what the network sees; only needed for another engine than torch.
 
     Attributes:
         clips_at_once: the most clips since the device ran out of memory; None if it never did.
 
     Raises:
-        UsageError: the device has no bf16.
+        UsageError: the device has no bf16, or only torch can use it.
+        RunError: the engine is not installed, or cannot compute the network.
         DeviceError: by any method, when the device has failed.
     """
 
@@ -155,6 +130,8 @@ class Runner:
         temperature: float,
         device: torch.device,
         precision: Precision = "auto",
+        engine: Engine = "torch",
+        clip: ClipSpec | None = None,
     ) -> None:
         if precision == "bf16" and device.type == "mps":
             raise UsageError("--precision bf16 works only on cpu and cuda devices")
@@ -171,13 +148,39 @@ class Runner:
         folded.trunk = fold_batchnorm(folded.trunk)
         with self._health.guard():
             self.bf16 = precision == "bf16" or (precision == "auto" and has_bf16(device))
+            if self.bf16:
+                round_filters(folded.trunk)
+            self._openvino = self._other_engine(folded, engine, clip)
             self._network = folded.to(device)
             channels_last(self._network)
+
+    def _other_engine(
+        self, network: ClipModel, engine: Engine, clip: ClipSpec | None
+    ) -> OpenVinoTrunk | None:
+        if engine == "openvino" and self.device.type != "cpu":
+            raise UsageError(f"--engine openvino: only for --device cpu, not {self.device}")
+        if engine == "torch" or self.device.type != "cpu" or clip is None:
+            return None
+        if engine == "auto" and not suits(network, clip, bf16=self.bf16):
+            return None
+        try:
+            return OpenVinoTrunk(network, clip, bf16=self.bf16)
+        except RunError as error:
+            if engine != "auto":
+                raise
+            _LOG.debug("torch is used: %s", error)
+            return None
 
     @property
     def precision(self) -> str:
         """`bf16` or `fp32`."""
         return "bf16" if self.bf16 else "fp32"
+
+    @property
+    def told(self) -> str:
+        """Device, precision and engine, such as `cpu bf16 openvino` or `cuda fp32`."""
+        engine = " openvino" if self._openvino else ""
+        return f"{self.device} {self.precision}{engine}"
 
     @property
     def fell_back(self) -> bool:
@@ -234,7 +237,7 @@ class Runner:
         """A runner in fp32 with the same network and no batches; each call returns the same one."""
         if self._fp32 is None:
             self._fp32 = copy.copy(self)
-            self._fp32.bf16 = False
+            self._fp32.bf16, self._fp32._openvino = False, None
             self._fp32._pending = deque()
         return self._fp32
 
@@ -324,6 +327,8 @@ class Runner:
     @torch.inference_mode()
     def _see(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Frame features (n, T, F) of clips (n, T, C, S, S)."""
+        if self._openvino is not None:
+            return (self._openvino.frame_features(clips),)
         reduced = torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
         with reduced:
             return (self._network.frame_features(clips),)

@@ -25,7 +25,7 @@ from vidlabel.predict.output import TableOutput
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.ledger_run import ShardOf
 from vidlabel.spans import WHOLE, Span
-from vidlabel.specs import Precision, StreamName, VideoItem
+from vidlabel.specs import Engine, Precision, StreamName, VideoItem
 from vidlabel.text import plural
 
 SLURM = "slurm"
@@ -150,6 +150,7 @@ def predict_shard(
     device: str = "auto",
     precision: Precision = "auto",
     stream: StreamName | None = None,
+    engine: Engine = "auto",
     span: Span = WHOLE,
 ) -> ExitCode:
     """Label one shard of the videos.
@@ -164,7 +165,7 @@ def predict_shard(
         console.note(line)
     return label_chosen(
         own, spec, own_output, options,
-        model=model, device=device, precision=precision, stream=stream, span=span,
+        model=model, device=device, precision=precision, stream=stream, engine=engine, span=span,
         shard=shard_of,
     )  # fmt: skip
 

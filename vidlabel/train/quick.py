@@ -30,7 +30,7 @@ from vidlabel.models.base import channels_last
 from vidlabel.models.build import build_model
 from vidlabel.models.checkpoint import BEST, Header, save_checkpoint
 from vidlabel.models.cnn_birnn import CnnBiRnn, statistics_of
-from vidlabel.predict.runner import fold_batchnorm
+from vidlabel.predict.folding import fold_batchnorm
 from vidlabel.results.topk import ranked, shown
 from vidlabel.spans import VideoSpan
 from vidlabel.specs import ClipSpec, ModelSpec, Prediction, Status
