@@ -30,6 +30,7 @@ ORDER: list[set[str]] = [
     {"decode"},
     {"results"},
     {"predict"},
+    {"scale"},
     {"synthetic"},
     {"datasets"},
     {"evaluate"},

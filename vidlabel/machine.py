@@ -72,6 +72,17 @@ def open_missing_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
+def allow_open_files(count: int) -> None:
+    """Let this process have `count` files open beside the usual ones, as far as it may."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 256 + count if hard == resource.RLIM_INFINITY else min(hard, 256 + count)
+    if soft not in (resource.RLIM_INFINITY, wanted) and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 @contextmanager
 def silent_stderr() -> Iterator[None]:
     """Let nothing inside the block reach stderr, not even from programs that it starts."""

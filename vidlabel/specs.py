@@ -298,6 +298,9 @@ class VideoItem:
     start_s: float = 0.0
     end_s: float = math.inf
     """Not included; the video may end before."""
+    below_at: int = 0
+    """Where in `path` begins what is below the input, such as a folder; 0 for a file that is named
+    itself."""
 
     def __post_init__(self) -> None:
         _check(
@@ -305,6 +308,11 @@ class VideoItem:
             f"{self.path}: a stretch must begin at 0 s or later, and end after its start; got "
             f"{self.start_s:g} s to {self.end_s:g} s",
         )
+
+    @property
+    def below(self) -> str:
+        """The path below the input: the same wherever the input lies."""
+        return self.path[self.below_at :]
 
     @property
     def span(self) -> Span:

@@ -20,6 +20,7 @@ from vidlabel.cli.eval import evaluate
 from vidlabel.cli.fuse import fuse
 from vidlabel.cli.log import close_logs
 from vidlabel.cli.look import doctor, info, models
+from vidlabel.cli.merge import merge
 from vidlabel.cli.predict import export, predict
 from vidlabel.cli.render import render
 from vidlabel.cli.review import review
@@ -58,8 +59,8 @@ def cli(debug: bool) -> None:
 
 
 for command in (
-    predict, export, review, sort, render, train, evaluate, fuse, data, cache, models, info, doctor,
-    completion,
+    predict, merge, export, review, sort, render, train, evaluate, fuse, data, cache, models, info,
+    doctor, completion,
 ):  # fmt: skip
     cli.add_command(command)
 

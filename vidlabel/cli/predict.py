@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,13 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "[default: the model's own]",
 )
 @options.EMBEDDINGS
+@click.option(
+    "--shard",
+    metavar="K/N|slurm",
+    help="Label only part K of N, to label the other parts elsewhere; `slurm` takes K and N from "
+    "the job array. The table of part 3 of 40 is labels.shard-3-of-40.csv; `vidlabel merge` joins "
+    "them.",
+)
 @options.DEVICE
 @options.PRECISION
 @click.option("--batch-size", type=int, metavar="N", help="Clips per batch.  [default: auto]")
@@ -132,7 +140,7 @@ def predict(
     precision: Any, batch_size: int | None, workers: int | None, timeout: float, max_pixels: int,
     max_duration: float, max_memory: int, allow_formats: tuple[str, ...], restart: bool,
     retry_failed: bool, excel_safe: bool, fail_fast: bool, dry_run: bool, quiet: bool,
-    classes: tuple[str, ...],
+    classes: tuple[str, ...], shard: str | None,
 ) -> int:  # fmt: skip
     """Label videos: folders (recursively), files and globs; - reads a list from stdin.
 
@@ -157,7 +165,12 @@ def predict(
         pixels=max_pixels, duration_s=max_duration, timeout_s=timeout, memory_mb=max_memory,
         formats=tuple(sorted(set(allow_formats))),
     )  # fmt: skip
-    return predict_videos(
+    run = predict_videos
+    if shard is not None:
+        from vidlabel.scale.shard import predict_shard, read_shard
+
+        run = partial(predict_shard, read_shard(shard))
+    return run(
         inputs,
         from_file.read() if from_file else None,
         PredictSpec(

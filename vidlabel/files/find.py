@@ -11,6 +11,7 @@ import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 from vidlabel.errors import Reason, UsageError, VideoError
@@ -96,15 +97,16 @@ def find_videos(
         elif glob.has_magic(text):
             found = glob.iglob(text, recursive=True)  # noqa: PTH207  (Path.glob drops a leading ./)
             matches = sorted(found, key=os.fsencode)
+            folder = len(re.split(r"[*?\[]", text, maxsplit=1)[0].rpartition("/")[0])
             for match in matches:
-                chosen.add_input(match, named=False)
+                chosen.add_input(match, named=False, below_at=folder + 1 if folder else 0)
             if not matches:
                 chosen.add(text, Reason.NOT_FOUND, "no file matches this pattern")
         else:
             chosen.add(text, Reason.NOT_FOUND, why_absent(text))
     return [
-        VideoItem(index, path, problem, detail)
-        for index, (path, (problem, detail)) in enumerate(chosen.found.items())
+        VideoItem(index, path, problem, detail, below_at=below_at)
+        for index, (path, (problem, detail, below_at)) in enumerate(chosen.found.items())
     ]
 
 
@@ -159,7 +161,7 @@ class _Chosen:
         self, include: Sequence[str], exclude: Sequence[str], suffixes: Collection[str],
         left_out: LeftOut,
     ) -> None:  # fmt: skip
-        self.found: dict[str, tuple[Reason | None, str]] = {}
+        self.found: dict[str, tuple[Reason | None, str, int]] = {}
         self._include = include
         self._exclude = exclude
         self._suffixes = suffixes
@@ -167,11 +169,13 @@ class _Chosen:
         self._keys: set[str] = set()
         self._folders: dict[str, str] = {}
 
-    def add(self, path: str, problem: Reason | None = None, detail: str = "") -> None:
+    def add(
+        self, path: str, problem: Reason | None = None, detail: str = "", below_at: int = 0
+    ) -> None:
         key = self._key(path)
         if key not in self._keys:
             self._keys.add(key)
-            self.found[path] = (problem, f"{path}: {detail}" if detail else "")
+            self.found[path] = (problem, f"{path}: {detail}" if detail else "", below_at)
 
     def _key(self, path: str) -> str:
         """One key for all spellings of a path; a link to a file has another than its target."""
@@ -180,23 +184,25 @@ class _Chosen:
             self._folders[folder] = os.path.realpath(folder)
         return os.path.join(self._folders[folder], name)  # noqa: PTH118
 
-    def add_input(self, path: str, named: bool) -> None:
+    def add_input(self, path: str, named: bool, below_at: int = 0) -> None:
         """A file or folder that the user named, or that a glob matched."""
         if Path(path).is_dir():
             self._walk(path)
         elif named or self._takes(path, path):
-            self.add(path)
+            self.add(path, below_at=below_at)
 
     def _walk(self, root: str) -> None:
         # os.walk, since Path.walk needs Python 3.12. Visited folders are known by inode, so that
         # a link to a parent ends the descent and every folder is read once.
         seen: set[tuple[int, int]] = set()
         hollow: list[str] = []
-        for folder, names, files in os.walk(root, onerror=self._unreadable, followlinks=True):
+        below_at = len(os.path.join(root, ""))  # noqa: PTH118
+        unreadable = partial(self._unreadable, below_at)
+        for folder, names, files in os.walk(root, onerror=unreadable, followlinks=True):
             try:
                 place = os.stat(folder)  # noqa: PTH116
             except OSError as error:  # removed meanwhile
-                self._unreadable(error)
+                unreadable(error)
                 continue
             identity = (place.st_dev, place.st_ino)
             if identity in seen:
@@ -213,15 +219,16 @@ class _Chosen:
             for name in sorted(files, key=os.fsencode):
                 path = os.path.join(folder, name)  # noqa: PTH118
                 if self._takes(path, self._below(folder, name, root)):
-                    self.add(path)
+                    self.add(path, below_at=below_at)
         for path in hollow:  # a folder called x.mp4 is a mistake, unless it holds videos
             inside = self._key(path) + os.sep
             if not any(known.startswith(inside) for known in self._keys):
-                self.add(path, Reason.NOT_REGULAR, "a folder, not a video")
+                self.add(path, Reason.NOT_REGULAR, "a folder, not a video", below_at)
 
-    def _unreadable(self, error: OSError) -> None:
+    def _unreadable(self, below_at: int, error: OSError) -> None:
         reason = Reason.PERMISSION if isinstance(error, PermissionError) else Reason.NOT_FOUND
-        self.add(str(error.filename), reason, f"this folder cannot be read: {error.strerror}")
+        why = f"this folder cannot be read: {error.strerror}"
+        self.add(str(error.filename), reason, why, below_at)
 
     def _enters(self, folder: str, name: str, root: str) -> bool:
         below = self._below(folder, name, root)

@@ -26,7 +26,7 @@ from vidlabel.predict.timeline_run import record_parts
 from vidlabel.results.embeddings import write_embeddings
 from vidlabel.results.ledger import Ledger
 from vidlabel.results.ledger_file import discard, ledger_of
-from vidlabel.results.ledger_run import LastRun, RunSettings
+from vidlabel.results.ledger_run import LastRun, RunSettings, ShardOf
 from vidlabel.results.tables import write_rows
 from vidlabel.results.topk import choice_told
 from vidlabel.signals import Stop, stop_asked
@@ -78,13 +78,35 @@ def predict_videos(
     items = [replace(item, start_s=span[0], end_s=span[1]) for item in items]
     for line in () if options.quiet else told:
         console.note(line)
+    return label_chosen(
+        items, spec, output, options,
+        model=model, device=device, precision=precision, stream=stream,
+    )  # fmt: skip
+
+
+def label_chosen(
+    items: Sequence[VideoItem],
+    spec: PredictSpec,
+    output: TableOutput,
+    options: RunOptions,
+    *,
+    model: str,
+    device: str,
+    precision: Precision,
+    stream: StreamName | None,
+    shard: ShardOf | None = None,
+) -> ExitCode:
+    """Load a model and label the items, or only list them.
+
+    Args and Raises: as `labeller.load_labeller` and `label_videos`.
+    """
     if options.dry_run:
         return list_videos(items)
     output.check(len(items))
     from vidlabel.predict.labeller import load_labeller  # torch takes seconds to import
 
     labeller = load_labeller(model, device, precision, stream, spec.classes)
-    return label_videos(labeller, items, spec, output, options)
+    return label_videos(labeller, items, spec, output, options, shard)
 
 
 def choose_videos(
@@ -140,6 +162,7 @@ def label_videos(
     spec: PredictSpec,
     output: TableOutput,
     options: RunOptions | None = None,
+    shard: ShardOf | None = None,
 ) -> ExitCode:
     """Label the items and write their rows in the order of the items.
 
@@ -147,6 +170,9 @@ def label_videos(
     table is written at the end; results of an earlier run are reused. If a signal stops the run or
     the device fails, the table of the results so far is written first.
     To stdout: a row is written as soon as it and all rows before it are ready.
+
+    Args:
+        shard: which part of a larger run this is; then the items, perhaps none, are that part.
 
     Raises:
         OutputError: the ledger or the table cannot be written, or another run uses them.
@@ -167,6 +193,7 @@ def label_videos(
         labeller.min_confidence(spec),
         labeller.chosen(spec),
         spec.timeline,
+        shard,
     )
     if run.shown and not options.quiet:
         console.note(choice_told(run.shown, run.classes))
@@ -306,6 +333,8 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
                 write_ledger_table(ledger, output, job.run, quiet=options.quiet, strict=False)
             raise
         ledger.commit()
+        if labelled == len(pending):
+            ledger.finish()
         if job.stop() and not ledger.count()[0]:
             kept = _RESUME if job.spec.timeline else ""
             told = f"stopped before the first video was labelled; {path} is unchanged"

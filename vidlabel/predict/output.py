@@ -109,15 +109,19 @@ def write_ledger_table(
             otherwise warn, and write the others.
     """
     info = run.info(output.excel_safe)
-    return _write(lambda: ledger.shown_rows(run), output, info, quiet=quiet, strict=strict)
+    return write_output(lambda: ledger.shown_rows(run), output, info, quiet=quiet, strict=strict)
 
 
-def _write(
+def write_output(
     rows: Callable[[], Iterable[Prediction]], output: TableOutput, info: TableInfo, *,
     quiet: bool, strict: bool,
 ) -> console.Tally:  # fmt: skip
     """Write the rows, which are asked for anew for each kind of output, and embeddings and sidecars
-    where asked for."""
+    where asked for. Returns a count of the rows.
+
+    Args:
+        quiet, strict: as in `write_ledger_table`.
+    """
     assert output.path is not None  # the caller has looked
     tally = console.Tally()
     counted = tally.counting(rows())
@@ -196,7 +200,7 @@ def _export_table(path: Path, output: TableOutput) -> ExitCode:
     rows = [from_record(row) for row in labels.rows]
     top_k = max(1, *(len(row.top) for row in rows))
     info = TableInfo(rows[0].model, top_k, excel_safe=output.excel_safe)
-    tally = _write(lambda: rows, output, info, quiet=False, strict=True)
+    tally = write_output(lambda: rows, output, info, quiet=False, strict=True)
     if output.is_table:
         console.note(f"{plural(tally.rows, 'row')} written to {output.out}")
     return ExitCode.OK

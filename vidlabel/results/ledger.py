@@ -17,20 +17,18 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Any
 
 import numpy as np
 
 from vidlabel.errors import OutputError
 from vidlabel.files.find import identity
-from vidlabel.files.write import abilities
+from vidlabel.results.ledger_database import LedgerDatabase
 from vidlabel.results.ledger_rows import (
     Key,
     as_bytes,
@@ -41,16 +39,8 @@ from vidlabel.results.ledger_rows import (
     row_of,
     write_part,
 )
-from vidlabel.results.ledger_run import LastRun, RunSettings
-from vidlabel.results.ledger_tables import (
-    ELSEWHERE,
-    MATCH,
-    VALID,
-    VERSION,
-    check_is_ledger,
-    create,
-    upgrade,
-)
+from vidlabel.results.ledger_run import LastRun, RunSettings, ShardOf
+from vidlabel.results.ledger_tables import ELSEWHERE, MATCH, VALID
 from vidlabel.results.segments import to_segments
 from vidlabel.results.topk import shown
 from vidlabel.results.window_scores import Collector, PartScores, ScoredVideo
@@ -63,7 +53,7 @@ COMMIT_S = 1.0
 _NOWHERE = (-1, -1)  # the identity of what is not a regular file
 
 
-class Ledger:
+class Ledger(LedgerDatabase):
     """An open ledger, a new one if there is no file; a context manager. Leaving it commits what was
     recorded.
 
@@ -73,7 +63,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._embeddings = False
         self._limits = ""
         self._settings = 0
@@ -81,34 +71,7 @@ class Ledger:
         self._classes: tuple[str, ...] = ()
         self._timeline: TimelineSpec | None = None
         self._parts: dict[str, tuple[int, set[int]]] = {}  # of videos that are begun
-        self._committed = time.monotonic()
         self._keys: dict[str, Key] = {}
-        self._reading: sqlite3.Cursor | None = None
-        check_is_ledger(path)
-        locks, flushes = abilities(path.parent)
-        with self._mapped():
-            url = f"file://{quote(os.fsencode(path.absolute()))}?nolock={int(not locks)}"
-            self._db = sqlite3.connect(url, timeout=30.0, isolation_level=None, uri=True)
-        try:
-            if not flushes:
-                self._db.execute("PRAGMA synchronous = OFF")
-            self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            # The results are committed also when an error ends the run; that error is reported.
-            with suppress(OutputError) if error else nullcontext():
-                self.commit()
-        finally:
-            if self._reading is not None:  # an unfinished query would keep the file locked
-                self._reading.close()
-            self._db.close()
 
     def begin(
         self,
@@ -128,7 +91,7 @@ class Ledger:
         its reason is one of `PASSING`.
 
         Args:
-            items: all videos of the run, in the order of its table.
+            items: all videos of the run, by ascending index: the order of its table.
             settings: only results made with these are valid.
             run: what `last_run` returns for its output from now on.
             limits: of the failures that are valid.
@@ -144,7 +107,10 @@ class Ledger:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("INSERT OR IGNORE INTO settings (key) VALUES (?)", (key,))
             (self._settings,) = self._one("SELECT id FROM settings WHERE key = ?", (key,))
-            described = json.dumps(asdict(run) | {"settings": self._settings})
+            described = json.dumps(
+                asdict(run)
+                | {"settings": self._settings, "limits": asdict(limits), "embeddings": embeddings}
+            )
             name = as_bytes(output)
             replaced = (name, b"")
             self._db.execute(
@@ -165,7 +131,7 @@ class Ledger:
         }
         with self._mapped():
             done = {place for (place,) in self._db.execute(VALID, valid)}
-        return [item for place, item in enumerate(items) if place not in done]
+        return [item for item in items if item.index not in done]
 
     def record(self, row: Prediction) -> None:
         """Record the result of a video of this run: a row with all classes in `top`."""
@@ -180,11 +146,14 @@ class Ledger:
                 f"INSERT OR REPLACE INTO results VALUES ({', '.join('?' * len(values))})", values
             )
 
-    def commit(self) -> None:
-        """Write what was recorded to the disk."""
+    def finish(self) -> None:
+        """Note that every video of the run has a result that is valid for it."""
+        self.commit()
         with self._mapped():
-            self._db.commit()
-        self._committed = time.monotonic()
+            (described,) = self._one("SELECT description FROM runs WHERE id = :run", self._this)
+            finished = json.dumps(json.loads(described) | {"finished": True})
+            change = "UPDATE runs SET description = ? WHERE id = ?"
+            self._db.execute(change, (finished, self._run))
 
     def outputs(self) -> list[str]:
         """File names of the tables of all runs, the latest last."""
@@ -217,6 +186,7 @@ class Ledger:
             values["model"], self._classes, values["top_k"], values["min_confidence"],
             tuple(values.get("shown", ())),  # earlier versions had no such thing
             timeline,
+            ShardOf(**values["shard"]) if values.get("shard") else None,
         )  # fmt: skip
 
     def count(self) -> tuple[int, int]:
@@ -230,6 +200,32 @@ class Ledger:
                 self._this,
             )
         return done, total
+
+    def about_run(self) -> dict[str, Any]:
+        """Of the run as plain values: the `settings` and `limits` that its results were made with,
+        whether they have `embeddings`, and whether it is `finished`. Of a run that an older version
+        recorded, there are no limits, and it is neither."""
+        with self._mapped():
+            (described,) = self._one("SELECT description FROM runs WHERE id = :run", self._this)
+            (key,) = self._one("SELECT key FROM settings WHERE id = :settings", self._this)
+        values = json.loads(described)
+        return {
+            "settings": json.loads(key),
+            "limits": values.get("limits", {}),
+            "embeddings": values.get("embeddings", False),
+            "finished": values.get("finished", False),
+        }
+
+    def places(self) -> Iterator[tuple[int, str]]:
+        """Index and path of the videos whose results `rows` gives, in the same order."""
+        with self._mapped():
+            found = self._db.execute(
+                f"SELECT place, name FROM videos JOIN results ON {MATCH} "
+                "WHERE videos.run = :run ORDER BY place",
+                self._this,
+            )
+            with closing(found):
+                yield from ((place, as_text(name)) for place, name in found)
 
     def rows(self, run: LastRun) -> Iterator[Prediction]:
         """The results of the run, in the order of its videos, with all classes in `top`."""
@@ -343,23 +339,6 @@ class Ledger:
                         (folder, *file, *places),
                     )
 
-    def _prepare(self) -> None:
-        with self._mapped():
-            (tables,) = self._one("SELECT count(*) FROM sqlite_master")
-            if not tables:
-                create(self._db)
-            (found,) = self._one("PRAGMA user_version")
-            (state,) = self._one("PRAGMA quick_check(1)")
-            if found in (1, 2) and state == "ok":
-                upgrade(self._db, found)
-                found = VERSION
-        if found != VERSION:
-            raise OutputError(
-                f"{self.path}: written by another version of vidlabel; use --restart to begin again"
-            )
-        if state != "ok":
-            raise OutputError(f"{self.path}: damaged; use --restart to begin again")
-
     def _video(self, item: VideoItem) -> tuple[Any, ...]:
         size, mtime_ns = (None if item.problem else identity(item.path)) or _NOWHERE
         folder, file = map(as_bytes, os.path.split(os.path.abspath(item.path)))  # noqa: PTH100
@@ -372,9 +351,6 @@ class Ledger:
         of = dict(row.top)
         return np.array([of[name] for name in self._classes], dtype=np.float32).tobytes()
 
-    def _one(self, statement: str, values: Any = ()) -> Any:
-        return self._db.execute(statement, values).fetchone()
-
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """What is written inside is committed within COMMIT_S."""
@@ -384,16 +360,3 @@ class Ledger:
             yield
         if time.monotonic() > self._committed + COMMIT_S:
             self.commit()
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:  # the disk, a lock, permissions
-            raise OutputError(
-                f"{self.path}: {error}; the results so far are kept: run the same command to "
-                "resume. If it fails again, name an --out on a local disk"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            message = f"{self.path}: damaged ({error}); use --restart to begin again"
-            raise OutputError(message) from error

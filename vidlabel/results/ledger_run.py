@@ -37,6 +37,20 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
+class ShardOf:
+    """Which of several runs that label the videos of one list between them. The indices of its
+    videos are their places in that list."""
+
+    number: int
+    """From 1 to `count`."""
+    count: int
+    videos: int
+    """Of all shards together."""
+    listing: str
+    """SHA-256 of the list, hexadecimal: the same for the same paths below the inputs, in order."""
+
+
+@dataclass(frozen=True)
 class LastRun:
     """A run of a ledger: what is needed to write its table again."""
 
@@ -49,6 +63,8 @@ class LastRun:
     """The classes that the table is restricted to; empty for all."""
     timeline: TimelineSpec | None = None
     """Of a run that labels segments: with the length and stride of its windows."""
+    shard: ShardOf | None = None
+    """Which part of a larger run this is, if it is one."""
 
     @property
     def name(self) -> str:

@@ -1,0 +1,1 @@
+"""One labelling run in several parts, on one machine or many, and their results joined."""
