@@ -104,9 +104,7 @@ class Faults:
                 return super().__exit__(kind, error, trace)
 
         connect = sqlite3.connect
-        patch.setattr(
-            ledger.sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=Connection)
-        )
+        patch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=Connection))
 
     def arm(self, fails: Callable[[int], bool]) -> None:
         """From now on, operations whose number satisfies `fails` do."""

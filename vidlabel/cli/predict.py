@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from vidlabel.cli import options
-from vidlabel.cli.completion import FILES, MODELS, format_names, offer, timeline_names
+from vidlabel.cli.completion import DEVICES, FILES, MODELS, format_names, offer, timeline_names
 from vidlabel.cli.log import log_options
 from vidlabel.errors import UsageError
 from vidlabel.spans import TimelineSpec
@@ -104,7 +104,13 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "the job array. The table of part 3 of 40 is labels.shard-3-of-40.csv; `vidlabel merge` joins "
     "them.",
 )
-@options.DEVICE
+@click.option(
+    "--device",
+    default="auto",
+    shell_complete=DEVICES,
+    help="Device: auto, cpu, cuda, cuda:N or mps. Several, such as cuda:0,cuda:1, have a process "
+    "each; all: every GPU.",
+)
 @options.PRECISION
 @click.option("--batch-size", type=int, metavar="N", help="Clips per batch.  [default: auto]")
 @options.WORKERS

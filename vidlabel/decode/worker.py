@@ -110,7 +110,7 @@ class DecoderSetup:
 def main() -> None:
     """Serve on the two inherited file descriptors named on the command line."""
     channel, memory, parent = (int(text) for text in sys.argv[1:4])
-    _end_with(parent)
+    end_with(parent)
     # The pool ends a process by closing its connection, or by ending itself.
     with Connection(channel) as connection, suppress(EOFError, ConnectionError):
         setup: DecoderSetup = connection.recv()
@@ -153,7 +153,7 @@ def _serve(connection: Connection, shared: mmap.mmap, setup: DecoderSetup) -> No
         connection.send(("clips", (data.clips.shape, without)))
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process soon after `parent` has ended, even while a file hangs.
 
     Between two files a closed connection is noticed, but not during a call of FFmpeg. Polling works

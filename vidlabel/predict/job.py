@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vidlabel import console
 from vidlabel.clips.sample import view_count
@@ -36,6 +36,7 @@ from vidlabel.text import plural, text_path
 from vidlabel.video.container import check_formats, suffixes_of
 
 if TYPE_CHECKING:
+    from vidlabel.predict.device_group import DeviceGroup
     from vidlabel.predict.labeller import Labeller
 
 
@@ -72,15 +73,14 @@ def predict_videos(
     """Choose videos, load a model and label them, or a span of each: the whole of `vidlabel
     predict`.
 
-    Args and Raises: as `choose_videos`, `labeller.load_labeller` and `label_videos`.
+    Args and Raises: as `choose_videos`, `device_group.loaded` and `label_videos`.
     """
     items, told = choose_videos(inputs, listed, include, exclude, spec.limits.formats)
-    items = [replace(item, start_s=span[0], end_s=span[1]) for item in items]
     for line in () if options.quiet else told:
         console.note(line)
     return label_chosen(
         items, spec, output, options,
-        model=model, device=device, precision=precision, stream=stream,
+        span=span, model=model, device=device, precision=precision, stream=stream,
     )  # fmt: skip
 
 
@@ -94,19 +94,21 @@ def label_chosen(
     device: str,
     precision: Precision,
     stream: StreamName | None,
+    span: Span = WHOLE,
     shard: ShardOf | None = None,
 ) -> ExitCode:
-    """Load a model and label the items, or only list them.
+    """Load a model and label the items, or a span of each; or only list them.
 
-    Args and Raises: as `labeller.load_labeller` and `label_videos`.
+    Args and Raises: as `device_group.loaded` and `label_videos`.
     """
     if options.dry_run:
         return list_videos(items)
+    items = [replace(item, start_s=span[0], end_s=span[1]) for item in items]
     output.check(len(items))
-    from vidlabel.predict.labeller import load_labeller  # torch takes seconds to import
+    from vidlabel.predict.device_group import loaded  # torch takes seconds to import
 
-    labeller = load_labeller(model, device, precision, stream, spec.classes)
-    return label_videos(labeller, items, spec, output, options, shard)
+    with loaded(model, device, precision, stream, spec.classes) as labeller:
+        return label_videos(labeller, items, spec, output, options, shard, span)
 
 
 def choose_videos(
@@ -157,12 +159,13 @@ def list_videos(items: Sequence[VideoItem]) -> ExitCode:
 
 
 def label_videos(
-    labeller: Labeller,
+    labeller: Labeller | DeviceGroup,
     items: Sequence[VideoItem],
     spec: PredictSpec,
     output: TableOutput,
     options: RunOptions | None = None,
     shard: ShardOf | None = None,
+    span: Span = WHOLE,
 ) -> ExitCode:
     """Label the items and write their rows in the order of the items.
 
@@ -173,6 +176,7 @@ def label_videos(
 
     Args:
         shard: which part of a larger run this is; then the items, perhaps none, are that part.
+        span: of all items of the larger run, if there are no items.
 
     Raises:
         OutputError: the ledger or the table cannot be written, or another run uses them.
@@ -198,7 +202,8 @@ def label_videos(
     if run.shown and not options.quiet:
         console.note(choice_told(run.shown, run.classes))
     with stop_asked("" if output.path is None else _RESUME) as stop:
-        job = _LabellingRun(labeller, items, spec, output, options, run, stop)
+        span = items[0].span if items else span
+        job = _LabellingRun(labeller, items, span, spec, output, options, run, stop)
         if output.path is None:
             code = _to_stdout(job)
         else:
@@ -211,8 +216,9 @@ def label_videos(
 class _LabellingRun:
     """Everything about one call of `label_videos`."""
 
-    labeller: Labeller
+    labeller: Labeller | DeviceGroup
     items: Sequence[VideoItem]
+    span: Span
     spec: PredictSpec
     output: TableOutput
     options: RunOptions
@@ -250,7 +256,8 @@ class _LabellingRun:
                 yield row
             return
         with VideoTimeProgress(len(items), self.options.quiet) as progress:
-            for row in record_parts(self.labeller, ledger, items, spec, progress, self.stop):
+            one = cast("Labeller", self.labeller)  # a group has refused to have windows
+            for row in record_parts(one, ledger, items, spec, progress, self.stop):
                 yield row
                 if self.options.fail_fast and not row.ok:
                     console.warn(f"--fail-fast: {row.detail or f'{row.path}: {row.reason}'}")
@@ -308,7 +315,7 @@ def _to_file(job: _LabellingRun, path: Path) -> ExitCode:
     spec = replace(job.spec, top_k=len(job.labeller.classes), min_confidence=0.0, classes=())
     labelled = 0
     model, precision = job.labeller.checkpoint.digest, job.labeller.precision
-    windows, (start_s, end_s) = spec.timeline or TimelineSpec(), job.items[0].span
+    windows, (start_s, end_s) = spec.timeline or TimelineSpec(), job.span
     settings = RunSettings(
         model, spec.views, precision, spec.strategy,
         window_s=windows.window_s, stride_s=windows.stride_s,

@@ -24,7 +24,7 @@ from vidlabel.predict.job import RunOptions, choose_videos, label_chosen
 from vidlabel.predict.output import TableOutput
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.ledger_run import ShardOf
-from vidlabel.specs import Precision, StreamName, VideoItem
+from vidlabel.specs import WHOLE, Precision, Span, StreamName, VideoItem
 from vidlabel.text import plural
 
 SLURM = "slurm"
@@ -100,8 +100,8 @@ def _from_slurm(environ: Mapping[str, str]) -> Shard:
     plain = not off and (last - first) // step == count - 1 and 0 <= place < count
     if not plain or (count == 1 and task > 1):  # some tasks of an earlier array
         raise UsageError(
-            f"--shard {SLURM}: task {task} of {plural(count, 'task')} from {first} to {last} is "
-            "not of a whole array, such as --array=1-40; to run some tasks again, submit the whole "
+            f"--shard {SLURM}: task {task} of an array of {plural(count, 'task')}, {first} to "
+            f"{last}: no whole array, as 1-40 is; to run some tasks again, submit the whole "
             f"array again (finished tasks end at once), or name the shard, such as --shard {task}/N"
         )
     return Shard(place + 1, count)
@@ -149,6 +149,7 @@ def predict_shard(
     device: str = "auto",
     precision: Precision = "auto",
     stream: StreamName | None = None,
+    span: Span = WHOLE,
 ) -> ExitCode:
     """Label one shard of the videos.
 
@@ -162,7 +163,8 @@ def predict_shard(
         console.note(line)
     return label_chosen(
         own, spec, own_output, options,
-        model=model, device=device, precision=precision, stream=stream, shard=shard_of,
+        model=model, device=device, precision=precision, stream=stream, span=span,
+        shard=shard_of,
     )  # fmt: skip
 
 
