@@ -14,7 +14,8 @@ from fakes import colour_checkpoint
 from vidlabel.errors import DeviceError, UsageError
 from vidlabel.predict.device_group import DeviceGroup, read_devices
 from vidlabel.predict.spec import PredictSpec
-from vidlabel.specs import Prediction, Status, TimelineSpec, VideoItem
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import Prediction, Status, VideoItem
 
 ITEMS = [VideoItem(i, f"{i:03}.mp4") for i in range(60)]
 

@@ -36,7 +36,8 @@ from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.predictions import Predictions
 from vidlabel.results.topk import choose_classes, model_name
 from vidlabel.signals import StopAsked, never
-from vidlabel.specs import Precision, Prediction, StreamName, TimelineSpec, VideoItem
+from vidlabel.spans import TimelineSpec
+from vidlabel.specs import Precision, Prediction, StreamName, VideoItem
 from vidlabel.text import plural
 
 _POLL_S = 0.25

@@ -24,7 +24,8 @@ from vidlabel.predict.job import RunOptions, choose_videos, label_chosen
 from vidlabel.predict.output import TableOutput
 from vidlabel.predict.spec import PredictSpec
 from vidlabel.results.ledger_run import ShardOf
-from vidlabel.specs import WHOLE, Precision, Span, StreamName, VideoItem
+from vidlabel.spans import WHOLE, Span
+from vidlabel.specs import Precision, StreamName, VideoItem
 from vidlabel.text import plural
 
 SLURM = "slurm"
