@@ -86,7 +86,7 @@ def centre(weights: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, render: Run) -> Run:
     """`vidlabel render ARGUMENTS` on the CPU with `Brightest`: exit code and stderr."""
-    monkeypatch.setattr(predict, "load_checkpoint", lambda name: brightest())
+    monkeypatch.setattr(predict, "load_checkpoint", lambda name, _: brightest())
     return render
 
 
@@ -375,7 +375,7 @@ def test_classes_that_captions_write_alike_are_told_apart(
     assert not np.array_equal(wrong.maps, right.maps)
     pictures = []
     for checkpoint in (named, brightest()):
-        monkeypatch.setattr(predict, "load_checkpoint", lambda name, found=checkpoint: found)
+        monkeypatch.setattr(predict, "load_checkpoint", lambda name, _, found=checkpoint: found)
         out = tmp_path / f"{len(pictures)}.mp4"
         assert render(path, "--attention", "--out", out)[0] == 0
         pictures.append(frames(out))

@@ -72,7 +72,7 @@ def fake_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """`--model NAME` labels by colour; gives the names that were loaded."""
     loaded: list[str] = []
 
-    def load(name: str) -> object:
+    def load(name: str, _classes: object) -> object:
         loaded.append(name)
         return fakes.colour_checkpoint()
 
@@ -759,7 +759,7 @@ def test_a_panel_is_below_the_video_and_its_flow(
     two_streams: Checkpoint, run: Run, make_video: MakeVideo, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(predict, "load_checkpoint", lambda name: two_streams)
+    monkeypatch.setattr(predict, "load_checkpoint", lambda name, _: two_streams)
     path, out = make_video(draw=plain, frames=4, size=(320, 240)), tmp_path / "x.gif"
     arguments = (path, "--panel", "--model", "mine", "--device", "cpu", "--max-flow", 3)
     assert run(*arguments, "--out", out) == (0, f"1 of 1 video rendered to {out}\n")
