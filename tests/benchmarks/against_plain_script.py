@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--engine", default="auto", choices=["auto", "torch", "openvino"])
     parser.add_argument("--short", type=int, default=0, metavar="N")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
@@ -169,7 +170,7 @@ def main() -> None:
         elif options.folder is None:
             make_clips(Path(made))
         paths = [item.path for item in find_videos([options.folder or made])]
-        ours = load_labeller(options.model, options.device)
+        ours = load_labeller(options.model, options.device, engine=options.engine)
         theirs = load_labeller(options.model, options.device, "fp32")
         speeds: dict[str, list[float]] = {name: [] for name in ("vidlabel", *READERS)}
         for _ in range(options.repeats):

@@ -64,15 +64,15 @@ class Clips:
     def __init__(self, samples: Sequence[Sample], cache: Path) -> None:
         frames = FrameCache(cache, CLIP, CPU)
         frames.make_folder()
-        paths = [sample.path for sample in samples]
-        unreadable = frames.fill(paths, None, TrainObserver().decoding)
+        videos = [sample.video for sample in samples]
+        unreadable = frames.fill(videos, None, TrainObserver().decoding)
         assert not unreadable, unreadable
         header = Header(_model(2), CLIP, ("a", "b"))
         team, silent = join_team(CPU), TrainObserver()
         self.network = initial_network(header, SETTINGS.train, team, silent)[0]
         self.samples = np.array(samples, dtype=object)
         self.features = features_of(
-            paths,
+            videos,
             frames,
             self.network,
             CLIP,
@@ -80,9 +80,9 @@ class Clips:
             CPU,
             silent,  # type: ignore[arg-type]
         )
-        self.views = views_of(self.features, len(paths), CLIP, SETTINGS.train)
-        every, moments = range(len(paths)), held_out_moments(CLIP)
-        self.seen = self.features.gather(every, [moments] * len(paths), [False] * len(paths))
+        self.views = views_of(self.features, len(videos), CLIP, SETTINGS.train)
+        every, moments = range(len(videos)), held_out_moments(CLIP)
+        self.seen = self.features.gather(every, [moments] * len(videos), [False] * len(videos))
 
     def labels(self, clips: Sequence[int]) -> list[str]:
         return [self.samples[i].label for i in clips]
@@ -253,7 +253,7 @@ def accuracy(data: Path, cache: Path, draws: int) -> None:
 def minute(folder: Path) -> None:
     """Times of the parts, as shares of decoding and the CNN alone."""
     samples = [s for s in open_dataset(str(folder), folder).samples if s.split != "test"]
-    paths = sorted({sample.path for sample in samples})
+    videos = sorted({sample.video for sample in samples})
     network = initial_network(
         Header(_model(2), CLIP, ("a", "b")), SETTINGS.train, join_team(CPU), TrainObserver()
     )[0]
@@ -261,10 +261,10 @@ def minute(folder: Path) -> None:
         cache = FrameCache(Path(work) / "floor", CLIP, CPU)
         cache.make_folder()
         times = [time.monotonic()]
-        cache.fill(paths, None, TrainObserver().decoding)
+        cache.fill(videos, None, TrainObserver().decoding)
         times.append(time.monotonic())
         features_of(
-            paths,
+            videos,
             cache,
             network,
             CLIP,
@@ -280,7 +280,7 @@ def minute(folder: Path) -> None:
             times.append(time.monotonic())
     decode, trunk, whole, cached = np.diff(times)
     floor = decode + trunk
-    print(f"{len(paths)} clips; decoding {decode:.1f} s, CNN {trunk:.1f} s: floor {floor:.1f} s")
+    print(f"{len(videos)} clips; decoding {decode:.1f} s, CNN {trunk:.1f} s: floor {floor:.1f} s")
     print(f"vidlabel train {whole:.1f} s: {whole / floor:.2f} of the floor (goal: at most 1.3)")
     print(f"with cached features {cached:.1f} s (goal: under 5 s)")
 
