@@ -18,6 +18,17 @@ class Page:
     def load(self, path: Path) -> None:
         self.driver.get(path.as_uri())
 
+    def reload(self, path: Path, reviewed: str) -> None:
+        """Load the page again, until it shows what it has kept, as `reviewed` says it: that reaches
+        the processes of a busy browser a little later."""
+
+        def back() -> bool:
+            self.load(path)
+            return self.text("reviewed") == reviewed
+
+        time.sleep(0.5)
+        wait_for(back, within_s=20)
+
     def js(self, code: str, *arguments: object) -> Any:
         return self.driver.execute_script(code, *arguments)
 

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -211,9 +210,7 @@ def test_segments_are_edited_by_keys_and_saved(shown: Page, made: Path) -> None:
     ]  # fmt: skip
     assert saved(shown, "changed") == [["path", "label", "start_s", "end_s"], *lines]
     assert saved(shown, "done")[4:] == [["b c.mp4", "walk", "0.000", "12.000"]]
-    time.sleep(0.5)  # what a page keeps reaches a busy browser a little later
-    shown.load(made)
-    assert shown.text("reviewed") == "2 reviewed, 1 changed"
+    shown.reload(made, "2 reviewed, 1 changed")
     assert len(shown.js(SEGMENTS)) == 4
     shown.type("x")
     assert shown.js(SEGMENTS)[1] == "run, 0:06.0 to 0:09.0"
