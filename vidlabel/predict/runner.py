@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from torch import Tensor
 from vidlabel.device import has_bf16, out_of_memory
 from vidlabel.errors import CheckpointError, DeviceError, RunError, UsageError
 from vidlabel.models.base import ClipModel, channels_last
-from vidlabel.predict.folding import fold_batchnorm, round_filters
+from vidlabel.predict.folding import fold_batchnorm, with_rounded_filters
 from vidlabel.predict.openvino_trunk import OpenVinoTrunk, suits
 from vidlabel.specs import ClipSpec, Engine, Precision
 
@@ -135,6 +135,8 @@ class Runner:
     ) -> None:
         if precision == "bf16" and device.type == "mps":
             raise UsageError("--precision bf16 works only on cpu and cuda devices")
+        if engine == "openvino" and device.type != "cpu":
+            raise UsageError(f"--engine openvino: only for --device cpu, not {device}")
         self.device = device
         self._source = network
         self._temperature = temperature
@@ -148,17 +150,17 @@ class Runner:
         folded.trunk = fold_batchnorm(folded.trunk)
         with self._health.guard():
             self.bf16 = precision == "bf16" or (precision == "auto" and has_bf16(device))
+            self._exact: ClipModel = folded.to(device)
+            self._network = self._exact
             if self.bf16:
-                round_filters(folded.trunk)
-            self._openvino = self._other_engine(folded, engine, clip)
-            self._network = folded.to(device)
+                self._network = cast(ClipModel, with_rounded_filters(self._exact))
+            self._openvino = self._other_engine(self._network, engine, clip)
+            channels_last(self._exact)
             channels_last(self._network)
 
     def _other_engine(
         self, network: ClipModel, engine: Engine, clip: ClipSpec | None
     ) -> OpenVinoTrunk | None:
-        if engine == "openvino" and self.device.type != "cpu":
-            raise UsageError(f"--engine openvino: only for --device cpu, not {self.device}")
         if engine == "torch" or self.device.type != "cpu" or clip is None:
             return None
         if engine == "auto" and not suits(network, clip, bf16=self.bf16):
@@ -234,10 +236,11 @@ class Runner:
         self._pending.clear()
 
     def in_fp32(self) -> Runner:
-        """A runner in fp32 with the same network and no batches; each call returns the same one."""
+        """A runner in fp32 with the same weights and no batches; each call returns the same one."""
         if self._fp32 is None:
             self._fp32 = copy.copy(self)
             self._fp32.bf16, self._fp32._openvino = False, None
+            self._fp32._network = self._exact
             self._fp32._pending = deque()
         return self._fp32
 
