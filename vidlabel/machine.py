@@ -1,5 +1,5 @@
-"""What this machine offers: processor cores, memory, how the C library hands memory out, and the
-standard streams."""
+"""What this machine offers: processor cores, memory, how the C library hands memory out, the
+standard streams, and processes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import ctypes
 import errno
 import os
 import re
+import socket
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 MAX_WORKERS = 16
@@ -29,6 +32,9 @@ _NO_MEMORY = re.compile(
     "|can't start new thread"
 )
 """What libraries say where they do not raise MemoryError."""
+
+_PACKAGES = str(Path(__file__).parents[1])
+"""The folder in which a new Python finds this package."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # malloc.h
 
@@ -70,6 +76,34 @@ def open_missing_streams() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def start_module(
+    module: str, *descriptors: int, env: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], Connection]:
+    """Start a module of this package as a program of its own, and a connection to it.
+
+    Its arguments are the descriptor of its end of the connection, those of `descriptors`, which it
+    inherits, and the number of this process. `env` is set beside the variables of this process.
+    """
+    open_missing_streams()
+    ours, theirs = socket.socketpair()
+    path = os.pathsep.join(filter(None, [_PACKAGES, os.environ.get("PYTHONPATH")]))
+    inherited = [theirs.fileno(), *descriptors]
+    with theirs:
+        # -P: a file called av.py in the user's folder must not be imported. A new session: only
+        # the parent handles Ctrl-C.
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, *map(str, inherited), str(os.getpid())],
+            pass_fds=inherited,
+            env=os.environ | {"PYTHONPATH": path} | dict(env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            # Without a stderr of this program, number 2 may be any file that it has opened.
+            stderr=None if sys.__stderr__ else subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    return process, Connection(ours.detach())
 
 
 def allow_open_files(count: int) -> None:

@@ -14,17 +14,13 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
+from multiprocessing.connection import wait
 from shutil import disk_usage
 from typing import Any, BinaryIO, Self, cast
 
@@ -34,7 +30,7 @@ from vidlabel.clips.read import ClipData
 from vidlabel.decode import worker as decoder
 from vidlabel.decode.worker import PULSE, DecodeJob, DecoderSetup
 from vidlabel.errors import Reason, RunError, VideoError
-from vidlabel.machine import SHARED_MEMORY, open_missing_streams
+from vidlabel.machine import SHARED_MEMORY, open_missing_streams, start_module
 from vidlabel.signals import StopAsked, never
 from vidlabel.specs import VideoItem
 
@@ -74,27 +70,9 @@ class _Worker:
     """One decoder process and its tasks, in the order in which it does them."""
 
     def __init__(self, shared: BinaryIO, setup: DecoderSetup) -> None:
-        ours, theirs = socket.socketpair()
-        package = str(Path(__file__).parents[2])
-        inherited = os.environ.get("PYTHONPATH")
-        path = package if not inherited else os.pathsep.join([package, inherited])
-        descriptors = [theirs.fileno(), shared.fileno()]
-        with theirs:
-            # -P: a file called av.py in the user's folder must not be imported. A new session:
-            # only the parent handles Ctrl-C.
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", decoder.__name__, *map(str, descriptors),
-                 str(os.getpid())],
-                pass_fds=descriptors,
-                # Otherwise numpy starts a thread for each core, which nothing here uses.
-                env=os.environ | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                # Without a stderr of this program, number 2 may be any file that it has opened.
-                stderr=None if sys.__stderr__ else subprocess.DEVNULL,
-                start_new_session=True,
-            )  # fmt: skip
-        self.connection = Connection(ours.detach())
+        # Otherwise numpy starts a thread for each core, which nothing here uses.
+        env = {"OPENBLAS_NUM_THREADS": "1"}
+        self.process, self.connection = start_module(decoder.__name__, shared.fileno(), env=env)
         self.pulse_at = setup.pulse_at
         self.tasks: deque[_Task] = deque()
         self.ready = False  # has it reported that it has started?

@@ -8,16 +8,12 @@ those of a single device, whatever the number of devices, and any number can res
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -25,7 +21,7 @@ import torch
 from vidlabel.clips.windows import Windows
 from vidlabel.device import pick_device
 from vidlabel.errors import DeviceError, UsageError, VidlabelError
-from vidlabel.machine import MAX_WORKERS, open_missing_streams, usable_cores
+from vidlabel.machine import MAX_WORKERS, start_module, usable_cores
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.models.fusion import take_stream
 from vidlabel.predict import device_process
@@ -57,23 +53,7 @@ class DeviceProcess:
 
     def __init__(self, setup: DeviceSetup) -> None:
         self.name = setup.device
-        ours, theirs = socket.socketpair()
-        package = str(Path(__file__).parents[2])
-        inherited = os.environ.get("PYTHONPATH")
-        path = package if not inherited else os.pathsep.join([package, inherited])
-        open_missing_streams()
-        with theirs:  # as a decoder process is started, see `pool`
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", device_process.__name__, str(theirs.fileno()),
-                 str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": path},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if sys.__stderr__ else subprocess.DEVNULL,
-                start_new_session=True,
-            )  # fmt: skip
-        self.connection = Connection(ours.detach())
+        self._process, self.connection = start_module(device_process.__name__)
         self.connection.send(setup)
 
     def stop(self) -> None:
