@@ -159,7 +159,7 @@ def predict(
     """
     from vidlabel.predict.job import RunOptions, predict_videos
     from vidlabel.predict.output import TableOutput
-    from vidlabel.predict.spec import PredictSpec
+    from vidlabel.predict.spec import ModelChoice, PredictSpec
 
     if end is not None and end <= start:
         raise UsageError(f"--end must be after --start, got {end:g} s and {start:g} s")
@@ -185,8 +185,8 @@ def predict(
         ),
         TableOutput(out, format_name, embeddings, excel_safe, sidecars, sidecar_dir),
         RunOptions(restart, retry_failed, fail_fast, quiet, dry_run),
+        ModelChoice(model, device, precision, stream, engine=engine),
         include=include, exclude=exclude,
-        model=model, device=device, precision=precision, stream=stream, engine=engine,
         span=(start, math.inf if end is None else end),
     )  # fmt: skip
 

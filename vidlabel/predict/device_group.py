@@ -25,15 +25,14 @@ from vidlabel.machine import MAX_WORKERS, start_module, usable_cores
 from vidlabel.models.checkpoint import Checkpoint, load_checkpoint
 from vidlabel.models.fusion import take_stream
 from vidlabel.predict import device_process
-from vidlabel.predict.device_process import DeviceSetup
 from vidlabel.predict.inputs import in_order
 from vidlabel.predict.labeller import Labeller, load_labeller
-from vidlabel.predict.spec import PredictSpec
+from vidlabel.predict.spec import ModelChoice, PredictSpec
 from vidlabel.results.predictions import Predictions
 from vidlabel.results.topk import choose_classes, model_name
 from vidlabel.signals import StopAsked, never
 from vidlabel.spans import TimelineSpec
-from vidlabel.specs import Engine, Precision, Prediction, StreamName, VideoItem
+from vidlabel.specs import Prediction, VideoItem
 from vidlabel.text import plural
 
 _POLL_S = 0.25
@@ -51,10 +50,10 @@ class DeviceProcess:
         connection: to the process; it ends when this is closed.
     """
 
-    def __init__(self, setup: DeviceSetup) -> None:
-        self.name = setup.device
+    def __init__(self, choice: ModelChoice) -> None:
+        self.name = choice.device
         self._process, self.connection = start_module(device_process.__name__)
-        self.connection.send(setup)
+        self.connection.send(choice)
 
     def stop(self) -> None:
         """Ask the process to end after its current batch."""
@@ -239,28 +238,25 @@ def read_devices(text: str) -> list[str]:
 
 @contextmanager
 def loaded(
-    model: str, device: str, precision: Precision, stream: StreamName | None,
-    classes: Sequence[str] = (), engine: Engine = "auto",
-    start: Callable[[DeviceSetup], DeviceProcess] = DeviceProcess,
-) -> Iterator[Labeller | DeviceGroup]:  # fmt: skip
+    choice: ModelChoice, start: Callable[[ModelChoice], DeviceProcess] = DeviceProcess
+) -> Iterator[Labeller | DeviceGroup]:
     """Load a model on one device or several, as `read_devices` takes them; `start` starts the
     process of a device.
 
     Raises as `read_devices`, `load_labeller` and `DeviceGroup`.
     """
-    devices = read_devices(device)
+    devices = [replace(choice, device=name) for name in read_devices(choice.device)]
     if len(devices) == 1:
-        yield load_labeller(model, devices[0], precision, stream, classes, engine)
+        yield load_labeller(**vars(devices[0]))
         return
-    checkpoint = load_checkpoint(model, classes)  # before all others, since it may download weights
-    if stream is not None:
-        checkpoint = take_stream(checkpoint, stream)
+    # Before all others, since it may download weights.
+    checkpoint = load_checkpoint(choice.model, choice.classes)
+    if choice.stream is not None:
+        checkpoint = take_stream(checkpoint, choice.stream)
     with ExitStack() as stack:
         processes = []
-        for name in devices:
-            processes.append(
-                start(DeviceSetup(model, name, precision, stream, tuple(classes), engine))
-            )
+        for each in devices:
+            processes.append(start(each))
             stack.callback(processes[-1].close)
         yield stack.enter_context(DeviceGroup(checkpoint, processes))
 

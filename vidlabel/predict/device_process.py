@@ -9,26 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 from vidlabel.decode.worker import end_with
 from vidlabel.errors import VidlabelError
+from vidlabel.predict.spec import ModelChoice
 from vidlabel.signals import stop_asked
-from vidlabel.specs import Engine, Precision, StreamName, VideoItem
-
-
-@dataclass(frozen=True)
-class DeviceSetup:
-    """The first message to a process: arguments of `load_labeller`."""
-
-    model: str
-    device: str
-    precision: Precision
-    stream: StreamName | None
-    classes: tuple[str, ...] = ()
-    engine: Engine = "auto"
+from vidlabel.specs import VideoItem
 
 
 def main() -> None:
@@ -48,12 +36,10 @@ def main() -> None:
 
 
 def _serve(connection: Connection) -> None:
-    setup: DeviceSetup = connection.recv()
+    choice: ModelChoice = connection.recv()
     from vidlabel.predict.labeller import load_labeller  # torch takes seconds to import
 
-    labeller = load_labeller(
-        setup.model, setup.device, setup.precision, setup.stream, setup.classes, setup.engine
-    )
+    labeller = load_labeller(**vars(choice))
     connection.send(("ready", labeller.precision))
     spec: Any = connection.recv()
     with stop_asked() as stop:

@@ -20,7 +20,7 @@ from vidlabel.files.text_file import read_list
 from vidlabel.files.write import remove_leftovers
 from vidlabel.predict.output import TableOutput, write_ledger_table
 from vidlabel.predict.progress import VideoTimeProgress
-from vidlabel.predict.spec import PredictSpec
+from vidlabel.predict.spec import ModelChoice, PredictSpec
 from vidlabel.predict.timeline import describe_windows, exact
 from vidlabel.predict.timeline_run import record_parts
 from vidlabel.results.embeddings import write_embeddings
@@ -31,7 +31,7 @@ from vidlabel.results.tables import write_rows
 from vidlabel.results.topk import choice_told
 from vidlabel.signals import Stop, stop_asked
 from vidlabel.spans import WHOLE, Span, TimelineSpec
-from vidlabel.specs import Engine, Precision, Prediction, StreamName, VideoItem
+from vidlabel.specs import Prediction, VideoItem
 from vidlabel.text import plural, text_path
 from vidlabel.video.container import check_formats, suffixes_of
 
@@ -61,15 +61,11 @@ def predict_videos(
     spec: PredictSpec,
     output: TableOutput,
     options: RunOptions,
+    choice: ModelChoice,
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    model: str = "starter",
-    device: str = "auto",
-    precision: Precision = "auto",
-    stream: StreamName | None = None,
     span: Span = WHOLE,
-    engine: Engine = "auto",
 ) -> ExitCode:
     """Choose videos, load a model and label them, or a span of each: the whole of `vidlabel
     predict`.
@@ -79,10 +75,7 @@ def predict_videos(
     items, told = choose_videos(inputs, listed, include, exclude, spec.limits.formats)
     for line in () if options.quiet else told:
         console.note(line)
-    return label_chosen(
-        items, spec, output, options,
-        span=span, model=model, device=device, precision=precision, stream=stream, engine=engine,
-    )  # fmt: skip
+    return label_chosen(items, spec, output, options, choice, span)
 
 
 def label_chosen(
@@ -90,12 +83,7 @@ def label_chosen(
     spec: PredictSpec,
     output: TableOutput,
     options: RunOptions,
-    *,
-    model: str,
-    device: str,
-    precision: Precision,
-    stream: StreamName | None,
-    engine: Engine = "auto",
+    choice: ModelChoice,
     span: Span = WHOLE,
     shard: ShardOf | None = None,
 ) -> ExitCode:
@@ -109,7 +97,7 @@ def label_chosen(
     output.check(len(items))
     from vidlabel.predict.device_group import loaded  # torch takes seconds to import
 
-    with loaded(model, device, precision, stream, spec.classes, engine) as labeller:
+    with loaded(replace(choice, classes=spec.classes)) as labeller:
         return label_videos(labeller, items, spec, output, options, shard, span)
 
 

@@ -7,7 +7,19 @@ from typing import get_args
 
 from vidlabel.errors import UsageError
 from vidlabel.spans import TimelineSpec
-from vidlabel.specs import Limits, Strategy
+from vidlabel.specs import Engine, Limits, Precision, Strategy, StreamName
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model labels, and what computes it: arguments of `load_labeller`."""
+
+    model: str = "starter"
+    device: str = "auto"  # or several, with commas between them, in `device_group`
+    precision: Precision = "auto"
+    stream: StreamName | None = None
+    classes: tuple[str, ...] = ()
+    engine: Engine = "auto"
 
 
 @dataclass(frozen=True)

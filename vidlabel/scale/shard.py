@@ -22,10 +22,10 @@ from vidlabel import console
 from vidlabel.errors import ExitCode, UsageError
 from vidlabel.predict.job import RunOptions, choose_videos, label_chosen
 from vidlabel.predict.output import TableOutput
-from vidlabel.predict.spec import PredictSpec
+from vidlabel.predict.spec import ModelChoice, PredictSpec
 from vidlabel.results.ledger_run import ShardOf
 from vidlabel.spans import WHOLE, Span
-from vidlabel.specs import Engine, Precision, StreamName, VideoItem
+from vidlabel.specs import VideoItem
 from vidlabel.text import plural
 
 SLURM = "slurm"
@@ -143,14 +143,10 @@ def predict_shard(
     spec: PredictSpec,
     output: TableOutput,
     options: RunOptions,
+    choice: ModelChoice,
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
-    model: str = "starter",
-    device: str = "auto",
-    precision: Precision = "auto",
-    stream: StreamName | None = None,
-    engine: Engine = "auto",
     span: Span = WHOLE,
 ) -> ExitCode:
     """Label one shard of the videos.
@@ -163,11 +159,7 @@ def predict_shard(
     told.append(f"shard {shard}: {len(own):,} of {plural(len(items), 'video')}")
     for line in () if options.quiet else told:
         console.note(line)
-    return label_chosen(
-        own, spec, own_output, options,
-        model=model, device=device, precision=precision, stream=stream, engine=engine, span=span,
-        shard=shard_of,
-    )  # fmt: skip
+    return label_chosen(own, spec, own_output, options, choice, span, shard_of)
 
 
 def _key(item: VideoItem) -> bytes:
