@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import videos
+from fakes import random_checkpoint
 from program import Invoke, Program
 
 from vidlabel.cli.main import main
@@ -41,6 +42,12 @@ def program(_frame_cache: None) -> Iterator[Program]:
     """The command line, each run a process of its own."""
     with Program() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of three colours, with random weights."""
+    return random_checkpoint(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="session")

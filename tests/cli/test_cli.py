@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import COLOURS, colour_video, random_checkpoint
+from fakes import COLOURS, colour_video
 from program import Invoke as Run
 from rich.console import Console
 
@@ -26,11 +26,6 @@ MODULE = [sys.executable, "-m", "vidlabel"]
 
 def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_checkpoint(tmp_path_factory.mktemp("cli") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="session")

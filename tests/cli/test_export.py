@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes import colour_video, random_checkpoint
+from fakes import colour_video
 from program import Invoke
 
 SEGMENTS = """\
@@ -20,11 +20,6 @@ lines",1,2
 clips/b/a.mp4,ok,blue,0.5,1
 clips/b/a.mp4,uncertain,uncertain,1,2
 """
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_checkpoint(tmp_path_factory.mktemp("export") / "tiny.safetensors")
 
 
 @pytest.fixture

@@ -7,17 +7,11 @@ from pathlib import Path
 
 import pytest
 import videos
-from fakes import random_checkpoint
 from PIL import Image
 from program import Invoke
 
 MakeVideo = Callable[..., Path]
 pytestmark = pytest.mark.field
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_checkpoint(tmp_path_factory.mktemp("field") / "tiny.safetensors")
 
 
 def write_gif(path: Path, frames: int) -> Path:

@@ -7,12 +7,7 @@ from pathlib import Path
 
 import children
 import pytest
-from fakes import COLOURS, colour_video, random_checkpoint
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_checkpoint(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+from fakes import COLOURS, colour_video
 
 
 @pytest.fixture(scope="session")

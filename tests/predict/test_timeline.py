@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import CLIP, colour_checkpoint, colour_frames, random_checkpoint
+from fakes import CLIP, colour_checkpoint, colour_frames
 from program import Invoke
 
 from vidlabel.clips.windows import Windows
@@ -36,11 +36,6 @@ def _write(path: Path, schedule: list[tuple[str, float]]) -> Path:
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _write(tmp_path_factory.mktemp("long") / "long.mp4", SCHEDULE)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_checkpoint(tmp_path_factory.mktemp("model") / "random.safetensors")
 
 
 @pytest.fixture

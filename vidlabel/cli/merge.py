@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from vidlabel.cli import options
-from vidlabel.cli.completion import offer, timeline_names
 
 
 @click.command()
@@ -20,15 +19,8 @@ from vidlabel.cli.completion import offer, timeline_names
     required=True,
 )
 @options.FORMAT
-@click.option(
-    "--sidecar",
-    "sidecars",
-    multiple=True,
-    metavar="FORMAT",
-    shell_complete=offer(timeline_names),
-    help="Also write the labels in such a format, as `vidlabel predict` does. May be repeated.",
-)
-@options.path_option("--sidecar-dir", "FOLDER", "Folder for the files of --sidecar.")
+@options.SIDECAR
+@options.SIDECAR_DIR
 @options.path_option(
     "--embeddings", "FILE", "Also write the feature vectors, if the shards were made with them."
 )

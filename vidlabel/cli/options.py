@@ -101,6 +101,16 @@ FORMAT = click.option(
     "(FFmpeg), eaf (ELAN), edl, audacity, segments (CSV label,start,end), boris, activitynet, "
     "label-studio or fiftyone. Overrides the suffix of --out.",
 )
+SIDECAR = click.option(
+    "--sidecar",
+    "sidecars",
+    multiple=True,
+    metavar="FORMAT",
+    shell_complete=offer(timeline_names),
+    help="Also write the labels in such a format: one file for each video, in a folder such as "
+    "labels_srt beside the table; or one for all, such as labels.boris. May be repeated.",
+)
+SIDECAR_DIR = path_option("--sidecar-dir", "FOLDER", "Folder for the files of --sidecar.")
 EXCEL_SAFE = click.option(
     "--excel-safe",
     is_flag=True,

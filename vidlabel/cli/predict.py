@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from vidlabel.cli import options
-from vidlabel.cli.completion import DEVICES, FILES, MODELS, format_names, offer, timeline_names
+from vidlabel.cli.completion import DEVICES, FILES, MODELS, format_names, offer
 from vidlabel.cli.log import log_options
 from vidlabel.errors import UsageError
 from vidlabel.spans import TimelineSpec
@@ -45,16 +45,8 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "one video a file such as .srt, for several a folder.",
 )
 @options.FORMAT
-@click.option(
-    "--sidecar",
-    "sidecars",
-    multiple=True,
-    metavar="FORMAT",
-    shell_complete=offer(timeline_names),
-    help="Also write the labels in such a format: one file for each video, in a folder such as "
-    "labels_srt beside the table; or one for all, such as labels.boris. May be repeated.",
-)
-@options.path_option("--sidecar-dir", "FOLDER", "Folder for the files of --sidecar.")
+@options.SIDECAR
+@options.SIDECAR_DIR
 @click.option(
     "--from-file",
     type=click.File("rb"),
