@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def test_a_device_that_is_killed_costs_only_what_it_had_begun(
             time.sleep(0.01)
         time.sleep(noise.uniform(1, 8))
         for process in processes[: 1 + attempt % 2]:  # one, or both
-            os.kill(process, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a fast machine has ended the run
+                os.kill(process, signal.SIGKILL)
         done = run.wait()
         if done.code == 3:
             killed += 1
