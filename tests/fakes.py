@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,13 +48,13 @@ def colour_checkpoint() -> Checkpoint:
     return Checkpoint("colours", header, MeanColour(), "0" * 64)  # type: ignore[arg-type]
 
 
-def settled_network() -> CnnBiRnn:
+def settled_network(clip: ClipSpec = CLIP, **settings: Any) -> CnnBiRnn:
     """A real network of 5 classes, random weights, whose BatchNorm has statistics that matter."""
     torch.manual_seed(0)
-    network = build_model(ModelSpec(classes=5), CLIP)
+    network = build_model(ModelSpec(classes=5, **settings), clip)
     network.train()
     with torch.no_grad():
-        network(torch.randint(0, 255, (4, *CLIP.shape), dtype=torch.uint8))
+        network(torch.randint(0, 255, (4, *clip.shape), dtype=torch.uint8))
     return network.eval()
 
 

@@ -104,3 +104,16 @@ def test_labels_are_those_of_torch(tmp_path: Path) -> None:
     for wanted, found in zip(*rows.values(), strict=True):
         assert found.label == wanted.label
         assert found.confidence == pytest.approx(wanted.confidence, abs=1e-4)
+
+
+def test_a_network_whose_frames_depend_on_their_place_is_left_to_torch() -> None:
+    """It has the trunk and the scale of another network, whose conversion may be in the cache."""
+    clip = replace(CLIP, input="rgb+difference", step_s=0.1, frames=6, size_px=96, resize_px=96)
+    spec = ModelSpec(classes=3, rnn=False, statistics=True)
+    network = build_model(spec, clip).eval()
+    assert not suits(network, clip, bf16=False)
+    with pytest.raises(RunError, match="one frame at a time"):
+        OpenVinoTrunk(network, clip, bf16=False)
+    runner = Runner(network, 1.0, CPU, "fp32", "auto", clip)
+    assert runner.told == "cpu fp32"
+    runner.self_test(clip.shape)

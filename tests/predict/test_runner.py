@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,18 @@ def test_windows_share_what_the_trunk_sees(network: CnnBiRnn) -> None:
     for number in (0, 4, len(found) - 1):
         runner.submit(moments[None, number * 3 : number * 3 + CLIP.frames])
         assert (runner.collect().probabilities[0] == found[number]).all()
+
+
+def test_windows_of_frames_that_depend_on_their_place() -> None:
+    """Of RGB frames and difference pictures, the former stand for their neighbours in the clip."""
+    clip = replace(CLIP, input="rgb+difference", step_s=0.1, frames=5)
+    runner = Runner(settled_network(clip, rnn=False, statistics=True), 1.0, CPU, "fp32")
+    random = np.random.default_rng(0)
+    moments = random.integers(0, 256, (11, *clip.shape[1:]), dtype=np.uint8)
+    found = runner.windows(moments, clip.frames, 2).probabilities
+    for number, scores in enumerate(found):
+        runner.submit(moments[None, 2 * number : 2 * number + clip.frames])
+        assert (runner.collect().probabilities[0] == scores).all()
 
 
 def test_bf16_stays_near_fp32(network: CnnBiRnn) -> None:

@@ -98,6 +98,9 @@ class ClipModel(nn.Module, ABC):
     fixed_time_steps = False
     """Whether the trunk sees the whole clip, which must have its exact number of time steps."""
 
+    framewise = True
+    """Whether the features of a time step depend on that step alone."""
+
     dropout: nn.Module
     classify: nn.Module
 

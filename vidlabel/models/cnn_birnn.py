@@ -50,6 +50,7 @@ class CnnBiRnn(ClipModel):
         self.normalise_rgb = (
             Normalise(replace(clip, input="rgb"), *scale) if clip.has_both else None
         )
+        self.framewise = not clip.has_both
         width *= 2 if clip.has_both else 1
         self.dropout = nn.Dropout(spec.dropout)
         parts = {}

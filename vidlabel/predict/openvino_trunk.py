@@ -42,11 +42,15 @@ _LOG = logging.getLogger(__name__)
 
 def suits(network: ClipModel, clip: ClipSpec, *, bf16: bool) -> bool:
     """Whether OpenVINO is installed, computes in the precision, and is worth it for a network."""
-    if network.fixed_time_steps or clip.frames * clip.size_px**2 < LEAST_PIXELS:
+    if not _sees_frames(network) or clip.frames * clip.size_px**2 < LEAST_PIXELS:
         return False
     if find_spec("openvino") is None:
         return False
     return not bf16 or _computes_bf16()
+
+
+def _sees_frames(network: ClipModel) -> bool:
+    return network.framewise and not network.fixed_time_steps
 
 
 def _computes_bf16() -> bool:
@@ -75,7 +79,7 @@ class OpenVinoTrunk:
     def __init__(self, network: ClipModel, clip: ClipSpec, *, bf16: bool) -> None:
         if find_spec("openvino") is None:
             raise RunError("--engine openvino: is not installed; run pip install openvino")
-        if network.fixed_time_steps:
+        if not _sees_frames(network):
             raise RunError("--engine openvino: only for networks that see one frame at a time")
         if bf16 and not _computes_bf16():
             raise RunError("--engine openvino: this processor has no bf16; use --precision fp32")

@@ -206,15 +206,16 @@ class Runner:
     def windows(self, moments: NDArray[np.uint8], frames: int, every: int) -> ClipOutput:
         """The output for all windows of consecutive moments of a video, computed at once.
 
-        Each moment passes through the trunk once, however many windows it is in, unless the trunk
-        sees whole clips. On the CPU the numbers of a window are those of a clip of its moments.
+        Each moment passes through the trunk once, however many windows it is in, unless what the
+        trunk sees of it depends on its place in the clip. On the CPU the numbers of a window are
+        those of a clip of its moments.
 
         Args:
             moments: (M, C, S, S) uint8, M at least `frames`.
             frames: moments of a window.
             every: moments from the start of a window to that of the next.
         """
-        if self._source.fixed_time_steps:
+        if self._source.fixed_time_steps or not self._source.framewise:
             starts = range(0, len(moments) - frames + 1, every)
             parts: list[_Computed] = []
             with self._health.guard():
