@@ -29,6 +29,7 @@ class MeanColour(nn.Module):
     """Labels a clip by its strongest colour; has the parts that `Runner` uses."""
 
     any_time_steps = fixed_time_steps = False
+    framewise = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -46,6 +46,7 @@ class Memory(nn.Module):
     """
 
     any_time_steps = fixed_time_steps = False
+    framewise = True
 
     def __init__(self, clips: Tensor, labels: Tensor, classes: int) -> None:
         super().__init__()

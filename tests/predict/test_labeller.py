@@ -179,7 +179,7 @@ class AnySteps(MeanColour):
     """Labels each frame by itself."""
 
     any_time_steps = True
-    fixed_time_steps = False
+    fixed_time_steps, framewise = False, True
 
 
 def frame_by_frame() -> Labeller:
